@@ -1,0 +1,104 @@
+"""The nouns of the pipeline, and the letters of its axes.
+
+| letter | axis                | letter   | axis                                    |
+| ------ | ------------------- | -------- | --------------------------------------- |
+| `M`    | shadow models       | `C`      | classes                                 |
+| `N`    | examples in a pool  | `B`      | minibatch                               |
+| `K`    | members of a model  | `S`      | training steps                          |
+| `Q`    | queries (views)     | `T`, `R` | target and reference models (rows of M) |
+| `Z`    | population examples |          |                                         |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Array: TypeAlias = jax.Array | np.ndarray
+Key: TypeAlias = jax.Array  # a typed threefry key, one for each model
+Params: TypeAlias = Any  # a pytree of float32 arrays
+State: TypeAlias = Any  # a pytree of what a model carries but does not learn (running statistics)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A pool of examples to draw members from, and examples that nobody is trained on.
+
+    A network sees `(x - shift) / scale`; on disk and on the device `x` stays as it was stored.
+    """
+
+    name: str
+    x: np.ndarray
+    y: Int[np.ndarray, " N"]
+    x_test: np.ndarray
+    y_test: Int[np.ndarray, " _"]
+    classes: int
+    shift: np.ndarray = field(default_factory=lambda: np.float32(0))
+    scale: np.ndarray = field(default_factory=lambda: np.float32(1))
+    label_names: tuple[str, ...] = ()
+    person: Int[np.ndarray, " N"] | None = None  # the individual that a record belongs to
+
+
+class Model(NamedTuple):
+    """One network as two pure functions.
+
+    `init(key) -> params, state` and `apply(params, state, x, key, train) -> logits, state`,
+    for a batch `x [B, ...]` and float32 logits `[B, C]`. `key` feeds dropout and the like.
+    """
+
+    init: Callable[[Key], tuple[Params, State]]
+    apply: Callable[[Params, State, Array, Key, bool], tuple[Array, State]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: comparable values, no arrays.
+
+    `model(data) -> Model`; `optimizer(steps) -> optax.GradientTransformation`;
+    `loss(apply, params, state, x, y, key) -> scalar, (state, logits)` over a batch;
+    `augment(x, key) -> x` for one example as the network sees it;
+    `gradient(loss, params, state, x, y, key) -> grads, scalar, state, logits`.
+    """
+
+    model: Callable[[Data], Model]
+    optimizer: Callable[[int], Any]
+    loss: Callable[..., Any]
+    augment: Callable[[Array, Key], Array]
+    gradient: Callable[..., Any]
+    epochs: int = 50
+    batch_size: int = 64
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What was seen of one model (`phi [N, Q]`) or of many (`phi [M, N, Q]`).
+
+    View 0 is the example itself. `population` is phi `[..., Z, Q]` of points in nobody's training
+    set. What an attack does not need may be None.
+    """
+
+    phi: Float[Array, "*M N Q"]
+    y: Int[Array, " N"] | None = None
+    margin: Float[Array, "*M N Q"] | None = None
+    entropy: Float[Array, "*M N Q"] | None = None
+    modified_entropy: Float[Array, "*M N Q"] | None = None
+    logits: Float[Array, "*M N C"] | None = None
+    population: Float[Array, "*M Z Q"] | None = None
+
+
+class Attack(NamedTuple):
+    """An attack in its two uses. A higher score always means "more likely a member".
+
+    `score(target, reference, member) -> [N]` for one target and `member [R, N]` of the references;
+    `leave_one_out(signals, member, pairs) -> [M, N]`, where each model is the target in turn and
+    `pairs` (int `[M]` or None) names partners that leave together. NaN marks what cannot be scored.
+    `missing(signals) -> str` names what the signals lack for it, "" if nothing.
+    """
+
+    score: Callable[[Signals, Signals, Bool[Array, "R N"]], Float[np.ndarray, " N"]]
+    leave_one_out: Callable[..., Float[np.ndarray, "M N"]]
+    missing: Callable[[Signals], str]

@@ -1,0 +1,125 @@
+"""Settings as values: a function with its arguments filled in that prints, compares, and runs.
+
+`poisson(0.5)` is a value; `poisson(0.5)(seed, M, N)` draws. Experiments are made of such values, so
+that two runs can be compared field by field, and a run folder can say what it was made from.
+"""
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+F = TypeVar("F", bound=Callable)
+
+
+def _name(function: Callable) -> str:
+    module = function.__module__
+    if module == "__main__" and (spec := getattr(sys.modules["__main__"], "__spec__", None)):
+        module = spec.name.removesuffix(".__main__")
+    return f"{module}.{function.__qualname__}"
+
+
+class Value:
+    """A function that was made by a `factory`, and remembers from what."""
+
+    def __init__(self, build: Callable, args: tuple, kwargs: dict) -> None:
+        bound = inspect.signature(build).bind(*args, **kwargs)
+        self._written = (args, kwargs)
+        self._function = build(*args, **kwargs)
+        bound.apply_defaults()
+        self.factory = build
+        self.arguments = dict(bound.arguments)
+
+    def __call__(self, *args, **kwargs):
+        """Does the work that the settings describe."""
+        return self._function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        args, kwargs = self._written
+        parts = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
+        return f"{self.factory.__name__}({', '.join(parts)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and describe(self) == describe(other)
+
+    def __hash__(self) -> int:
+        return hash(describe(self))
+
+
+def factory(build: F) -> F:
+    """Decorates `build(settings) -> function`, so that calling it gives a `Value`.
+
+    `build` itself runs at once: it checks its settings and must leave the work to the function.
+    """
+
+    @functools.wraps(build)
+    def settle(*args, **kwargs):
+        return Value(build, args, kwargs)
+
+    return settle  # type: ignore[return-value]
+
+
+def describe(value: Any) -> Any:
+    """A value as JSON holds it: the same text or tree for equal settings, another for others.
+
+    Raises `ValueError` for a lambda or a nested function, which have no name to compare by.
+    """
+    if isinstance(value, Value):
+        arguments = ", ".join(f"{k}={_text(v)}" for k, v in value.arguments.items())
+        return f"{_name(value.factory)}({arguments})"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (np.ndarray, np.generic)) and np.ndim(value):
+        array = np.ascontiguousarray(value)
+        digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        return f"{array.dtype}{list(array.shape)} sha256:{digest}"
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return [describe(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): describe(v) for k, v in value.items()}
+    if callable(value):
+        name = _name(value) if hasattr(value, "__qualname__") else ""
+        if not name or "<" in name:
+            raise ValueError(f"{value!r} has no name to compare by: make it a module's function")
+        return name
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return repr(value)
+
+
+def _text(value: Any) -> str:
+    described = describe(value)
+    return described if isinstance(value, Value) or callable(value) else repr(described)
+
+
+def parse(text: str, known: Mapping[str, Callable], field: str = "value") -> Any:
+    """The value that prints as `text`, such as `poisson(0.5)`: one of `known`, literal arguments.
+
+    Raises `ValueError`, naming the field, for anything else; nothing in the text is executed.
+    """
+    allowed = f"one of {', '.join(sorted(known))}, with literal arguments"
+    wrong = ValueError(f"{field}: {text[:200]!r} is not {allowed}")
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        call = node if isinstance(node, ast.Call) else None
+        name = call.func if call else node
+        if not isinstance(name, ast.Name) or name.id not in known:
+            raise wrong
+        if call is None:
+            return known[name.id]
+        args = [ast.literal_eval(a) for a in call.args]
+        kwargs = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise wrong from error
+    try:
+        return known[name.id](*args, **kwargs)
+    except TypeError as error:
+        raise ValueError(f"{field}: {text[:200]!r}: {error}") from error

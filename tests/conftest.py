@@ -1,0 +1,11 @@
+"""Several CPU devices, shapes checked at run time, and no silent broadcasting."""
+
+import jax
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook("jaxmia", "beartype.beartype").install()
