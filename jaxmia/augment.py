@@ -1,0 +1,86 @@
+"""Training augmentation of one example, and the fixed views under which a model is queried.
+
+Both only move pixels, by index, so they work on stored and on normalised values alike.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Num
+
+from jaxmia.types import Array, Key
+from jaxmia.values import factory
+
+
+def none(x: Array, key: Key) -> Array:
+    """The example as it is."""
+    return x
+
+
+def itself(x: Array) -> Array:
+    """One view, the example itself: Q = 1."""
+    return x[None]
+
+
+def _moved(x: Num[Array, "H W C"], down: Array, right: Array, mirrored: Array) -> Array:
+    """The image shifted by whole pixels, reflected at its edges, and mirrored if asked."""
+    height, width, _ = x.shape
+    rows = _reflected(jnp.arange(height) + down, height)
+    columns = _reflected(jnp.arange(width) + right, width)
+    columns = jnp.where(mirrored, columns[::-1], columns)
+    return jnp.asarray(x).at[rows[:, None], columns[None, :]].get(mode="promise_in_bounds")
+
+
+def _reflected(index: Array, size: int) -> Array:
+    return (size - 1) - jnp.abs((size - 1) - jnp.abs(index))
+
+
+def _check_image(x: Array, what: str, pixels: int) -> None:
+    if x.ndim != 3:
+        raise ValueError(f"{what}: needs images [H, W, C], the examples have shape {x.shape}")
+    if pixels >= min(x.shape[:2]):
+        raise ValueError(f"{what}: pixels={pixels} must be below the image's {min(x.shape[:2])}")
+
+
+@factory
+def flip_and_shift(pixels: int = 4, flip: bool = True) -> Callable[[Array, Key], Array]:
+    """Mirrored with probability one half, and shifted by up to `pixels` with reflected edges."""
+    if pixels < 0:
+        raise ValueError(f"flip_and_shift: pixels={pixels} must not be negative")
+
+    def augmented(x: Array, key: Key) -> Array:
+        _check_image(x, "flip_and_shift", pixels)
+        bits = jax.random.randint(key, (2,), -pixels, pixels + 1)
+        mirrored = jax.random.bernoulli(jax.random.fold_in(key, 1)) if flip else jnp.array(False)
+        return _moved(x, bits[0], bits[1], mirrored)
+
+    return augmented
+
+
+@factory
+def mirror() -> Callable[[Array], Array]:
+    """The image and its mirror image: Q = 2."""
+    return shifted_views(0, 1, True)
+
+
+@factory
+def shifted_views(pixels: int = 4, stride: int = 4, mirror: bool = True) -> Callable:
+    """The image shifted by -pixels..pixels in steps of `stride`, both ways, each mirrored as well.
+
+    The default gives Q = 18 (Carlini et al. 2022, section V-B: 9 shifts, 2 reflections). View 0 is
+    the image itself.
+    """
+    if pixels < 0 or stride < 1 or pixels % stride:
+        raise ValueError(
+            f"shifted_views: pixels={pixels} must be a multiple (0 or more) of stride={stride} >= 1"
+        )
+    steps = sorted(range(-pixels, pixels + 1, stride), key=abs)
+    moves = [(m, d, r) for m in ((0, 1) if mirror else (0,)) for d in steps for r in steps]
+
+    def views(x: Array) -> Array:
+        _check_image(x, "shifted_views", pixels)
+        mirrored, down, right = jnp.array(moves).T
+        return jax.vmap(lambda m, d, r: _moved(x, d, r, m > 0))(mirrored, down, right)
+
+    return views

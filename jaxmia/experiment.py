@@ -1,0 +1,38 @@
+"""An experiment: what is trained, on what, how often, and how it is attacked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxmia import augment, design
+from jaxmia.types import Data, Recipe
+
+ATTACKS = ("lira_online", "lira_offline", "global_threshold", "correctness")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Plain values: `data() -> Data`, `design(seed, M, N) -> member`, `views(x) -> [Q, ...]`.
+
+    `views` sees one example as the network does; its view 0 is the example itself.
+    """
+
+    name: str
+    data: Callable[[], Data]
+    recipe: Recipe
+    models: int = 128
+    design: Callable = design.complementary_halves
+    views: Callable = augment.itself
+    attacks: tuple[str, ...] = ATTACKS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what no run could be made of."""
+        if self.models < 1:
+            raise ValueError(f"models={self.models} must be 1 or more")
+        if self.recipe.epochs < 1 or self.recipe.batch_size < 1:
+            raise ValueError(
+                f"epochs={self.recipe.epochs} and batch_size={self.recipe.batch_size} "
+                "must be 1 or more"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")

@@ -1,0 +1,90 @@
+"""Many models at once: the only file that knows devices, meshes and processes.
+
+A block of models is laid over the local devices (`shard_map`), each device takes its models `width`
+at a time (`lax.map` of `vmap`). Models never communicate: the compiled program has no collective.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+
+def start(cache: Path | None = None) -> None:
+    """Prepares this process, before JAX has made its devices: call it first, and once.
+
+    A CPU counts as as many devices as it has cores. Compiled programs are kept in `cache`. Where
+    a cluster that JAX knows started several processes, they find each other.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and "xla_force_host" not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        try:
+            jax.config.update("jax_num_cpu_devices", cores())
+        except RuntimeError:  # the devices are made already: take them as they are
+            pass
+    if cache and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder() -> Path:
+    """Where compiled programs and measured choices are kept between runs."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "jaxmia"
+
+
+def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices of this process as one `models` axis."""
+    devices = jax.local_devices() if devices is None else devices
+    return Mesh(np.array(devices), ("models",), axis_types=(AxisType.Auto,))
+
+
+def over_models(
+    function: Callable, mesh: Mesh, width: int = 1, donate: Sequence[int] = ()
+) -> Callable:
+    """`function(shared, *row) -> out` for one model, as a compiled `(shared, *rows) -> outs`.
+
+    The leading axis of every row is the models'; it must divide by devices times `width`. The rows
+    numbered in `donate` (0 is the first after `shared`) give their memory to the result.
+    """
+
+    def block(shared: Any, *rows: Any) -> Any:
+        one = functools.partial(_applied, function, shared)
+        # batch_size=1 would vmap over one model, and a CPU would lose its fast convolution
+        return lax.map(one, rows, batch_size=width if width > 1 else None)
+
+    @functools.partial(jax.jit, donate_argnums=tuple(d + 1 for d in donate))
+    def mapped(shared: Any, *rows: Any) -> Any:
+        specs = (P(), *(P("models") for _ in rows))
+        return jax.shard_map(
+            block, mesh=mesh, in_specs=specs, out_specs=P("models"), check_vma=False
+        )(shared, *rows)
+
+    return mapped
+
+
+def _applied(function: Callable, shared: Any, row: tuple) -> Any:
+    return function(shared, *row)
+
+
+def shared(tree: Any, mesh: Mesh) -> Any:
+    """Arrays put on every device, whole."""
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def spread(tree: Any, mesh: Mesh) -> Any:
+    """Arrays laid over the devices along their leading axis, the models'."""
+    return jax.device_put(tree, NamedSharding(mesh, P("models")))

@@ -1,0 +1,58 @@
+"""Querying one model: its signals on examples under fixed views, reduced on the device."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxmia import signals
+from jaxmia.train import Pool, Shadow, in_dtype, normalised
+from jaxmia.types import Array, Model, Recipe
+
+SIGNALS = {
+    "phi": signals.phi,
+    "margin": signals.margin,
+    "entropy": signals.entropy,
+    "modified_entropy": signals.modified_entropy,
+}
+
+
+def asker(
+    recipe: Recipe, model: Model, views: Callable[[Array], Array], batch_size: int, logits: bool
+) -> Callable[[Pool, Shadow], dict[str, Array]]:
+    """`ask(pool, shadow)`: phi `[N, Q]`, and of view 0 the other signals `[N]` (logits `[N, C]`).
+
+    Networks are in evaluation mode. A batch holds about `batch_size` views.
+    """
+    apply = in_dtype(model.apply, recipe.dtype)
+    key = jax.random.key(0, impl="threefry2x32")  # evaluation draws nothing
+
+    def ask(pool: Pool, shadow: Shadow) -> dict[str, Array]:
+        def batch(at: tuple[Array, Array]) -> dict[str, Array]:
+            x, y = at
+            seen = jax.vmap(views)(normalised(pool, x))  # [b, Q, ...]
+            flat = seen.reshape(-1, *seen.shape[2:])
+            z, _ = apply(shadow.params, shadow.state, flat, key, False)
+            z = z.reshape(*seen.shape[:2], -1)
+            out = {name: of(z[:, 0], y) for name, of in SIGNALS.items() if name != "phi"}
+            out["phi"] = signals.phi(z, jnp.broadcast_to(y[:, None], z.shape[:2]))
+            return out | ({"logits": z[:, 0]} if logits else {})
+
+        examples = len(pool.y)
+        size = min(max(1, batch_size // _count(views, pool)), examples)
+        batches = [_batched(a, size) for a in (pool.x, pool.y)]
+        out = lax.map(batch, tuple(batches))
+        return {k: v.reshape(-1, *v.shape[2:])[:examples] for k, v in out.items()}
+
+    return ask
+
+
+def _count(views: Callable[[Array], Array], pool: Pool) -> int:
+    return jax.eval_shape(views, jax.ShapeDtypeStruct(pool.x.shape[1:], jnp.float32)).shape[0]
+
+
+def _batched(a: Array, size: int) -> Array:
+    """Cut into batches of `size`, the last one filled up with the first examples."""
+    short = -len(a) % size
+    return jnp.concatenate([a, a[:short]]).reshape(-1, size, *a.shape[1:])

@@ -1,0 +1,158 @@
+"""Training of one model, as pure functions of its key and its members.
+
+Nothing here knows of other models, devices or files; `parallel.over_models` maps it over many.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Bool, Float, Int, Num
+
+from jaxmia.types import Array, Data, Key, Model, Params, Recipe, State
+
+
+class Pool(NamedTuple):
+    """The examples on the device, as they were stored; all models of a device share them."""
+
+    x: Num[Array, "N ..."]
+    y: Int[Array, " N"]
+    shift: Float[Array, "..."]
+    scale: Float[Array, "..."]
+
+
+class Shadow(NamedTuple):
+    """One model in training."""
+
+    params: Params
+    state: State
+    optimizer: Any
+
+
+class Curve(NamedTuple):
+    """Mean training loss and accuracy of one epoch."""
+
+    loss: Float[Array, "..."]
+    accuracy: Float[Array, "..."]
+
+
+class Trainer(NamedTuple):
+    """A recipe made ready for a data set.
+
+    `init(key) -> Shadow`; `epoch(pool, member, key, number, shadow) -> Shadow, Curve`, where `key`
+    is the model's own and `number` counts epochs from 0.
+    """
+
+    model: Model
+    init: Callable[[Key], Shadow]
+    epoch: Callable[..., tuple[Shadow, Curve]]
+    steps: int  # of one epoch
+
+
+def pool(data: Data, x: np.ndarray, y: np.ndarray) -> Pool:
+    """Examples of a data set as a model gets them."""
+    return Pool(x, y, np.asarray(data.shift, np.float32), np.asarray(data.scale, np.float32))
+
+
+def normalised(pool: Pool, x: Num[Array, "B ..."]) -> Float[Array, "B ..."]:
+    """Examples as the network sees them: `(x - shift) / scale`."""
+    shift, scale = (jnp.broadcast_to(a, x.shape) for a in _aligned(x, pool.shift, pool.scale))
+    return (x.astype(jnp.float32) - shift) / scale
+
+
+def _aligned(x: Array, *arrays: Array) -> list[Array]:
+    return [jnp.reshape(a, (1,) * (x.ndim - a.ndim) + a.shape) for a in arrays]
+
+
+def model_key(seed: int, m: Int[Array, ""] | int) -> Key:
+    """The key that everything random about model `m` comes from."""
+    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), m)
+
+
+_INIT, _ORDER, _STEP = range(3)  # the streams of a model's key
+
+
+def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
+    """Readies a recipe; `members` is how many a model is expected to have, and sets the steps.
+
+    A model with more members sees a random part of them each epoch, one with fewer sees some twice.
+    """
+    model = recipe.model(data)
+    batch_size = min(recipe.batch_size, members)
+    steps = members // batch_size
+    optimizer = recipe.optimizer(steps * recipe.epochs)
+    apply = in_dtype(model.apply, recipe.dtype)
+
+    def init(key: Key) -> Shadow:
+        params, state = model.init(jax.random.fold_in(key, _INIT))
+        return Shadow(params, state, optimizer.init(params))
+
+    def epoch(
+        pool: Pool, member: Bool[Array, " N"], key: Key, number: Int[Array, ""], shadow: Shadow
+    ) -> tuple[Shadow, Curve]:
+        order_key = jax.random.fold_in(jax.random.fold_in(key, _ORDER), number)
+        step_key = jax.random.fold_in(jax.random.fold_in(key, _STEP), number)
+        batches = epoch_order(order_key, member, steps * batch_size).reshape(steps, batch_size)
+
+        def step(shadow: Shadow, at: tuple[Array, Array]) -> tuple[Shadow, Curve]:
+            index, i = at
+            augment_key, noise_key = jax.random.split(jax.random.fold_in(step_key, i))
+            x = pool.x.at[index].get(mode="promise_in_bounds")
+            y = pool.y.at[index].get(mode="promise_in_bounds")
+            x = normalised(pool, x)
+            x = jax.vmap(recipe.augment)(x, jax.random.split(augment_key, batch_size))
+            grads, loss, state, logits = recipe.gradient(
+                recipe.loss, apply, shadow.params, shadow.state, x, y, noise_key
+            )
+            updates, opt = optimizer.update(grads, shadow.optimizer, shadow.params)
+            params = optax.apply_updates(shadow.params, updates)
+            right = (logits.argmax(-1) == y).mean()
+            return Shadow(params, state, opt), Curve(loss, right)
+
+        shadow, curve = lax.scan(step, shadow, (batches, jnp.arange(steps)))
+        return shadow, Curve(curve.loss.mean(), curve.accuracy.mean())
+
+    return Trainer(model, init, epoch, steps)
+
+
+def epoch_order(key: Key, member: Bool[Array, " N"], length: int) -> Int[Array, " length"]:
+    """The members in random order, by sorting one draw per example of the pool, as often as needed.
+
+    What is drawn hangs on the pool alone, so no padding or neighbour changes it.
+    """
+    (examples,) = member.shape
+    draw = jax.random.bits(key, (examples,), jnp.uint32)
+    low = (examples - 1).bit_length()
+    if low <= 16:
+        # one word sorts six times faster on a CPU than a key with its index: the upper 15 bits or
+        # more are the draw, and the few that tie keep their order
+        word = (draw >> (low + 1) << low) | jnp.arange(examples, dtype=jnp.uint32)
+        word = jnp.sort(jnp.where(member, word, word | jnp.uint32(2**31)))
+        order = (word & jnp.uint32(2**low - 1)).astype(jnp.int32)
+    else:
+        order = jnp.argsort(jnp.where(member, draw >> 1, jnp.uint32(2**31)))
+    return order[jnp.arange(length) % jnp.maximum(member.sum(), 1)]
+
+
+def in_dtype(apply: Callable, dtype: str) -> Callable:
+    """The network computing in `dtype`, with its float32 parameters as the masters."""
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"recipe.dtype={dtype!r} is not one of 'float32', 'bfloat16'")
+    if dtype == "float32":
+        return apply
+
+    def cast(tree: Any) -> Any:
+        return jax.tree.map(
+            lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree
+        )
+
+    def applied(params: Params, state: State, x: Array, key: Key, train: bool) -> Any:
+        logits, new = apply(cast(params), state, cast(x), key, train)
+        state = jax.tree.map(lambda old, a: a.astype(old.dtype), state, new)
+        return logits.astype(jnp.float32), state
+
+    return applied
