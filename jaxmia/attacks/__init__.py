@@ -1,0 +1,62 @@
+"""The ladder of attacks, by name: arrays in, a score for each example out, higher means member."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxmia.attacks import lira, threshold
+from jaxmia.types import Array, Attack, Signals
+
+ATTACKS: dict[str, Attack] = {
+    "correctness": threshold.CORRECTNESS,
+    "global_threshold": threshold.GLOBAL_THRESHOLD,
+    "lira_online": lira.attack("online"),
+    "lira_offline": lira.attack("offline"),
+    "lira_online_per_example_variance": lira.attack("online", "per_example"),
+    "lira_offline_per_example_variance": lira.attack("offline", "per_example"),
+    "lira_online_global_variance": lira.attack("online", "global"),
+    "lira_offline_global_variance": lira.attack("offline", "global"),
+    "lira_online_student_t": lira.attack("online", "student_t"),
+    "lira_offline_student_t": lira.attack("offline", "student_t"),
+}
+
+
+def named(names: Sequence[str], signals: Signals) -> dict[str, Attack]:
+    """The attacks asked for.
+
+    Raises `ValueError` for an unknown name, or for an attack that needs a signal which is not there.
+    """
+    for name in names:
+        if name not in ATTACKS:
+            raise ValueError(f"attacks: {name[:80]!r} is not one of {', '.join(sorted(ATTACKS))}")
+        if lacking := ATTACKS[name].missing(signals):
+            raise ValueError(f"attacks: {name} needs {lacking}")
+    return {name: ATTACKS[name] for name in names}
+
+
+def attack_every_model(
+    signals: Signals,
+    member: Bool[Array, "M N"],
+    names: Sequence[str],
+    pairs: Int[Array, " M"] | None = None,
+) -> dict[str, Float[np.ndarray, "M N"]]:
+    """Scores with every model as the target in turn, the others as its references."""
+    return {
+        name: attack.leave_one_out(signals, member, pairs)
+        for name, attack in named(names, signals).items()
+    }
+
+
+def attack_targets(
+    targets: Sequence[Signals],
+    reference: Signals,
+    member: Bool[Array, "R N"],
+    names: Sequence[str],
+) -> dict[str, Float[np.ndarray, "T N"]]:
+    """Scores of given targets, by references that are other models."""
+    chosen = named(names, targets[0])
+    return {
+        name: np.stack([attack.score(target, reference, member) for target in targets])
+        for name, attack in chosen.items()
+    }

@@ -1,0 +1,42 @@
+"""One threshold for all examples: the attacks that need no shadow models."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxmia.types import Array, Attack, Signals
+
+
+def global_threshold(target: Signals) -> Float[np.ndarray, "*T N"]:
+    """`phi` of the example itself; the order is that of the negative loss.
+
+    Yeom et al. 2018, section III; NaN where the model's own signal is.
+    """
+    return np.asarray(target.phi, np.float64)[..., 0]
+
+
+def correctness(target: Signals) -> Float[np.ndarray, "*T N"]:
+    """1 where the prediction is right, else 0: the gap attack.
+
+    Its advantage is training minus test accuracy (Yeom et al. 2018, section III-B).
+    """
+    margin = np.asarray(target.margin, np.float64)[..., 0]
+    return np.where(np.isnan(margin), np.nan, margin > 0)
+
+
+def _alone(score) -> dict:
+    """The two uses of an attack on the target alone."""
+
+    def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
+        return score(target)
+
+    def leave_one_out(signals: Signals, member: Bool[Array, "M N"], pairs=None):
+        return score(signals)
+
+    return {"score": on_target, "leave_one_out": leave_one_out}
+
+
+GLOBAL_THRESHOLD = Attack(**_alone(global_threshold), missing=lambda signals: "")
+CORRECTNESS = Attack(
+    **_alone(correctness),
+    missing=lambda signals: "" if signals.margin is not None else "margin (or logits and labels)",
+)

@@ -1,0 +1,197 @@
+"""Membership designs: who is in which model's training set.
+
+A design is a function `(seed, M, N) -> member [M, N]`. Row m hangs on (seed, m) alone, so that more
+models can be added later, unless `fixed_models` says otherwise. Each design samples a membership
+family of Li et al. 2013, and goes with one relation of differential privacy: "add/remove" or
+"replace-one".
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from jaxmia.types import Array
+from jaxmia.values import Value, factory
+
+Member = Bool[np.ndarray, "M N"]
+
+
+def _draws(seed: int, row: int, count: int) -> np.ndarray:
+    """64 random bits for each example; the raw stream is the same in every version of NumPy."""
+    return np.random.Philox(np.random.SeedSequence([seed, row])).random_raw(count)
+
+
+def _uniform(seed: int, row: int, count: int) -> np.ndarray:
+    return (_draws(seed, row, count) >> np.uint64(11)) * 2.0**-53
+
+
+def _subset(seed: int, row: int, size: int, examples: int) -> np.ndarray:
+    """`size` of the examples, every set of them equally likely."""
+    chosen = np.zeros(examples, bool)
+    if size:
+        chosen[np.argpartition(_draws(seed, row, examples), size - 1)[:size]] = True
+    return chosen
+
+
+def complementary_halves(seed: int, M: int, N: int) -> Member:
+    """Each pair of models (2i, 2i + 1) splits the pool in two random halves.
+
+    Bounded (fixed-size) distributions; replace-one. Every example is IN M/2 models. With odd M the
+    last model has no partner; with odd N the second of a pair has one member more.
+    """
+    member = np.zeros((M, N), bool)
+    for pair in range(-(-M // 2)):
+        half = _subset(seed, pair, N // 2, N)
+        member[2 * pair] = half
+        if 2 * pair + 1 < M:
+            member[2 * pair + 1] = ~half
+    return member
+
+
+@factory
+def poisson(p: float | Sequence[float] | Array = 0.5) -> Callable[[int, int, int], Member]:
+    """Each example is in each model with probability p, or its own `p [N]`, independently.
+
+    Unbounded, mutually independent families; add/remove. p = 1/2 is the framework's new notion, p
+    in {0, b} differential privacy under sampling. Raises `ValueError` for a p outside [0, 1].
+    """
+    chance = np.asarray(p, np.float64)
+    if not ((chance >= 0) & (chance <= 1)).all() or chance.ndim > 1:
+        raise ValueError(f"poisson: p={p} must be between 0 and 1, one number or one per example")
+
+    def draw(seed: int, M: int, N: int) -> Member:
+        if chance.ndim and chance.shape != (N,):
+            raise ValueError(f"poisson: p has {chance.size} entries, the pool has {N} examples")
+        return np.stack([_uniform(seed, m, N) < chance for m in range(M)])
+
+    return draw
+
+
+@factory
+def fixed_size(k: int) -> Callable[[int, int, int], Member]:
+    """Each model has exactly k members, drawn without replacement.
+
+    Bounded (fixed-size) distributions; replace-one. Raises `ValueError` unless 1 <= k <= N.
+    """
+
+    def draw(seed: int, M: int, N: int) -> Member:
+        if not 1 <= k <= N:
+            raise ValueError(f"fixed_size: k={k} must be between 1 and the pool's {N} examples")
+        return np.stack([_subset(seed, m, k, N) for m in range(M)])
+
+    if k < 1:
+        raise ValueError(f"fixed_size: k={k} must be 1 or more")
+    return draw
+
+
+def _balanced(u: np.ndarray, p: float) -> Member:
+    """In every column, the models with the int(pM) smallest draws."""
+    return u.argsort(0) < int(p * len(u))
+
+
+def _check_share(name: str, p: float) -> None:
+    if not 0 < p < 1:
+        raise ValueError(f"{name}: p={p} must be above 0 and below 1")
+
+
+@factory
+def balanced_columns(p: float = 0.5) -> Callable[[int, int, int], Member]:
+    """Every example is IN exactly int(pM) of the M models.
+
+    One row alone is independent with probability p; add/remove. Defined for a fixed M. Leaving one
+    model out tells its membership unless a reference of the opposite side leaves too (`lira`).
+    """
+    _check_share("balanced_columns", p)
+
+    def draw(seed: int, M: int, N: int) -> Member:
+        return _balanced(np.stack([_uniform(seed, m, N) for m in range(M)]), p)
+
+    return draw
+
+
+@factory
+def official_lira(p: float = 0.5) -> Callable[[int, int, int], Member]:
+    """Balanced columns as the published LiRA code draws them, bit by bit at seed 0.
+
+    Carlini et al. 2022, code: `u.argsort(0) < int(p M)` for a uniform `u [M, N]` of NumPy's old
+    generator. Fixed M; add/remove, one row at a time.
+    """
+    _check_share("official_lira", p)
+
+    def draw(seed: int, M: int, N: int) -> Member:
+        return _balanced(np.random.RandomState(seed).uniform(0, 1, (M, N)), p)  # noqa: NPY002
+
+    return draw
+
+
+@factory
+def one_unknown(candidates: Sequence[int]) -> Callable[[int, int, int], Member]:
+    """Everyone is in but the candidates, of whom exactly one is, drawn uniformly.
+
+    Identifiability among m candidates (Lee & Clifton 2012); replace-one.
+    """
+    index = _index("one_unknown", candidates, least=2)
+
+    def draw(seed: int, M: int, N: int) -> Member:
+        member = _everyone_but("one_unknown", index, M, N)
+        chosen = [int(_draws(seed, m, 1)[0] % len(index)) for m in range(M)]
+        member[np.arange(M), index[chosen]] = True
+        return member
+
+    return draw
+
+
+@factory
+def canaries(index: Sequence[int]) -> Callable[[int, int, int], Member]:
+    """Everyone is in but the canaries, each of which is with probability 1/2, independently.
+
+    Auditing with chosen, say mislabelled, examples (Steinke, Nasr & Jagielski 2023); add/remove.
+    """
+    chosen = _index("canaries", index, least=1)
+
+    def draw(seed: int, M: int, N: int) -> Member:
+        member = _everyone_but("canaries", chosen, M, N)
+        member[:, chosen] = np.stack([_uniform(seed, m, len(chosen)) < 0.5 for m in range(M)])
+        return member
+
+    return draw
+
+
+def _index(name: str, index: Sequence[int], least: int) -> np.ndarray:
+    array = np.asarray(index)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or len(np.unique(array)) != len(array):
+        raise ValueError(f"{name}: needs a list of different example numbers, not {index!r:.80}")
+    if len(array) < least or array.min() < 0:
+        raise ValueError(f"{name}: needs {least} or more example numbers, from 0 up")
+    return array
+
+
+def _everyone_but(name: str, index: np.ndarray, M: int, N: int) -> Member:
+    if index.max() >= N:
+        raise ValueError(f"{name}: example {index.max()} is not in the pool of {N}")
+    member = np.ones((M, N), bool)
+    member[:, index] = False
+    return member
+
+
+def fixed_models(design: Callable) -> bool:
+    """Whether a design is defined for a fixed M, so that models cannot be added later."""
+    fixed = (balanced_columns, official_lira)
+    return isinstance(design, Value) and design.factory in [f.__wrapped__ for f in fixed]
+
+
+def complementary(design: Callable) -> bool:
+    """Whether models 2i and 2i + 1 split the pool between them."""
+    return design is complementary_halves
+
+
+def expected_members(design: Callable, seed: int, N: int) -> int:
+    """How many members a model has on average, from 64 rows of the design whatever M is.
+
+    It sets the number of training steps. Raises `ValueError` if models have no members at all.
+    """
+    members = round(float(design(seed, 64, N).sum(1).mean()))
+    if members < 1:
+        raise ValueError(f"design={design!r} leaves models of a pool of {N} without members")
+    return members

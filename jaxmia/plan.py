@@ -1,0 +1,162 @@
+"""The execution plan: how many models are trained together, chosen by measurement and then kept.
+
+Weights are bit-equal only where the same program runs, so a run's plan is chosen once, by its first
+start, and every later start and every worker takes it from the run folder.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxmia import parallel, shadows
+from jaxmia.models import conv
+from jaxmia.types import Data, Recipe
+from jaxmia.values import describe
+
+BLOCK = 64  # models, where there are enough and they fit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`width` models are vmapped together, `block` models are trained, saved and queried as one."""
+
+    width: int
+    block: int
+    convolution: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate as it was measured: seconds of one training step of one model, and compiling."""
+
+    width: int
+    convolution: str
+    step_seconds: float
+    compile_seconds: float
+    bytes: int
+
+
+def candidates(mesh: Mesh, models: int) -> list[tuple[int, str]]:
+    """Widths and convolutions worth timing on this backend, the most likely first.
+
+    On a CPU convolutions are mapped one model at a time whatever the width (see `models.conv`).
+    """
+    platform = mesh.devices.flat[0].platform
+    most = max(1, -(-models // mesh.devices.size))
+    widths = (1, 8) if platform == "cpu" else (8, 4, 16, 1, 32, 64)
+    return [(w, c) for c in conv.choices(platform) for w in widths if w <= most]
+
+
+def choose(
+    recipe: Recipe,
+    data: Data,
+    mesh: Mesh,
+    models: int,
+    width: int | str = "auto",
+    block: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Plan, list[Trial]]:
+    """The plan for a recipe on these devices, and the measurements it rests on (none if cached).
+
+    A given `width` is taken as it is. Raises `ValueError` for a width below 1.
+    """
+    tried = candidates(mesh, models)
+    if width != "auto":
+        if not (isinstance(width, int) and width >= 1):
+            raise ValueError(f"width={width!r} must be 1 or more, or 'auto'")
+        tried = [(width, c) for c in dict.fromkeys(c for _, c in tried)]
+    trials: list[Trial] = []
+    if len(tried) > 1:
+        where = parallel.cache_folder() / "plans" / f"{_key(recipe, data, mesh, tried)}.json"
+        trials = _cached(where)
+        if not trials:
+            say("timing how many models to train together (once; kept for later runs)")
+            trials = measure(recipe, data, mesh, tried)
+            where.parent.mkdir(parents=True, exist_ok=True)
+            parallel.write_text(where, json.dumps([asdict(t) for t in trials]))
+        best = min(trials, key=lambda t: t.step_seconds)
+        tried = [(best.width, best.convolution)]
+    ((g, convolution),) = tried
+    together = g * mesh.devices.size
+    wanted = min(models, BLOCK) if block is None else block
+    return Plan(g, together * max(1, -(-wanted // together)), convolution), trials
+
+
+def measure(
+    recipe: Recipe, data: Data, mesh: Mesh, tried: list[tuple[int, str]], steps: int = 6
+) -> list[Trial]:
+    """Times a few steps of every candidate, interleaved; one that does not fit is left out."""
+    short = replace(recipe, epochs=1)
+    runs = {}
+    for width, convolution in tried:
+        try:
+            runs[width, convolution] = _prepare(short, data, mesh, width, convolution, steps)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+    seconds: dict = {at: [] for at in runs}
+    for _ in range(3):
+        for at, (run, _, _) in runs.items():
+            seconds[at].append(run())
+    return [
+        Trial(*at, float(np.median(seconds[at])), compiled, size)
+        for at, (_, compiled, size) in runs.items()
+    ]
+
+
+def _prepare(
+    recipe: Recipe, data: Data, mesh: Mesh, width: int, convolution: str, steps: int
+) -> tuple[Callable[[], float], float, int]:
+    """A timer of one step of one model, seconds of compilation, and the program's memory."""
+    start = time.perf_counter()
+    members = max(1, min(steps * recipe.batch_size, len(data.y) // 2))
+    many = width * mesh.devices.size
+    with conv.using(convolution):
+        block = shadows.programs(
+            recipe, data, lambda x: x[None], members=members, width=width, mesh=mesh
+        )
+        keys = shadows.keys(block, 0, np.arange(many))
+        member = parallel.spread(
+            np.arange(len(data.y))[None] % 2 == np.arange(many)[:, None] % 2, mesh
+        )
+        state = block.init(None, keys)
+        shared = (block.pool, jnp.int32(0))
+        compiled = block.epoch.lower(shared, member, keys, state).compile()
+    memory = compiled.memory_analysis()
+    size = memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else 0
+    state, _ = jax.block_until_ready(compiled(shared, member, keys, state))
+    spent = time.perf_counter() - start
+    held = [state]
+
+    def run() -> float:
+        start = time.perf_counter()
+        held[0], _ = jax.block_until_ready(compiled(shared, member, keys, held[0]))
+        return (time.perf_counter() - start) / block.trainer.steps / many
+
+    return run, spent, size
+
+
+def _key(recipe: Recipe, data: Data, mesh: Mesh, tried: list) -> str:
+    device = mesh.devices.flat[0]
+    facts = [
+        describe(replace(recipe, epochs=1)),
+        [list(data.x.shape), str(data.x.dtype), data.classes],
+        [device.device_kind, mesh.devices.size, jax.__version__, parallel.cores()],
+        tried,
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _cached(where: Path) -> list[Trial]:
+    try:
+        return [Trial(**t) for t in json.loads(where.read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
