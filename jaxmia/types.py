@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -36,8 +36,8 @@ class Data:
     x_test: np.ndarray
     y_test: Int[np.ndarray, " _"]
     classes: int
-    shift: np.ndarray = field(default_factory=lambda: np.float32(0))
-    scale: np.ndarray = field(default_factory=lambda: np.float32(1))
+    shift: np.ndarray | np.float32 = np.float32(0)
+    scale: np.ndarray | np.float32 = np.float32(1)
     label_names: tuple[str, ...] = ()
     person: Int[np.ndarray, " N"] | None = None  # the individual that a record belongs to
 

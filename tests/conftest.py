@@ -8,4 +8,4 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook("jaxmia", "beartype.beartype").install()
+install_import_hook("jaxmia", "beartype.beartype")

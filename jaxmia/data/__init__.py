@@ -1,0 +1,25 @@
+"""Where examples come from: each source is a value that does its work when it is called.
+
+`data.digits()() -> Data`. The pool is the training split; the test split is never trained on.
+"""
+
+from jaxmia.data.arrays import arrays
+from jaxmia.data.derived import first, random_labels
+from jaxmia.data.digits import digits
+from jaxmia.data.pool import HeldOut, digest, held_out
+from jaxmia.data.synthetic import synthetic
+from jaxmia.data.tfds import prepare, ready, tfds
+
+__all__ = [
+    "HeldOut",
+    "arrays",
+    "digest",
+    "digits",
+    "first",
+    "held_out",
+    "prepare",
+    "random_labels",
+    "ready",
+    "synthetic",
+    "tfds",
+]

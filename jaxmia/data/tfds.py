@@ -1,0 +1,222 @@
+"""Any prepared TensorFlow Datasets classification set, read without TensorFlow.
+
+Preparing is a step of its own (`jaxmia data prepare NAME`), which may need TensorFlow and a
+network; training only reads what lies in the folder.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmia.data.pool import fifth_aside
+from jaxmia.types import Data
+from jaxmia.values import factory
+
+
+class Prepared(NamedTuple):
+    """A set that lies ready."""
+
+    name: str
+    version: str
+    examples: int
+    format: str
+    folder: Path
+
+
+@factory
+def tfds(
+    name: str,
+    data_dir: str | None = None,
+    train: str = "train",
+    test: str = "test",
+    image: str = "",
+    label: str = "",
+) -> Callable[[], Data]:
+    """The set `name`, or `name/config`, its newest version below `data_dir`.
+
+    `data_dir` is `TFDS_DATA_DIR` or ~/tensorflow_datasets if None. `image` and `label` name the
+    features; by default the only image or tensor, and the only class label. Without a split `test`
+    a fixed fifth of the pool is set aside. Raises `FileNotFoundError`, naming the command that
+    prepares it, for a set that is not ready; `ValueError` for one that is no classification set.
+    """
+
+    def load() -> Data:
+        folder = _folder(name, data_dir)
+        _refuse_foreign(folder)
+        builder = _library().builder_from_directory(str(folder))
+        x_key, y_key = _keys(name, builder.info.features, image, label)
+        x, y = _split(builder, folder, train, x_key, y_key)
+        if test in builder.info.splits:
+            x_test, y_test = _split(builder, folder, test, x_key, y_key)
+        else:
+            pool, aside = fifth_aside(len(y))
+            x, y, x_test, y_test = x[pool], y[pool], x[aside], y[aside]
+        classes = builder.info.features[y_key].num_classes
+        names = tuple(str(n)[:80] for n in builder.info.features[y_key].names or ())
+        half = np.float32(127.5) if x.dtype == np.uint8 else None
+        shift, scale = (half, half) if half else (np.float32(0), np.float32(1))
+        return Data(name, x, y, x_test, y_test, classes, shift, scale, names)
+
+    return load
+
+
+def prepare(name: str, data_dir: str | None = None) -> Prepared:
+    """Downloads and prepares a set in array_record format; a no-op where it is ready.
+
+    Where several processes do so at once, one wins and the others take its result. Raises
+    `RuntimeError`, naming the extra to install, where TensorFlow is needed and absent.
+    """
+    root = _root(data_dir)
+    if not any(p.name == name for p in ready(data_dir)):
+        try:
+            builder = _library().builder(name, data_dir=str(root), file_format="array_record")
+            builder.download_and_prepare()
+        except FileExistsError:  # another process was faster
+            pass
+        except ImportError as error:
+            raise RuntimeError(
+                f"preparing {name} needs TensorFlow ({error}): pip install 'jaxmia[prepare]'"
+            ) from error
+    return next(p for p in ready(data_dir) if p.name == name)
+
+
+def ready(data_dir: str | None = None) -> list[Prepared]:
+    """The sets that lie ready below a folder, by name and version."""
+    root, found = _root(data_dir), []
+    for file in sorted(root.glob("*/**/dataset_info.json")):
+        if not (file.parent / "features.json").is_file():
+            continue
+        try:
+            info = json.loads(file.read_text())
+            lengths = [int(n) for s in info["splits"] for n in s.get("shardLengths", [])]
+            name = "/".join(file.parent.relative_to(root).parts[:-1])
+            kind = info.get("fileFormat") or "tfrecord"
+            found.append(Prepared(name, file.parent.name, sum(lengths), kind, file.parent))
+        except (ValueError, KeyError, TypeError, OSError):
+            continue  # not finished, or not a data set
+    return found
+
+
+def _library() -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow_datasets
+
+    return tensorflow_datasets
+
+
+def _root(data_dir: str | None) -> Path:
+    given = data_dir or os.environ.get("TFDS_DATA_DIR")
+    return Path(given).expanduser() if given else Path.home() / "tensorflow_datasets"
+
+
+def _folder(name: str, data_dir: str | None) -> Path:
+    root = _root(data_dir)
+    found = [p for p in ready(data_dir) if p.name == name]
+    if not found:
+        have = ", ".join(sorted({p.name for p in ready(data_dir)})) or "none"
+        raise FileNotFoundError(
+            f"data set {name[:200]!r} is not prepared in {root} (ready there: {have}): "
+            f"run `jaxmia data prepare {name[:200]}`"
+        )
+    kinds = ("array_record", "tfrecord")
+    newest = max(found, key=lambda p: [int(n) for n in p.version.split(".") if n.isdigit()])
+    if newest.format not in kinds:
+        raise ValueError(f"{newest.folder}: fileFormat={newest.format!r} is not one of {kinds}")
+    return newest.folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """TFDS imports the modules that features.json names: only its own may be named."""
+    pending = [json.loads((folder / "features.json").read_text())]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            for key in ("pythonClassName", "type"):
+                named = node.get(key, "")
+                if isinstance(named, str) and named and not _own(named, key):
+                    raise ValueError(
+                        f"{folder}/features.json: {key} {named[:200]!r} is not allowed, "
+                        "only modules of tensorflow_datasets"
+                    )
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+
+
+def _own(named: str, key: str) -> bool:
+    return named.startswith("tensorflow_datasets.") or (key == "type" and "." not in named)
+
+
+def _keys(name: str, features: Any, image: str, label: str) -> tuple[str, str]:
+    core = _library().features
+    if not hasattr(features, "items"):
+        raise ValueError(f"{name}: has no named features, so it is no classification set")
+    kinds = {"image": (core.Image, core.Tensor), "label": (core.ClassLabel,)}
+    found = []
+    for what, wanted in (("image", image), ("label", label)):
+        fit = [
+            k
+            for k, f in features.items()
+            if isinstance(f, kinds[what])
+            and not (what == "image" and isinstance(f, (core.ClassLabel, core.Text)))
+            and not (what == "image" and not f.shape)
+        ]
+        chosen = [k for k in fit if k == wanted] if wanted else fit
+        if len(chosen) != 1:
+            raise ValueError(f"{name}: name the {what} by {what}=..., one of {fit} is needed")
+        found += chosen
+    return found[0], found[1]
+
+
+def _split(
+    builder: Any, folder: Path, split: str, x_key: str, y_key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    if split not in builder.info.splits:
+        raise ValueError(f"{folder}: has no split {split!r}, but {sorted(builder.info.splits)}")
+    expected = builder.info.splits[split].num_examples
+    if builder.info.file_format.value == "array_record":
+        source = builder.as_data_source(split)
+        rows: Iterator[Any] = (source[i] for i in range(len(source)))
+    else:
+        features = builder.info.features
+        files = [folder / f for f in builder.info.splits[split].filenames]
+        rows = (features.deserialize_example_np(r) for f in sorted(files) for r in _records(f))
+    x, y = [], []
+    try:
+        for row in rows:
+            x.append(np.asarray(row[x_key]))
+            y.append(int(row[y_key]))
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"{folder}: split {split!r} ends after {len(y)} examples") from error
+    if len(y) != expected:
+        raise ValueError(f"{folder}: split {split!r} holds {len(y)} examples of {expected}")
+    shapes = {a.shape for a in x}
+    if len(shapes) != 1:
+        raise ValueError(f"{folder}: examples of {len(shapes)} shapes; all must have the same")
+    stacked = np.stack(x)
+    if stacked.dtype.kind not in "uif":
+        raise ValueError(f"{folder}: {x_key} is {stacked.dtype}, needs numbers")
+    stacked = stacked if stacked.dtype == np.uint8 else stacked.astype(np.float32)
+    if min(y, default=0) < 0:
+        raise ValueError(f"{folder}: split {split!r} has unlabelled examples (label -1)")
+    return stacked, np.array(y, np.int32)
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    """The records of a tfrecord file: 8 bytes of length, 4 of checksum, the record, 4 more."""
+    with open(file, "rb") as stream:
+        while head := stream.read(12):
+            if len(head) < 12:
+                raise ValueError(f"{file}: ends in the middle of a record")
+            (length,) = struct.unpack("<Q", head[:8])
+            if length > 1 << 30:
+                raise ValueError(f"{file}: a record claims {length} bytes")
+            record = stream.read(length + 4)
+            if len(record) < length + 4:
+                raise ValueError(f"{file}: ends in the middle of a record")
+            yield record[:-4]

@@ -1,0 +1,144 @@
+import json
+import shutil
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from jaxmia import data
+
+COUNTS = {"train": 40, "test": 10}
+
+
+def example(split: str, i: int) -> tuple[np.ndarray, int]:
+    rng = np.random.default_rng([len(split), i])
+    return rng.integers(0, 256, (6, 5, 3)).astype(np.uint8), int(rng.integers(4))
+
+
+class TinyShapes(tfds.core.GeneratorBasedBuilder):
+    """A small set that is really prepared."""
+
+    pkg_dir_path = None  # this module is no package that could hold metadata
+    VERSION = tfds.core.Version("1.2.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Tensor(shape=(6, 5, 3), dtype=np.uint8),
+                "label": tfds.features.ClassLabel(names=["a", "b", "c", "</script>"]),
+                "id": tfds.features.Scalar(dtype=np.int64),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        return {s: self._generate_examples(s) for s in COUNTS}
+
+    def _generate_examples(self, split):
+        for i in range(COUNTS[split]):
+            image, label = example(split, i)
+            yield i, {"image": image, "label": label, "id": i}
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tfds")
+    TinyShapes(data_dir=str(root), file_format="array_record").download_and_prepare()
+    return root
+
+
+def expected(split: str) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = zip(*(example(split, i) for i in range(COUNTS[split])), strict=True)
+    return np.stack(images), np.array(labels)
+
+
+def test_reads_array_record(prepared):
+    got = data.tfds("tiny_shapes", str(prepared))()
+    for x, y, split in ((got.x, got.y, "train"), (got.x_test, got.y_test, "test")):
+        np.testing.assert_array_equal(x, expected(split)[0])
+        np.testing.assert_array_equal(y, expected(split)[1])
+    assert got.classes == 4 and got.label_names[-1] == "</script>"
+    assert got.x.dtype == np.uint8 and got.shift == 127.5
+
+
+def test_reads_tfrecord(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "set")
+    (folder,) = (tmp_path / "set").glob("*/1.2.0")
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    info = json.loads((folder / "dataset_info.json").read_text())
+    for split in COUNTS:
+        (old,) = folder.glob(f"*-{split}.array_record*")
+        reader = ArrayRecordReader(str(old))
+        with open(str(old).replace("array_record", "tfrecord"), "wb") as out:
+            for record in reader.read_all():
+                out.write(struct.pack("<Q", len(record)) + bytes(4) + record + bytes(4))
+        reader.close()
+        old.unlink()
+    info["fileFormat"] = "tfrecord"
+    for split in info["splits"]:
+        split["filepathTemplate"] = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    got = data.tfds("tiny_shapes", str(tmp_path / "set"))()
+    np.testing.assert_array_equal(got.x, expected("train")[0])
+    np.testing.assert_array_equal(got.y_test, expected("test")[1])
+    (file,) = folder.glob("*-train.tfrecord*")
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="middle of a record"):
+        data.tfds("tiny_shapes", str(tmp_path / "set"))()
+
+
+def test_without_a_test_split_a_fifth_is_set_aside(prepared):
+    got = data.tfds("tiny_shapes", str(prepared), test="nowhere")()
+    assert (len(got.y), len(got.y_test)) == (32, 8)
+
+
+def test_reading_needs_no_tensorflow(prepared):
+    code = (
+        "import sys; from jaxmia import data\n"
+        f"assert len(data.tfds('tiny_shapes', {str(prepared)!r})().y) == 40\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_not_prepared_fails_at_once_and_names_the_command(prepared, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    assert len(data.tfds("tiny_shapes")().y) == 40
+    with pytest.raises(FileNotFoundError, match="jaxmia data prepare cifar10"):
+        data.tfds("cifar10")()
+
+
+def test_ready_lists_what_lies_there(prepared, tmp_path):
+    (found,) = data.ready(str(prepared))
+    assert found[:4] == ("tiny_shapes", "1.2.0", 50, "array_record")
+    assert data.ready(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("features.json", {"pythonClassName": "os.path.FeaturesDict"}, "is not allowed"),
+        ("dataset_info.json", {"fileFormat": "parquet"}, "fileFormat='parquet'"),
+    ],
+)
+def test_refuses(prepared, tmp_path, file, change, words):
+    shutil.copytree(prepared, tmp_path / "set")
+    (path,) = (tmp_path / "set").glob(f"*/*/{file}")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=words):
+        data.tfds("tiny_shapes", str(tmp_path / "set"))()
+
+
+def test_lost_rows_are_noticed(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "set")
+    (path,) = (tmp_path / "set").glob("*/*/dataset_info.json")
+    info = json.loads(path.read_text())
+    info["splits"][0]["shardLengths"] = ["41"]
+    info["splits"][1]["shardLengths"] = ["41"]
+    path.write_text(json.dumps(info))
+    with pytest.raises(ValueError, match="ends after|holds 40"):
+        data.tfds("tiny_shapes", str(tmp_path / "set"))()
