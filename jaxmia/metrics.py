@@ -74,18 +74,14 @@ def roc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Roc:
 
 def auc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
     """Area under the ROC: P(member's score > non-member's) + P(equal) / 2."""
-    true, false, _ = counted(score, member)
-    area = np.sum(np.diff(false) * (true[1:] + true[:-1]), dtype=np.float64) / 2
-    return float(area / (float(true[-1]) * float(false[-1])))
+    return _area(counted(score, member))
 
 
 def tpr_at_fpr(
     score: Float[Array, "*T N"], member: Bool[Array, "*T N"], fpr: float | Sequence[float]
 ):
     """The largest TPR whose FPR is at most `fpr`, without interpolation; one number for each."""
-    true, false, _ = counted(score, member)
-    at = np.searchsorted(false / false[-1], np.asarray(fpr), side="right") - 1
-    found = true[at] / true[-1]
+    found = _tpr_at(counted(score, member), np.asarray(fpr, np.float64))
     return float(found) if np.ndim(fpr) == 0 else found
 
 
@@ -196,3 +192,33 @@ def bootstrap_interval(
         found.append(metric(score[:, at], truth[:, at], *args))
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+class Figures(NamedTuple):
+    """The usual figures of one ROC, from one sort."""
+
+    auc: float
+    balanced_accuracy: float
+    tpr_at_fpr: Float[np.ndarray, " L"]
+
+
+def figures(
+    score: Float[Array, "*T N"], member: Bool[Array, "*T N"], levels: Sequence[float]
+) -> Figures:
+    """AUC, best balanced accuracy, and the TPR at each FPR of `levels`."""
+    curve = counted(score, member)
+    return Figures(
+        _area(curve),
+        float((1 + (curve.true / curve.true[-1] - curve.false / curve.false[-1]).max()) / 2),
+        _tpr_at(curve, np.asarray(levels, np.float64)),
+    )
+
+
+def _area(curve: Counted) -> float:
+    area = np.sum(np.diff(curve.false) * (curve.true[1:] + curve.true[:-1]), dtype=np.float64) / 2
+    return float(area / (float(curve.true[-1]) * float(curve.false[-1])))
+
+
+def _tpr_at(curve: Counted, levels: np.ndarray) -> np.ndarray:
+    at = np.searchsorted(curve.false / curve.false[-1], levels, side="right") - 1
+    return curve.true[at] / curve.true[-1]

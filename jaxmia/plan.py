@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxmia import parallel, shadows
+from jaxmia import augment, parallel, shadows
 from jaxmia.models import conv
+from jaxmia.store import write_json
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
 
@@ -35,7 +36,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate as it was measured: seconds of one training step of one model, and compiling."""
+    """One candidate as measured: seconds of one model's training step, of compiling; memory."""
 
     width: int
     convolution: str
@@ -80,8 +81,7 @@ def choose(
         if not trials:
             say("timing how many models to train together (once; kept for later runs)")
             trials = measure(recipe, data, mesh, tried)
-            where.parent.mkdir(parents=True, exist_ok=True)
-            parallel.write_text(where, json.dumps([asdict(t) for t in trials]))
+            write_json(where, [asdict(t) for t in trials])
         best = min(trials, key=lambda t: t.step_seconds)
         tried = [(best.width, best.convolution)]
     ((g, convolution),) = tried
@@ -121,9 +121,15 @@ def _prepare(
     many = width * mesh.devices.size
     with conv.using(convolution):
         block = shadows.programs(
-            recipe, data, lambda x: x[None], members=members, width=width, mesh=mesh
+            recipe,
+            data,
+            augment.itself,
+            members=members,
+            width=width,
+            mesh=mesh,
+            convolution=convolution,
         )
-        keys = shadows.keys(block, 0, np.arange(many))
+        keys = shadows.keys(mesh, 0, np.arange(many))
         member = parallel.spread(
             np.arange(len(data.y))[None] % 2 == np.arange(many)[:, None] % 2, mesh
         )

@@ -1,19 +1,27 @@
-"""A block of shadow models, trained and queried as one: one compiled program for each stage."""
+"""A block of shadow models, trained, saved and queried as one: one program for each stage."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
-from jaxmia import parallel
+from jaxmia import checkpoints, parallel
+from jaxmia.data import HeldOut
+from jaxmia.interrupt import Interrupt, Stopped
+from jaxmia.models import conv
+from jaxmia.progress import Progress
 from jaxmia.query import asker
 from jaxmia.train import Curve, Pool, Shadow, Trainer, model_key, pool, trainer
 from jaxmia.types import Data, Recipe
+
+QUERY_BATCH = 512  # views that one model is asked at once
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Programs:
     mesh: Mesh
     pool: Pool
     held_out: Pool
+    convolution: str
     init: Callable
     epoch: Callable
     ask: Callable
@@ -41,12 +50,12 @@ def programs(
     members: int,
     width: int,
     mesh: Mesh,
-    query_batch: int = 1024,
+    convolution: str,
     logits: bool = False,
 ) -> Programs:
-    """Readies a recipe on the devices of a mesh; nothing is compiled before its first use."""
+    """Readies a recipe on the devices of a mesh; each program is compiled at its first use."""
     one = trainer(recipe, data, members)
-    ask = asker(recipe, one.model, views, query_batch, logits)
+    ask = asker(recipe, one.model, views, QUERY_BATCH, logits)
 
     def epoch(shared: tuple, member: Any, key: Any, shadow: Shadow) -> tuple[Shadow, Curve]:
         examples, number = shared
@@ -57,13 +66,133 @@ def programs(
         mesh=mesh,
         pool=parallel.shared(pool(data, data.x, data.y), mesh),
         held_out=parallel.shared(pool(data, data.x_test, data.y_test), mesh),
+        convolution=convolution,
         init=parallel.over_models(lambda _, key: one.init(key), mesh, width),
         epoch=parallel.over_models(epoch, mesh, width, donate=(2,)),
         ask=parallel.over_models(ask, mesh, width),
     )
 
 
-def keys(programs: Programs, seed: int, models: Int[np.ndarray, " G"]) -> Any:
+def keys(mesh: Mesh, seed: int, models: Int[np.ndarray, " G"]) -> Any:
     """The models' own keys, on the devices."""
-    made = jax.jit(jax.vmap(lambda m: model_key(seed, m)))(jnp.asarray(models, jnp.uint32))
-    return parallel.spread(made, programs.mesh)
+    made = jax.vmap(lambda m: model_key(seed, m))(jnp.asarray(models, jnp.uint32))
+    return parallel.spread(made, mesh)
+
+
+class Seen(NamedTuple):
+    """What a block's query gives: arrays `[G, ...]` for the store, facts for its record."""
+
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+
+
+class Block:
+    """Some models of one block, filled up to its size with copies of the last."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        seed: int,
+        models: Sequence[int],
+        member: Bool[np.ndarray, "M N"],
+        size: int,
+        folder: Path,
+    ) -> None:
+        self.programs, self.models, self.folder = programs, list(models), folder
+        self.rows = np.array([*models, *[models[-1]] * (size - len(models))])
+        self.keys = keys(programs.mesh, seed, self.rows)
+        self.member = member[self.rows]
+        self.shadows: Any = None
+        self.curves = Curve(np.empty((size, 0), np.float32), np.empty((size, 0), np.float32))
+
+    def train(
+        self, epochs: int, every: float, progress: Progress, refresh: Callable[[], None]
+    ) -> None:
+        """Trains all epochs, from the newest sound checkpoint on; one is saved `every` seconds.
+
+        Raises `Stopped` when the process is asked to stop, after a checkpoint.
+        """
+        p, saved = self.programs, time.time()
+        with Interrupt() as interrupt, conv.using(p.convolution):
+            member = parallel.spread(self.member, p.mesh)
+            first = self._resumed(epochs, progress)
+            if first:
+                progress.advance(len(self.models), first, skipped=True)
+            for number in range(first, epochs):
+                self.shadows, curve = p.epoch(
+                    (p.pool, jnp.int32(number)), member, self.keys, self.shadows
+                )
+                new = jax.device_get(curve)
+                self.curves = Curve(
+                    *(np.c_[a, b[:, None]] for a, b in zip(self.curves, new, strict=True))
+                )
+                progress.advance(len(self.models), number + 1)
+                refresh()
+                if number + 1 < epochs and (interrupt.number or time.time() - saved > every):
+                    self._save(number + 1)
+                    saved = time.time()
+                if interrupt.number and number + 1 < epochs:
+                    raise Stopped(interrupt.number)
+
+    def _resumed(self, epochs: int, progress: Progress) -> int:
+        """The epochs that a checkpoint has behind it; fresh models without one."""
+        p = self.programs
+        self.shadows = p.init(None, self.keys)
+        for epoch in range(epochs, 0, -1):
+            if not (self.folder / f"{epoch:06d}").exists():
+                continue
+            blank = np.empty((len(self.rows), epoch), np.float32)
+            like = (self.rows, jax.eval_shape(lambda: self.shadows), Curve(blank, blank))
+            tree, reason = checkpoints.restore(self.folder, epoch, like)
+            if tree is None:
+                progress.say(reason)
+            elif np.array_equal(tree[0], self.rows):
+                self.shadows, self.curves = parallel.spread(tree[1], p.mesh), tree[2]
+                return epoch
+        return 0
+
+    def _save(self, epoch: int) -> None:
+        checkpoints.save(self.folder, epoch, (self.rows, jax.device_get(self.shadows), self.curves))
+
+    def query(self, held_out: HeldOut) -> Seen:
+        """Asks every model about the whole pool and the test part."""
+        p, many = self.programs, len(self.models)
+        with conv.using(p.convolution):
+            inside = {k: np.asarray(v)[:many] for k, v in p.ask(p.pool, self.shadows).items()}
+            outside = {k: np.asarray(v)[:many] for k, v in p.ask(p.held_out, self.shadows).items()}
+        member = self.member[:many]
+        arrays = {"member": member, **inside, "population": outside["phi"][:, held_out.population]}
+        right = inside["margin"] > 0
+        train = np.where(member, right, False).sum(1) / member.sum(1)
+        test = (
+            (outside["margin"][:, held_out.accuracy] > 0).mean(1)
+            if len(held_out.accuracy)
+            else None
+        )
+        sound = np.isfinite(inside["phi"]).all((1, 2)) & np.isfinite(self.curves.loss[:many]).all(1)
+        facts: dict[str, Any] = {
+            "train_accuracy": self._by_model(train),
+            "test_accuracy": self._by_model(test) if test is not None else {},
+            "loss": self._by_model(self.curves.loss[:many]),
+            "accuracy": self._by_model(self.curves.accuracy[:many]),
+            "diverged": [m for m, ok in zip(self.models, sound, strict=True) if not ok],
+        }
+        for name in [k for k in arrays if k not in ("member",)]:
+            arrays[name] = np.where(_rows(sound, arrays[name]), arrays[name], np.float32(np.nan))
+        return Seen(arrays, facts)
+
+    def _by_model(self, values: np.ndarray) -> dict[str, Any]:
+        """By model, as JSON holds it: what is not a number is None."""
+        told = np.where(np.isfinite(values), np.round(values.astype(float), 6), None)
+        return dict(zip(map(str, self.models), told.tolist(), strict=True))
+
+    def close(self, epochs: int, keep: bool) -> None:
+        """Deletes the block's checkpoints, or keeps only the trained models."""
+        if keep:
+            self._save(epochs)
+        else:
+            checkpoints.remove(self.folder)
+
+
+def _rows(sound: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return sound.reshape(-1, *[1] * (like.ndim - 1))

@@ -60,12 +60,8 @@ def pool(data: Data, x: np.ndarray, y: np.ndarray) -> Pool:
 
 def normalised(pool: Pool, x: Num[Array, "B ..."]) -> Float[Array, "B ..."]:
     """Examples as the network sees them: `(x - shift) / scale`."""
-    shift, scale = (jnp.broadcast_to(a, x.shape) for a in _aligned(x, pool.shift, pool.scale))
+    shift, scale = (jnp.broadcast_to(a, x.shape) for a in (pool.shift, pool.scale))
     return (x.astype(jnp.float32) - shift) / scale
-
-
-def _aligned(x: Array, *arrays: Array) -> list[Array]:
-    return [jnp.reshape(a, (1,) * (x.ndim - a.ndim) + a.shape) for a in arrays]
 
 
 def model_key(seed: int, m: Int[Array, ""] | int) -> Key:
@@ -101,8 +97,7 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
         def step(shadow: Shadow, at: tuple[Array, Array]) -> tuple[Shadow, Curve]:
             index, i = at
             augment_key, noise_key = jax.random.split(jax.random.fold_in(step_key, i))
-            x = pool.x.at[index].get(mode="promise_in_bounds")
-            y = pool.y.at[index].get(mode="promise_in_bounds")
+            x, y = (jnp.asarray(a).at[index].get(mode="promise_in_bounds") for a in pool[:2])
             x = normalised(pool, x)
             x = jax.vmap(recipe.augment)(x, jax.random.split(augment_key, batch_size))
             grads, loss, state, logits = recipe.gradient(

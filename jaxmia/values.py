@@ -101,25 +101,33 @@ def _text(value: Any) -> str:
 
 
 def parse(text: str, known: Mapping[str, Callable], field: str = "value") -> Any:
-    """The value that prints as `text`, such as `poisson(0.5)`: one of `known`, literal arguments.
+    """The value that prints as `text`, such as `poisson(0.5)`: `known` names, literal arguments.
 
-    Raises `ValueError`, naming the field, for anything else; nothing in the text is executed.
+    A name may be written with its module. Raises `ValueError`, naming the field, for anything else;
+    nothing but the known functions is called.
     """
     allowed = f"one of {', '.join(sorted(known))}, with literal arguments"
-    wrong = ValueError(f"{field}: {text[:200]!r} is not {allowed}")
+    wrong = f"{field}: {text[:200]!r} is not {allowed}"
     try:
-        node = ast.parse(text.strip(), mode="eval").body
-        call = node if isinstance(node, ast.Call) else None
-        name = call.func if call else node
-        if not isinstance(name, ast.Name) or name.id not in known:
-            raise wrong
-        if call is None:
-            return known[name.id]
-        args = [ast.literal_eval(a) for a in call.args]
-        kwargs = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise wrong from error
-    try:
-        return known[name.id](*args, **kwargs)
+        return _evaluated(ast.parse(text.strip(), mode="eval").body, known)
+    except (SyntaxError, RecursionError, MemoryError, LookupError) as error:
+        raise ValueError(wrong) from error
     except TypeError as error:
         raise ValueError(f"{field}: {text[:200]!r}: {error}") from error
+
+
+def _evaluated(node: ast.expr, known: Mapping[str, Callable]) -> Any:
+    call = node if isinstance(node, ast.Call) else None
+    name = call.func if call else node
+    if isinstance(name, ast.Attribute):
+        name = ast.Name(name.attr)
+    if isinstance(name, ast.Name):
+        if call is None:
+            return known[name.id]
+        args = [_evaluated(a, known) for a in call.args]
+        kwargs = {k.arg: _evaluated(k.value, known) for k in call.keywords if k.arg}
+        return known[name.id](*args, **kwargs)
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise LookupError(str(error)) from error

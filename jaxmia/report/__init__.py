@@ -1,0 +1,34 @@
+"""What is said of a run: summary, table, figures. Numbers come from `metrics`, never from here."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxmia.report.figures import draw
+from jaxmia.report.summary import SCHEMA, summarise
+from jaxmia.report.table import remarks, table
+from jaxmia.store import write_bytes, write_json
+
+__all__ = ["SCHEMA", "draw", "remarks", "summarise", "table", "write"]
+
+
+def write(
+    folder: Path,
+    scores: dict[str, Float[np.ndarray, "T N"]],
+    member: Bool[np.ndarray, "T N"] | None,
+    phi: Float[np.ndarray, "T N"] | None,
+    summary: dict[str, Any],
+) -> list[Path]:
+    """Writes `scores.npz`, the figures and, last, `summary.json`; returns the files.
+
+    Without `member` there are scores but nothing to measure or draw.
+    """
+    out = io.BytesIO()
+    np.savez_compressed(out, **scores, **({} if member is None else {"member": member}))
+    write_bytes(folder / "scores.npz", out.getvalue())
+    drawn = [] if member is None else draw(folder / "report", scores, member, phi)
+    write_json(folder / "summary.json", summary)
+    return [folder / "scores.npz", *drawn, folder / "summary.json"]

@@ -1,0 +1,41 @@
+"""`--explain`: how a run would be carried out, before it is."""
+
+from jaxmia import parallel, provenance
+from jaxmia.experiment import Experiment
+from jaxmia.pipeline import Options
+from jaxmia.plan import choose, measure
+
+
+def explain(experiment: Experiment, options: Options) -> list[str]:
+    """The plan with its measurements, the memory of a block, and the time to finish.
+
+    The time is that of the training steps, from a few that were timed; queries come on top.
+    """
+    parallel.start(parallel.cache_folder() / "programs")
+    data, mesh = experiment.data(), parallel.mesh()
+    plan, trials = choose(
+        experiment.recipe, data, mesh, experiment.models, options.width, options.block
+    )
+    trials = trials or measure(experiment.recipe, data, mesh, [(plan.width, plan.convolution)])
+    chosen = next(t for t in trials if (t.width, t.convolution) == (plan.width, plan.convolution))
+    members = provenance.members(experiment, data)
+    steps = members // min(experiment.recipe.batch_size, members) * experiment.recipe.epochs
+    seconds = chosen.step_seconds * steps * experiment.models
+    blocks = -(-experiment.models // plan.block)
+    lines = [
+        f"device: {provenance.device()}",
+        f"plan: {blocks} block(s) of {plan.block} models, {plan.width} vmapped together, "
+        f"convolutions {plan.convolution}",
+    ]
+    for t in sorted(trials, key=lambda t: t.step_seconds):
+        lines.append(
+            f"  width {t.width}, {t.convolution}: {t.step_seconds * 1e3:.3f} ms per model-step, "
+            f"{t.compile_seconds:.1f} s to compile, {t.bytes / 2**20:.0f} MiB"
+        )
+    views = 4 * plan.block * len(data.y)
+    return [
+        *lines,
+        f"training: {experiment.models} models x {steps} steps, about {seconds:.0f} s "
+        f"({3600 * experiment.models / seconds:,.0f} models/h)",
+        f"signals: {views / 2**20:.0f} MiB per block and view",
+    ]

@@ -1,0 +1,53 @@
+"""What a target trained elsewhere must be queried on, as arrays: pool, labels, views, membership."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmia import augment, data
+from jaxmia.pipeline import Run
+from jaxmia.store import write_bytes, write_json
+from jaxmia.values import parse
+
+SOURCES = {
+    name: getattr(data, name)
+    for name in ("arrays", "digits", "first", "random_labels", "synthetic", "tfds")
+}
+VIEWS = {name: getattr(augment, name) for name in ("itself", "mirror", "shifted_views")}
+
+
+def export(run: Run, out: Path, file: Path | None = None) -> list[Path]:
+    """Writes `x.npy`, `y.npy`, `views.npy` [N, Q, ...], `member.npy` [M, N] and `order.json`.
+
+    Views are of the values as stored; a network sees `(x - shift) / scale`. Row i of everything is
+    example i. `file` is the `.npz` of a run whose data lay elsewhere. Raises `ValueError` if the
+    data cannot be found again, or is no longer the pool of the run.
+    """
+    about, identity = run.experiment["about"], run.experiment["identity"]
+    source: Any = data.arrays(str(file)) if file else parse(about["data"], SOURCES, "data")
+    pool = source()
+    if data.digest(pool) != identity["pool"]:
+        raise ValueError(f"{run.path}: {source!r} is not, or no longer, the pool of this run")
+    views = parse(identity["views"], VIEWS, "views")
+    arrays = {
+        "x": pool.x,
+        "y": pool.y,
+        "views": np.asarray(jax.vmap(views)(pool.x)),
+        "member": run.member,
+    }
+    for name, array in arrays.items():
+        held = io.BytesIO()
+        np.save(held, array, allow_pickle=False)
+        write_bytes(out / f"{name}.npy", held.getvalue())
+    order = {
+        "pool": identity["pool"],
+        "rows": "row i of x, y, views and member's columns is example i",
+        "network_sees": "(x - shift) / scale",
+        "shift": np.asarray(pool.shift).tolist(),
+        "scale": np.asarray(pool.scale).tolist(),
+    }
+    write_json(out / "order.json", order)
+    return [*(out / f"{name}.npy" for name in arrays), out / "order.json"]

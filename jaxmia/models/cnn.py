@@ -1,0 +1,41 @@
+"""A small convolutional network: convolution, ReLU, pooling, as often as asked."""
+
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+from jaxmia.models.adaptor import nnx_module
+from jaxmia.models.layers import Conv, check_norm, image_shape, max_pool, norm
+from jaxmia.types import Array, Data, Model
+from jaxmia.values import factory
+
+
+class _Cnn(nnx.Module):
+    def __init__(self, channels: list[int], classes: int, kind: str | None, rngs: nnx.Rngs) -> None:
+        pairs = list(zip(channels, channels[1:], strict=False))
+        self.convs = nnx.List([Conv(a, b, rngs=rngs) for a, b in pairs])
+        self.norms = nnx.List([norm(kind, b, rngs) for _, b in pairs] if kind else [])
+        self.head = nnx.Linear(channels[-1], classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        for i, convolution in enumerate(self.convs):
+            x = convolution(x)
+            x = jax.nn.relu(self.norms[i](x) if len(self.norms) else x)
+            x = max_pool(x) if min(x.shape[1:3]) >= 2 else x
+        return self.head(x.mean((1, 2)))
+
+
+@factory
+def cnn(*channels: int, norm: str | None = None) -> Callable[[Data], Model]:
+    """3 x 3 convolutions of these widths, each followed by 2 x 2 pooling; then a mean and a head."""
+    if not channels or min(channels) < 1:
+        raise ValueError(f"cnn: channels={channels} must be one or more numbers from 1 up")
+    if norm is not None:
+        check_norm(norm)
+
+    def model(data: Data) -> Model:
+        widths = [image_shape(data, "cnn")[2], *channels]
+        return nnx_module(lambda d, rngs: _Cnn(widths, d.classes, norm, rngs))(data)
+
+    return model

@@ -1,0 +1,222 @@
+"""How a convolution is executed, and its gradients: this file decides the speed of every CNN.
+
+XLA has a fast path for few forms of a convolution, and automatic differentiation and `vmap` leave
+it: inside a loop a CPU then runs the gradients 15 to 30 times slower (it keeps its fast code for
+NHWC input, HWIO kernel and no groups), and a GPU runs the weight gradient as a forward convolution
+with the whole feature map as its filter. So the gradients are written here, each in the form that
+its backend runs fast, with their own rules for what happens under `vmap`.
+
+| name        | one model                            | many models, views or examples           |
+| ----------- | ------------------------------------ | ---------------------------------------- |
+| `canonical` | forward and both gradients canonical | a loop over them: a CPU's choice         |
+| `grouped`   | the same                             | feature groups; batch groups (cuDNN's    |
+|             |                                      | backward filter) for the weight gradient |
+| `im2col`    | patches times a matrix               | batched matrix products                  |
+| `shifted`   | one product per kernel position      | batched matrix products                  |
+
+All give the same numbers but for rounding. Those for GPU and TPU are reasoned, not measured.
+"""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+from jaxtyping import Float
+
+from jaxmia.types import Array
+
+IMPLEMENTATIONS = ("canonical", "grouped", "im2col", "shifted")
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+_chosen: contextvars.ContextVar[str] = contextvars.ContextVar("convolution", default="")
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+def choices(platform: str) -> tuple[str, ...]:
+    """The implementations worth timing on a platform, its default first."""
+    return ("canonical",) if platform == "cpu" else ("grouped", "canonical", "im2col")
+
+
+@contextlib.contextmanager
+def using(name: str) -> Iterator[None]:
+    """Programs traced inside use this implementation.
+
+    Raises `ValueError` for a name that is not in `IMPLEMENTATIONS`.
+    """
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(f"convolution={name!r} is not one of {IMPLEMENTATIONS}")
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def conv(
+    x: Float[Array, "B H W I"],
+    w: Float[Array, "h w I O"],
+    stride: int | tuple[int, int] = 1,
+    padding: str | Padding = "SAME",
+) -> Float[jax.Array, "B P R O"]:
+    """Cross-correlation of images with a kernel, as every network here computes it."""
+    strides = (stride, stride) if isinstance(stride, int) else stride
+    pads = _pads(x.shape[1:3], w.shape[:2], strides, padding)
+    chosen = _chosen.get() or choices(jax.default_backend())[0]
+    if w.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
+        return x[:, :: strides[0], :: strides[1]] @ w[0, 0]
+    if chosen in ("im2col", "shifted"):
+        return {"im2col": _im2col, "shifted": _shifted}[chosen](x, w, strides, pads)
+    return _owned(chosen, strides, pads, x.shape[1:3], w.shape[:2])(x, w)
+
+
+def _pads(size, kernel, strides, padding: str | Padding) -> Padding:
+    if not isinstance(padding, str):
+        return ((padding[0][0], padding[0][1]), (padding[1][0], padding[1][1]))
+    if padding.upper() == "VALID":
+        return ((0, 0), (0, 0))
+    if padding.upper() != "SAME":
+        raise ValueError(f"padding={padding!r} is not one of 'SAME', 'VALID', ((t, b), (l, r))")
+    out = []
+    for n, k, s in zip(size, kernel, strides, strict=True):
+        total = max((-(-n // s) - 1) * s + k - n, 0)
+        out.append((total // 2, total - total // 2))
+    return (out[0], out[1])
+
+
+def _plain(x: Array, w: Array, strides: tuple[int, int], pads: Padding) -> jax.Array:
+    if min(map(min, pads)) < 0:  # XLA:CPU reads beyond the array where a padding is negative
+        crop = [(0, 0, 0), *((min(a, 0), min(b, 0), 0) for a, b in pads), (0, 0, 0)]
+        x = lax.pad(x, jnp.zeros((), x.dtype), crop)
+    around = [(max(a, 0), max(b, 0)) for a, b in pads]
+    return lax.conv_general_dilated(x, w, strides, around, dimension_numbers=_LAYOUT)
+
+
+@functools.lru_cache(maxsize=None)
+def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
+    """The convolution of one shape, with both gradients as convolutions of stride 1."""
+    many = {"canonical": _looped, "grouped": _grouped}[chosen]
+    out = [
+        (n + sum(p) - k) // s + 1 for n, p, k, s in zip(size, pads, kernel, strides, strict=True)
+    ]
+    # rows of the padded input that no window reaches get no gradient
+    rest = [
+        n + sum(p) - k - (o - 1) * s
+        for n, p, k, o, s in zip(size, pads, kernel, out, strides, strict=True)
+    ]
+
+    def forward(x: Array, w: Array) -> jax.Array:
+        return _plain(x, w, strides, pads)
+
+    def spaced(g: Array) -> jax.Array:
+        """The gradient at the resolution of stride 1, zeros between."""
+        gaps = [(0, 0, 0), *((0, 0, s - 1) for s in strides), (0, 0, 0)]
+        return lax.pad(g, jnp.zeros((), g.dtype), gaps) if max(strides) > 1 else g
+
+    def input_gradient(g: Array, w: Array) -> jax.Array:
+        around = tuple(
+            (k - 1 - p[0], k - 1 - p[1] + r) for k, p, r in zip(kernel, pads, rest, strict=True)
+        )
+        flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
+        return _plain(spaced(g), flipped, (1, 1), around)
+
+    def weight_gradient(x: Array, g: Array) -> jax.Array:
+        cut = tuple((p[0], p[1] - r) for p, r in zip(pads, rest, strict=True))
+        swapped = _plain(x.transpose(3, 1, 2, 0), spaced(g).transpose(1, 2, 0, 3), (1, 1), cut)
+        return swapped.transpose(1, 2, 0, 3)
+
+    ruled_forward = many(forward, None)
+    ruled_input = many(input_gradient, None)
+    ruled_weight = many(weight_gradient, lambda w, x: jax.vmap(forward)(x, w))
+
+    @jax.custom_vjp
+    def convolution(x: Array, w: Array) -> jax.Array:
+        return ruled_forward(x, w)
+
+    convolution.defvjp(
+        lambda x, w: (ruled_forward(x, w), (x, w)),
+        lambda saved, g: (ruled_input(g, saved[1]), ruled_weight(saved[0], g)),
+    )
+    return convolution
+
+
+def _looped(one: Callable, _: Callable | None) -> Callable:
+    """Batched by a loop, so that no `vmap` takes the convolution out of its fast form."""
+
+    @custom_vmap
+    def rule(a: Array, b: Array) -> jax.Array:
+        return one(a, b)
+
+    @rule.def_vmap
+    def many(size: int, batched: list[bool], a: Array, b: Array) -> tuple[jax.Array, bool]:
+        if all(batched):
+            return lax.map(lambda at: rule(*at), (a, b)), True
+        if batched[0]:
+            return lax.map(lambda at: rule(at, b), a), True
+        return lax.map(lambda at: rule(a, at), b), True
+
+    return rule
+
+
+def _grouped(one: Callable, outside: Callable | None) -> Callable:
+    """Batched by groups: for the weight gradient, that of the convolution batched beforehand.
+
+    `vmap` of a weight gradient would give feature groups, which cuDNN does not run as a backward
+    filter; the gradient of a `vmap` gives batch groups, which it does.
+    """
+
+    @custom_vmap
+    def rule(a: Array, b: Array) -> jax.Array:
+        return one(a, b)
+
+    @rule.def_vmap
+    def many(size: int, batched: list[bool], a: Array, b: Array) -> tuple[jax.Array, bool]:
+        axes = tuple(0 if at else None for at in batched)
+        if outside is None:
+            return jax.vmap(one, axes)(a, b), True
+        a, b = (
+            v if at else jnp.broadcast_to(v, (size, *v.shape))
+            for v, at in zip((a, b), batched, strict=True)
+        )
+        shape = jax.eval_shape(jax.vmap(one), a, b)
+        (gradient,) = jax.vjp(lambda w: outside(w, a), jnp.zeros(shape.shape, shape.dtype))[1](b)
+        return gradient, True
+
+    return rule
+
+
+def _windows(x: Array, w: Array, strides, pads: Padding) -> list[jax.Array]:
+    """For each kernel position, what it sees: `[B, P, R, I]`."""
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    rows, columns = (
+        (n - k) // s + 1 for n, k, s in zip(x.shape[1:3], w.shape[:2], strides, strict=True)
+    )
+    return [
+        lax.slice(
+            x,
+            (0, i, j, 0),
+            (
+                len(x),
+                i + (rows - 1) * strides[0] + 1,
+                j + (columns - 1) * strides[1] + 1,
+                x.shape[3],
+            ),
+            (1, *strides, 1),
+        )
+        for i in range(w.shape[0])
+        for j in range(w.shape[1])
+    ]
+
+
+def _im2col(x: Array, w: Array, strides, pads: Padding) -> jax.Array:
+    patches = jnp.concatenate(_windows(x, w, strides, pads), axis=-1)
+    return patches @ w.reshape(-1, w.shape[-1])
+
+
+def _shifted(x: Array, w: Array, strides, pads: Padding) -> jax.Array:
+    kernels = w.reshape(-1, *w.shape[2:])
+    return sum(v @ k for v, k in zip(_windows(x, w, strides, pads), kernels, strict=True))

@@ -1,0 +1,57 @@
+"""A fast network for 32 x 32 images, of the kind that wins CIFAR-10 speed runs: no strides.
+
+Cf. Page 2018 (ResNet-9) and Jordan 2024 (airbench).
+"""
+
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+from jaxmia.models.adaptor import nnx_module
+from jaxmia.models.layers import Conv, check_norm, image_shape, max_pool, norm
+from jaxmia.types import Array, Data, Model
+from jaxmia.values import factory
+
+
+class _Stage(nnx.Module):
+    """Convolution, pooling, convolution, added to what was pooled."""
+
+    def __init__(self, a: int, b: int, kind: str, rngs: nnx.Rngs) -> None:
+        self.first, self.second = Conv(a, b, rngs=rngs), Conv(b, b, rngs=rngs)
+        self.norm1, self.norm2 = norm(kind, b, rngs), norm(kind, b, rngs)
+
+    def __call__(self, x: Array) -> Array:
+        x = jax.nn.relu(self.norm1(max_pool(self.first(x))))
+        return x + jax.nn.relu(self.norm2(self.second(x)))
+
+
+class _Fast(nnx.Module):
+    def __init__(self, widths: list[int], classes: int, kind: str, rngs: nnx.Rngs) -> None:
+        self.stem, self.norm = Conv(widths[0], widths[1], rngs=rngs), norm(kind, widths[1], rngs)
+        pairs = zip(widths[1:], widths[2:], strict=False)
+        self.stages = nnx.List([_Stage(a, b, kind, rngs) for a, b in pairs])
+        self.head = nnx.Linear(widths[-1], classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        x = jax.nn.relu(self.norm(self.stem(x)))
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x.max((1, 2))) * 0.125
+
+
+@factory
+def fast(*widths: int, norm: str = "batch") -> Callable[[Data], Model]:
+    """A stem and one residual stage per further width, each halving the image; 64, 128, 256, 256."""
+    widths = widths or (64, 128, 256, 256)
+    if len(widths) < 2 or min(widths) < 1:
+        raise ValueError(f"fast: widths={widths} must be two or more numbers from 1 up")
+    check_norm(norm)
+
+    def model(data: Data) -> Model:
+        height, width, channels = image_shape(data, "fast")
+        if min(height, width) < 2 ** (len(widths) - 1):
+            raise ValueError(f"fast: images of {height} x {width} are too small for {widths}")
+        return nnx_module(lambda d, r: _Fast([channels, *widths], d.classes, norm, r))(data)
+
+    return model

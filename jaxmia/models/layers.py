@@ -1,0 +1,71 @@
+"""The layers that the networks here are made of."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Float
+
+from jaxmia.models.conv import Padding, conv
+from jaxmia.types import Array, Data
+
+NORMS = ("batch", "group")
+
+
+class Conv(nnx.Module):
+    """A convolution without bias, He-initialised, executed by `conv`."""
+
+    def __init__(
+        self,
+        features_in: int,
+        features: int,
+        kernel: int = 3,
+        stride: int = 1,
+        padding: str | Padding = "SAME",
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        shape = (kernel, kernel, features_in, features)
+        scale = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+        self.kernel = nnx.Param(scale(rngs.params(), shape))
+        self.stride, self.padding = stride, padding
+
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B P R O"]:
+        return conv(x, self.kernel[...], self.stride, self.padding)
+
+
+def norm(kind: str, features: int, rngs: nnx.Rngs) -> nnx.Module:
+    """BatchNorm (running averages at momentum 0.9) or GroupNorm with groups of 8 or more."""
+    if kind == "batch":
+        return nnx.BatchNorm(features, momentum=0.9, rngs=rngs)
+    groups = next(g for g in range(max(1, features // 8), 0, -1) if features % g == 0)
+    return nnx.GroupNorm(features, num_groups=groups, rngs=rngs)
+
+
+def check_norm(kind: str) -> None:
+    """Raises `ValueError` unless `kind` is one of `NORMS`."""
+    if kind not in NORMS:
+        raise ValueError(f"norm={kind!r} is not one of {NORMS}")
+
+
+def image_shape(data: Data, model: str) -> tuple[int, int, int]:
+    """Height, width and channels of a set's images.
+
+    Raises `ValueError` for a set that holds none.
+    """
+    if data.x.ndim != 4:
+        raise ValueError(f"{model}: needs images [H, W, C], {data.name} holds {data.x.shape[1:]}")
+    height, width, channels = data.x.shape[1:]
+    return height, width, channels
+
+
+def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B P R C"]:
+    """The maximum of each 2 x 2 square; an odd last row or column is left out.
+
+    A maximum over a reshaped axis: its gradient is a select, not a scatter.
+    """
+    b, h, w, c = x.shape
+    squares = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    return jnp.maximum(
+        jnp.maximum(squares[:, :, 0, :, 0], squares[:, :, 0, :, 1]),
+        jnp.maximum(squares[:, :, 1, :, 0], squares[:, :, 1, :, 1]),
+    )

@@ -1,0 +1,202 @@
+"""The whole pipeline on one screen: data, design, train, query, signals, attacks, report.
+
+Rerunning the same experiment in the same folder resumes it, or finds that all is done.
+"""
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmia import data as sources
+from jaxmia import design, parallel, provenance, report
+from jaxmia.attacks import attack_every_model
+from jaxmia.experiment import Experiment
+from jaxmia.plan import Plan, choose
+from jaxmia.progress import Progress
+from jaxmia.shadows import Block, Programs, programs
+from jaxmia.store import Lock, Store
+from jaxmia.types import Data, Signals
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; none of it changes what is computed."""
+
+    workdir: Path | None = None
+    width: int | str = "auto"
+    block: int | None = None
+    shard_index: int = 0
+    shard_count: int = 1
+    checkpoint_seconds: float = 60.0
+    keep_shadows: bool = False
+    keep_logits: bool = False
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, opened again: what is in it is read when it is asked for."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Raises `ValueError` for a folder that is no run."""
+        Store(Path(path))
+        return cls(Path(path))
+
+    @cached_property
+    def experiment(self) -> dict[str, Any]:
+        """Every resolved field, the execution plan and what it ran on."""
+        return Store(self.path).experiment
+
+    @cached_property
+    def models(self) -> int:
+        """How many models are finished, counted from the first."""
+        store = Store(self.path)
+        done = sorted(m for r in store.records() for m in r["models"])
+        return next((i for i, m in enumerate(done) if i != m), len(done))
+
+    @cached_property
+    def member(self) -> np.ndarray:
+        """Bool `[M, N]`: who was trained on."""
+        return read_signals(Store(self.path), self.models)[1]
+
+    @cached_property
+    def signals(self) -> Signals:
+        """What was seen of every model."""
+        return read_signals(Store(self.path), self.models)[0]
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """The score `[T, N]` of every attack."""
+        with np.load(self.path / "scores.npz", allow_pickle=False) as held:
+            return {k: held[k] for k in held.files if k != "member"}
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`."""
+        return provenance.read_json(self.path / "summary.json")
+
+
+def run(experiment: Experiment, options: Options | None = None) -> Run:
+    """Trains, queries and attacks every shadow model of an experiment, and writes the report.
+
+    Of several workers (`shard_index` of `shard_count`) each does its blocks; the report is written
+    by whoever finds that all are done. Raises `ValueError` for what cannot be run, `store.Held` if
+    another process is at work on a block, `store.Unwritable` if the folder cannot be written.
+    """
+    options = options or Options()
+    say = options.progress.say
+    parallel.start(parallel.cache_folder() / "programs")
+    data = experiment.data()
+    member = membership(experiment, data)
+    store, plan = _opened(experiment, options, data)
+    for line in store.verify():
+        say(line)
+    todo = [(b, models) for b, models in store.missing(experiment.models) if _mine(b, options)]
+    if todo:
+        compiled = _programs(experiment, data, plan, options)
+        with options.progress.models(sum(len(m) for _, m in todo), experiment.recipe.epochs):
+            for number, models in todo:
+                with store.lock(number) as lock:
+                    folder = store.path / "shadows" / f"{number:04d}"
+                    block = Block(compiled, experiment.seed, models, member, plan.block, folder)
+                    _finish(experiment, options, store, data, block, lock)
+    if waiting := store.missing(experiment.models):
+        say(f"{sum(len(m) for _, m in waiting)} models are left to other workers")
+        return Run(store.path)
+    return assess(experiment, options, store)
+
+
+def membership(experiment: Experiment, data: Data) -> np.ndarray:
+    """Who is in which model's training set; raises `ValueError` for a model without members."""
+    member = np.asarray(experiment.design(experiment.seed, experiment.models, len(data.y)), bool)
+    if not member.any(1).all():
+        raise ValueError(f"design={experiment.design!r} leaves a model without members")
+    return member
+
+
+def _mine(block: int, options: Options) -> bool:
+    return block % options.shard_count == options.shard_index
+
+
+def _opened(experiment: Experiment, options: Options, data: Data) -> tuple[Store, Plan]:
+    """The run folder, and the plan that its first start chose."""
+    path = options.workdir or Path("checkpoints") / experiment.name
+    if (path / "experiment.json").exists():
+        found = Store(path)
+        plan = Plan(**found.plan)
+    else:
+        share = -(-experiment.models // options.shard_count)
+        plan, _ = choose(
+            experiment.recipe,
+            data,
+            parallel.mesh(),
+            share,
+            options.width,
+            options.block,
+            options.progress.say,
+        )
+    identity = provenance.identity(experiment, data)
+    store = Store.create(path, identity, vars(plan), provenance.about(experiment))
+    return store, Plan(**store.plan)
+
+
+def _programs(experiment: Experiment, data: Data, plan: Plan, options: Options) -> Programs:
+    return programs(
+        experiment.recipe,
+        data,
+        experiment.views,
+        members=provenance.members(experiment, data),
+        width=plan.width,
+        mesh=parallel.mesh(),
+        convolution=plan.convolution,
+        logits=options.keep_logits,
+    )
+
+
+def _finish(
+    experiment: Experiment, options: Options, store: Store, data: Data, block: Block, lock: Lock
+) -> None:
+    """Trains and queries a block, writes its signals, then the record that vouches for them."""
+    start, epochs = time.time(), experiment.recipe.epochs
+    block.train(epochs, options.checkpoint_seconds, options.progress, lock.refresh)
+    seen = block.query(sources.held_out(data))
+    store.write_fixed("y", data.y)
+    digests = store.write_models(block.models, experiment.models, seen.arrays)
+    seconds = time.time() - start
+    facts = {**seen.facts, "seconds": {str(block.models[0]): seconds}}
+    store.finish(int(block.folder.name), block.models, digests, facts)
+    store.log(block=int(block.folder.name), models=len(block.models), seconds=seconds)
+    block.close(epochs, options.keep_shadows)
+
+
+def assess(experiment: Experiment, options: Options, store: Store) -> Run:
+    """Attacks every model in turn, and writes scores, summary and figures."""
+    signals, member = read_signals(store, experiment.models)
+    pairs = None
+    if design.complementary(experiment.design):
+        pairs = np.arange(experiment.models) // 2
+    options.progress.say(f"attacking {experiment.models} models")
+    scores = attack_every_model(signals, member, experiment.attacks, pairs)
+    phi = np.asarray(signals.phi)
+    about = provenance.of_run(experiment, store)
+    summary = report.summarise(scores, member, queries=phi.shape[-1], about=about)
+    report.write(store.path, scores, member, phi[..., 0], summary)
+    return Run(store.path)
+
+
+def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:
+    """The signals of a run's first models, and their membership."""
+    view0 = {
+        name: None if (a := store.read(name, models)) is None else a[..., None]
+        for name in ("margin", "entropy", "modified_entropy")
+    }
+    whole = {k: store.read(k, models) for k in ("phi", "population", "logits")}
+    member = np.asarray(store.read("member", models), bool)
+    return Signals(y=store.read("y"), **whole, **view0), member  # type: ignore[arg-type]

@@ -1,0 +1,51 @@
+"""The table of attacks, as the terminal shows it: at most 80 columns."""
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from jaxmia.report.summary import LEVELS
+
+
+def table(summary: dict[str, Any]) -> Table:
+    """All attacks, pooled and (below) as mean ± standard deviation over targets; TPR in percent."""
+    out = Table(box=None, pad_edge=False, show_edge=False)
+    out.add_column("attack", overflow="fold", max_width=24)
+    for head in ("AUC", "bal.acc", *(f"TPR@{value * 100:g}%" for value in LEVELS.values())):
+        out.add_column(head, justify="right", no_wrap=True)
+    for name, found in summary["attacks"].items():
+        if found["auc"] is None:
+            out.add_row(escape(name), *["–"] * 5)
+            continue
+        rates = [f"{100 * found['tpr_at_fpr'][k]:.2f}" for k in LEVELS]
+        balanced = f"{found['balanced_accuracy']:.3f}"
+        out.add_row(f"[bold]{escape(name)}[/bold]", f"{found['auc']:.3f}", balanced, *rates)
+        if over := found["targets"]:
+            spread = [_pair(over["auc"], 1), _pair(over["balanced_accuracy"], 1)]
+            spread += [_pair(over["tpr_at_fpr"][k], 100) for k in LEVELS]
+            out.add_row(f"  {over['count']} targets", *spread, style="dim")
+    return out
+
+
+def _pair(pair: list[float], factor: float) -> str:
+    places = 3 if factor == 1 else 1
+    return f"{pair[0] * factor:.{places}f}±{pair[1] * factor:.{places}f}"
+
+
+def remarks(summary: dict[str, Any]) -> list[str]:
+    """What belongs under the table: the generalization gap, and how fine the levels really are."""
+    out = []
+    if summary.get("generalization_gap") is not None:
+        out.append(
+            f"generalization gap {summary['generalization_gap']:.3f} "
+            f"(training accuracy {summary['train_accuracy']:.3f}, "
+            f"test accuracy {summary['test_accuracy']:.3f})"
+        )
+    if diverged := summary.get("diverged"):
+        out.append(f"left out because training diverged: models {diverged}")
+    for name, found in summary["attacks"].items():
+        if found["not_scorable"]:
+            out.append(f"{escape(name[:80])}: {found['not_scorable']} scores cannot be given")
+    out += list(dict.fromkeys(n for a in summary["attacks"].values() for n in a.get("notes", [])))
+    return out

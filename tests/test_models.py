@@ -1,0 +1,125 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+from jax import lax
+
+from jaxmia import data, models, recipes, train
+from jaxmia.types import Data
+
+FLAT = data.synthetic(64, 12, 3, test=8)()
+IMAGES = data.synthetic(48, 8 * 8 * 3, 3, distance=8.0, test=8, shape=(8, 8, 3))()
+CIFAR = Data(
+    "c", np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, np.int32), np.zeros((1, 32, 32, 3)),
+    np.zeros(1, np.int32), 10,
+)  # fmt: skip
+
+
+class UsersNnx(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(12, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(0.3, rngs=rngs)
+        self.last = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.dropout(jax.nn.relu(self.norm(self.first(x)))))
+
+
+class UsersLinen(linen.Module):
+    @linen.compact
+    def __call__(self, x, train):
+        x = linen.relu(linen.BatchNorm(use_running_average=not train)(linen.Dense(8)(x)))
+        return linen.Dense(3)(linen.Dropout(0.3, deterministic=not train)(x))
+
+
+def users_nnx(data, rngs):
+    return UsersNnx(rngs)
+
+
+def users_linen(data):
+    return UsersLinen()
+
+
+CASES = {
+    "mlp": (models.mlp(16, dropout=0.1), FLAT),
+    "nnx": (models.nnx_module(users_nnx), FLAT),
+    "linen": (models.linen_module(users_linen), FLAT),
+    "cnn": (models.cnn(8, norm="batch"), IMAGES),
+    "resnet": (models.resnet(8, norm="group"), IMAGES),
+    "wrn": (models.wrn(10, 1), IMAGES),
+    "fast": (models.fast(8, 16), IMAGES),
+    "vit": (models.vit(4, 16, 1, 2), IMAGES),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_learns_and_many_equal_one(name):
+    factory, source = CASES[name]
+    recipe = recipes.sgd(factory, epochs=6, batch_size=8, rate=0.05)
+    one = train.trainer(recipe, source, len(source.y) // 2)
+    pool = train.pool(source, source.x, source.y)
+    member = np.arange(len(source.y)) % 2 == 0
+
+    def run(key):
+        def epoch(shadow, number):
+            return one.epoch(pool, member, key, number, shadow)
+
+        return lax.scan(epoch, one.init(key), jnp.arange(recipe.epochs))
+
+    keys = jax.vmap(lambda m: train.model_key(0, m))(jnp.arange(2))
+    looped, curve = jax.jit(lambda k: lax.map(run, k))(keys)
+    assert np.all(curve.loss[:, -1] < 0.8 * curve.loss[:, 0]), curve.loss
+    mapped, other = jax.jit(jax.vmap(run))(keys)
+    np.testing.assert_allclose(curve.loss[:, 0], other.loss[:, 0], rtol=1e-4)
+
+    shadow = jax.tree.map(lambda a: a[0], looped)
+    x = train.normalised(pool, source.x[:5])
+    out = [one.model.apply(shadow.params, shadow.state, x, k, False) for k in keys]
+    assert out[0][0].dtype == jnp.float32 and out[0][0].shape == (5, 3)
+    np.testing.assert_array_equal(out[0][0], out[1][0])  # evaluation draws nothing
+    jax.tree.map(np.testing.assert_array_equal, out[0][1], shadow.state)
+
+
+@pytest.mark.parametrize(
+    ("factory", "low", "high"),
+    [
+        (models.resnet(20), 0.269e6, 0.275e6),
+        (models.wrn(28, 2), 1.46e6, 1.48e6),
+        (models.mlp(128), 3072 * 128 + 128 + 1290, 3072 * 128 + 128 + 1290),
+    ],
+)
+def test_published_size(factory, low, high):
+    params, _ = jax.eval_shape(factory(CIFAR).init, jax.random.key(0))
+    assert low <= sum(p.size for p in jax.tree.leaves(params)) <= high
+
+
+def test_bfloat16_keeps_float32_masters_statistics_and_logits():
+    recipe = recipes.sgd(models.cnn(4, norm="batch"), epochs=1, batch_size=8, dtype="bfloat16")
+    one = train.trainer(recipe, IMAGES, 24)
+    pool = train.pool(IMAGES, IMAGES.x, IMAGES.y)
+    key = train.model_key(0, 0)
+    shadow, _ = one.epoch(pool, np.ones(48, bool), key, jnp.int32(0), one.init(key))
+    assert {a.dtype for a in jax.tree.leaves((shadow.params, shadow.state))} == {
+        jnp.dtype("float32")
+    }
+    text = str(jax.make_jaxpr(one.epoch)(pool, np.ones(48, bool), key, jnp.int32(0), shadow))
+    assert "bf16[8,8,8,4] = conv_general_dilated" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: models.cnn(8)(FLAT), "needs images"),
+        (lambda: models.resnet(21), "depth=21"),
+        (lambda: models.wrn(27), "depth=27"),
+        (lambda: models.vit(3)(IMAGES), "patch=3"),
+        (lambda: models.fast(8, 8, 8, 8, 8)(IMAGES), "too small"),
+        (lambda: models.cnn(8, norm="layer"), "norm='layer'"),
+        (lambda: models.mlp(0), "hidden"),
+    ],
+)
+def test_refuses(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
