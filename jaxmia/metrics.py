@@ -81,8 +81,8 @@ def tpr_at_fpr(
     score: Float[Array, "*T N"], member: Bool[Array, "*T N"], fpr: float | Sequence[float]
 ):
     """The largest TPR whose FPR is at most `fpr`, without interpolation; one number for each."""
-    found = _tpr_at(counted(score, member), np.asarray(fpr, np.float64))
-    return float(found) if np.ndim(fpr) == 0 else found
+    found = _tpr_at(counted(score, member), np.atleast_1d(np.asarray(fpr, np.float64)))
+    return float(found[0]) if np.ndim(fpr) == 0 else found
 
 
 def threshold_at_fpr(score: Float[Array, "*T N"], member: Bool[Array, "*T N"], fpr: float) -> float:

@@ -363,7 +363,7 @@ def _student_density(z: np.ndarray, nu: np.ndarray, scale: np.ndarray) -> np.nda
 def _student_tail(z: np.ndarray, nu: np.ndarray) -> np.ndarray:
     """`-log(1 - F(z))`, by the tail's leading term where the distribution function underflows."""
     beyond = stdtr(nu, -z)
-    far = -_student_density(z, nu, np.float64(1)) - np.log(np.abs(z) / nu + 1 / np.abs(z))
+    far = -_student_density(z, nu, np.ones(1)) - np.log(np.abs(z) / nu + 1 / np.abs(z))
     near = np.where(nu > 1e6, upper_tail(z), -np.log(np.maximum(beyond, 1e-300)))
     below = stdtr(nu, z)  # 1 - beyond loses what is below 1e-16
     near = np.where((z < 0) & (nu <= 1e6), -np.log1p(-below), near)

@@ -17,9 +17,9 @@ def official(
 ) -> Float[np.ndarray, " N"]:
     """The published scores, with the sign turned so that higher means member.
 
-    Lists are cut to the smallest IN (OUT) count over examples, in the order of the models; s + 1e-30
-    with ddof 0 about the mean; a "global" variance is the raw deviation of all IN phi for both sides
-    (offline of all OUT phi); offline is two-sided. The published centre is the median.
+    Lists are cut to the smallest IN (OUT) count over examples, in the order of the models; s is of
+    ddof 0 about the mean, plus 1e-30; a "global" one is the raw deviation of all IN phi, for both
+    sides (offline of all OUT phi); offline is two-sided. The published centre is the median.
     """
     inside, outside = _cut(reference, member), _cut(reference, ~member)
     if not len(outside) or (mode == "online" and not len(inside)):
@@ -45,5 +45,5 @@ def _cut(phi: np.ndarray, chosen: np.ndarray) -> Float[np.ndarray, "K N Q"]:
     return np.take_along_axis(phi.astype(np.float64), first[..., None], axis=0)
 
 
-def _log_density(x: np.ndarray, mean: np.ndarray, s: np.ndarray) -> np.ndarray:
+def _log_density(x: np.ndarray, mean: np.ndarray, s: np.ndarray | np.floating) -> np.ndarray:
     return -0.5 * np.log(2 * np.pi) - np.log(s) - 0.5 * ((x - mean) / s) ** 2
