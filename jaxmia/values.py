@@ -109,7 +109,10 @@ def parse(text: str, known: Mapping[str, Callable], field: str = "value") -> Any
     allowed = f"one of {', '.join(sorted(known))}, with literal arguments"
     wrong = f"{field}: {text[:200]!r} is not {allowed}"
     try:
-        return _evaluated(ast.parse(text.strip(), mode="eval").body, known)
+        node = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(node, (ast.Name, ast.Attribute, ast.Call)):
+            raise LookupError(text)
+        return _evaluated(node, known)
     except (SyntaxError, RecursionError, MemoryError, LookupError) as error:
         raise ValueError(wrong) from error
     except TypeError as error:

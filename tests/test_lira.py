@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError
 from scipy import stats
 
 from jaxmia import design, metrics
@@ -73,7 +72,9 @@ def test_leaves_partners_out_together(mode, centre):
         keep = ~np.isin(np.arange(12), (t, t ^ 1))
         want = oracle(phi[t], phi[keep], member[keep], mode, "per_example", centre)
         np.testing.assert_allclose(got[t], want, rtol=1e-5, atol=1e-8)
-    shuffle = RNG.permutation(12)  # partners are found by `pairs` when they no longer stand together
+    shuffle = RNG.permutation(
+        12
+    )  # partners are found by `pairs` when they no longer stand together
     pairs = (np.arange(12) // 2)[shuffle]
     other = lira.leave_one_out(
         phi[shuffle], member[shuffle], mode, "auto", "per_example", centre, pairs=pairs
@@ -270,7 +271,9 @@ def test_degenerate_input(mode, variance):
 def test_too_few_references_are_not_scored():
     member = np.zeros((6, 3), bool)
     member[:2, 1] = member[:4, 2] = True  # never in; in two; in four
-    score = lira.leave_one_out(RNG.normal(size=(6, 3)), member, balance="none", variance="per_example")
+    score = lira.leave_one_out(
+        RNG.normal(size=(6, 3)), member, balance="none", variance="per_example"
+    )
     assert np.isnan(score[:, 0]).all()
     assert np.isnan(score[:2, 1]).all() and np.isfinite(score[2:, 1]).all()
     assert np.isfinite(score[:4, 2]).all() and np.isnan(score[4:, 2]).all()
@@ -318,9 +321,9 @@ def test_refuses(change, words):
         lira.leave_one_out(phi, member, **change)
 
 
-def test_refuses_shapes():
+def test_refuses_shapes(as_users_run):
     phi, member = draw()
-    with pytest.raises((ValueError, TypeCheckError), match="member"):
+    with pytest.raises(ValueError, match="member: has shape"):
         lira.leave_one_out(phi, member[:, :-1])
-    with pytest.raises((ValueError, TypeCheckError), match="target"):
+    with pytest.raises(ValueError, match="target: has shape"):
         lira.online(phi[0, :-1], phi[1:], member[1:])

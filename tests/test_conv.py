@@ -1,0 +1,119 @@
+"""Every way to execute a convolution against XLA's own and its automatic gradients."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from jaxmia import parallel
+from jaxmia.models import conv
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def plain(x, w, stride, padding):
+    return lax.conv_general_dilated(x, w, (stride, stride), padding, dimension_numbers=LAYOUT)
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    seed=st.integers(0, 10**6),
+    name=st.sampled_from(conv.IMPLEMENTATIONS),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    stride=st.integers(1, 3),
+    padding=st.sampled_from(["SAME", "VALID", ((1, 2), (0, 1)), ((2, 0), (3, 3))]),
+)
+def test_values_and_gradients_of_any_shape(seed, name, kernel, stride, padding):
+    rng = np.random.default_rng(seed)
+    shape = (*rng.integers(4, 8, 2), 2)
+    x = rng.normal(size=(3, *shape)).astype(np.float32)
+    w = rng.normal(size=(*kernel, 2, 3)).astype(np.float32)
+    want, back = jax.vjp(lambda x, w: plain(x, w, stride, padding), x, w)
+    g = rng.normal(size=want.shape).astype(np.float32)
+    with conv.using(name):
+        got, ours = jax.vjp(lambda x, w: conv.conv(x, w, stride, padding), x, w)
+    for a, b in zip((got, *ours(g)), (want, *back(g)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", conv.IMPLEMENTATIONS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_under_vmap_over_models_examples_and_both(name, stride):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 6, 6, 2)).astype(np.float32)
+    w = rng.normal(size=(2, 3, 3, 2, 4)).astype(np.float32)
+
+    def loss(of, w, x):
+        return (jnp.sin(of(x, w, stride, "SAME")) ** 2).sum()
+
+    def every(of):
+        models = jax.vmap(jax.value_and_grad(functools.partial(loss, of), (0, 1)))
+        examples = jax.vmap(jax.grad(functools.partial(loss, of)), (None, 0))
+        both = jax.vmap(jax.vmap(jax.grad(functools.partial(loss, of)), (None, 0)))
+        one = x[0][:, None]
+        return (
+            models(w, x),
+            examples(w[0], one),
+            both(w, x[:, :, None]),
+            jax.vmap(lambda k: of(x[0], k, stride, "SAME"))(w),
+        )
+
+    want = every(plain)
+    with conv.using(name):
+        got = every(conv.conv)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
+
+
+def test_bfloat16_stays_bfloat16():
+    x, w = jnp.ones((1, 4, 4, 2), jnp.bfloat16), jnp.ones((3, 3, 2, 2), jnp.bfloat16)
+    for name in conv.IMPLEMENTATIONS:
+        with conv.using(name):
+            assert jax.grad(lambda w: conv.conv(x, w).sum().astype(jnp.float32))(w).dtype == x.dtype
+
+
+def step(w, x):
+    def loss(w):
+        for k in w:
+            x_ = conv.conv(x, k)
+        return (x_**2).mean()
+
+    return jax.tree.map(lambda a, g: a - 0.1 * g, w, jax.grad(loss)(w))
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_cpus_loop_keeps_the_fast_form_and_models_never_communicate(width):
+    mesh = parallel.mesh()
+    w = [jnp.ones((8, 3, 3, 3, 4))]
+    x = jnp.ones((8, 5, 2, 8, 8, 3))
+
+    def train(_, w, xs):
+        return lax.scan(lambda w, x: (step(w, x), None), w, xs)[0]
+
+    mapped = parallel.over_models(train, mesh, width)
+    text = mapped.lower(None, w, x).compile().as_text()
+    found = re.findall(r"dim_labels=(\S+?)[,\s]", text)
+    assert found and all(f in ("b01f_01io->b01f",) for f in found), set(found)
+    assert not re.search(r"(batch|feature)_group_count=[2-9]", text)
+    assert not re.search(r"all-gather|all-reduce|all-to-all|collective-permute", text)
+
+
+def test_grouped_weight_gradients_are_batch_groups():
+    with conv.using("grouped"):
+        text = str(
+            jax.make_jaxpr(jax.vmap(step))([jnp.ones((4, 3, 3, 3, 4))], jnp.ones((4, 2, 8, 8, 3)))
+        )
+    assert "batch_group_count=4" in text
+
+
+def test_using_refuses_unknown_names():
+    with pytest.raises(ValueError, match="convolution='fft' is not one of"):
+        conv.using("fft").__enter__()
+    with pytest.raises(ValueError, match="padding='FULL'"):
+        conv.conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), 1, "FULL")
