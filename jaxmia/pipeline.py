@@ -110,7 +110,20 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     if waiting := store.missing(experiment.models):
         say(f"{sum(len(m) for _, m in waiting)} models are left to other workers")
         return Run(store.path)
+    if not todo and _assessed(experiment, store):
+        say(f"all {experiment.models} models are trained and attacked: nothing to do")
+        return Run(store.path)
     return assess(experiment, options, store)
+
+
+def _assessed(experiment: Experiment, store: Store) -> bool:
+    """Whether the scores of just these models and attacks are there."""
+    try:
+        found = provenance.read_json(store.path / "summary.json")
+        same = found["models"] == experiment.models
+        return same and set(found["attacks"]) == set(experiment.attacks)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def membership(experiment: Experiment, data: Data) -> np.ndarray:

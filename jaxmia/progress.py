@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 
 EVERY = 30.0  # seconds between lines where there is no terminal
 
@@ -18,7 +19,8 @@ class Progress:
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(file=sys.stderr, quiet=quiet)
         self._bar: Bar | None = None
-        self._done = self._total = self._epochs = 0.0
+        self._models = self._epochs = 1  # of the whole work
+        self._trained = self._skipped = 0  # epochs of single models
         self._start = self._told = time.time()
 
     def say(self, line: str) -> None:
@@ -28,43 +30,41 @@ class Progress:
     @contextlib.contextmanager
     def models(self, models: int, epochs: int) -> Iterator[None]:
         """Shows the training of so many models for so many epochs each."""
-        self._done, self._total, self._epochs = 0.0, float(models * epochs), float(epochs)
+        self._models, self._epochs = models, epochs
+        self._trained = self._skipped = 0
         self._start = self._told = time.time()
-        columns = (
-            TextColumn("{task.fields[models]} models"),
-            BarColumn(bar_width=20),
-            TextColumn("epoch {task.fields[epoch]} · {task.fields[rate]} models/h"),
-            TimeRemainingColumn(),
-        )
-        if not self.console.is_terminal:
-            yield
-            return
-        with Bar(*columns, console=self.console, transient=True) as self._bar:
-            self._task = self._bar.add_task(
-                "", total=self._total, models=f"0/{models}", epoch=f"0/{epochs}", rate="–"
-            )
+        columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+        with contextlib.ExitStack() as stack:
+            if self.console.is_terminal and not self.console.quiet:
+                bar = Bar(*columns, console=self.console, transient=True)
+                self._bar = stack.enter_context(bar)
+                self._task = self._bar.add_task("compiling", total=float(models * epochs))
             yield
         self._bar = None
 
-    def advance(self, models: int, epoch: int, skipped: bool = False) -> None:
-        """`models` have trained one more epoch, or (`skipped`) had done so before."""
-        self._done += models * (epoch if skipped else 1)
-        if skipped:
-            self._start = time.time() - 1e-9
-            self._base = self._done
-        spent = time.time() - self._start
-        rate = (self._done - getattr(self, "_base", 0.0)) / self._epochs / max(spent, 1e-9) * 3600
-        fields = {
-            "models": f"{self._done / self._epochs:.0f}/{self._total / self._epochs:.0f}",
-            "epoch": f"{epoch}/{self._epochs:.0f}",
-            "rate": f"{rate:,.0f}",
-        }
+    def resumed(self, models: int, epoch: int) -> None:
+        """`models` were found with `epoch` epochs behind them."""
+        self._skipped += models * epoch
+
+    def advance(self, models: int, epoch: int) -> None:
+        """`models` have finished one more epoch, their `epoch`-th."""
+        self._trained += models
+        done, whole = self._trained + self._skipped, self._models * self._epochs
+        spent = max(time.time() - self._start, 1e-9)
+        rate = self._trained / self._epochs / spent * 3600
+        left = (whole - done) / self._trained * spent
+        text = (
+            f"{done // self._epochs}/{self._models} models, epoch {epoch}/{self._epochs}, "
+            f"{rate:,.0f} models/h, {_clock(left)} left"
+        )
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, **fields)
+            self._bar.update(self._task, completed=done, description=text)
         elif time.time() - self._told > EVERY:
             self._told = time.time()
-            left = (self._total - self._done) / max(self._done, 1) * spent
-            self.say(
-                f"{fields['models']} models, epoch {fields['epoch']}, {fields['rate']} models/h, "
-                f"{left:.0f} s left"
-            )
+            self.say(text)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -75,7 +75,7 @@ def programs(
 
 def keys(mesh: Mesh, seed: int, models: Int[np.ndarray, " G"]) -> Any:
     """The models' own keys, on the devices."""
-    made = jax.vmap(lambda m: model_key(seed, m))(jnp.asarray(models, jnp.uint32))
+    made = jax.vmap(lambda m: model_key(seed, m))(jnp.asarray(models, jnp.int32))
     return parallel.spread(made, mesh)
 
 
@@ -117,7 +117,7 @@ class Block:
             member = parallel.spread(self.member, p.mesh)
             first = self._resumed(epochs, progress)
             if first:
-                progress.advance(len(self.models), first, skipped=True)
+                progress.resumed(len(self.models), first)
             for number in range(first, epochs):
                 self.shadows, curve = p.epoch(
                     (p.pool, jnp.int32(number)), member, self.keys, self.shadows
