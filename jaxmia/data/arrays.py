@@ -52,9 +52,10 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: is no file; an .npz with x and y is needed")
     try:
-        with np.load(file, allow_pickle=False) as held:
-            if not hasattr(held, "files"):
-                raise ValueError("is no .npz")
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array")
+        with loaded as held:
             wanted = ("x", "y", "x_test", "y_test", "person", "label_names")
             found = {k: held[k] for k in wanted if k in held.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, MemoryError) as error:
@@ -97,7 +98,10 @@ def _person(file: str, found: dict, examples: int) -> np.ndarray | None:
     return person.astype(np.int64)
 
 
-def _scaling(x: np.ndarray, standardise: bool) -> tuple[np.ndarray, np.ndarray]:
+Scaling = tuple[np.ndarray | np.float32, np.ndarray | np.float32]
+
+
+def _scaling(x: np.ndarray, standardise: bool) -> Scaling:
     if x.dtype == np.uint8:
         return np.float32(127.5), np.float32(127.5)
     if not standardise:

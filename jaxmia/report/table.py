@@ -28,7 +28,7 @@ def table(summary: dict[str, Any]) -> Table:
     return out
 
 
-def _pair(pair: list[float], factor: float) -> str:
+def _pair(pair: list[float], factor: int) -> str:
     places = 3 if factor == 1 else 1
     return f"{pair[0] * factor:.{places}f}±{pair[1] * factor:.{places}f}"
 

@@ -1,0 +1,134 @@
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmia import data
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def test_digits():
+    got = data.digits()()
+    assert got.x.shape == (1438, 64) and got.x_test.shape == (359, 64)
+    assert got.x.dtype == np.uint8 and got.x.max() == 16 and got.classes == 10
+    images = data.digits(image=True)()
+    np.testing.assert_array_equal(images.x.reshape(1438, 64), got.x)
+    assert data.digest(got) == data.digest(data.digits()()) != data.digest(images)
+
+
+def test_held_out_parts_are_disjoint_and_fixed():
+    for size in (3, 10, 359):
+        d = data.first(data.synthetic(20, 4, 3, test=size), 20)()
+        parts = data.held_out(d)
+        assert sorted(np.concatenate(parts)) == list(range(size))
+        assert all(len(p) for p in parts) or size == 3
+        again = data.held_out(d)
+        for a, b in zip(parts, again, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_sources_are_values():
+    assert data.first(data.digits(), 10) == data.first(data.digits(), 10)
+    assert repr(data.arrays("a.npz")) == "arrays('a.npz')"
+    made = data.random_labels(data.digits())()
+    assert (made.y == data.digits()().y).mean() < 0.2
+    np.testing.assert_array_equal(made.x, data.digits()().x)
+
+
+def write(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+X, Y = np.arange(40, dtype=np.float64).reshape(10, 4), np.arange(10) % 3
+
+
+def test_arrays(tmp_path):
+    got = data.arrays(write(tmp_path / "a.npz", x=X, y=Y, person=np.arange(10) // 2))()
+    assert len(got.y) == 8 and len(got.y_test) == 2 and got.classes == 3
+    np.testing.assert_allclose(((got.x - got.shift) / got.scale).std(0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(got.person, got.x[:, 0].astype(int) // 8)
+    whole = data.arrays(write(tmp_path / "b.npz", x=X, y=Y, x_test=X[:3], y_test=Y[:3]))()
+    assert len(whole.y) == 10 and len(whole.y_test) == 3
+    images = data.arrays(write(tmp_path / "c.npz", x=np.zeros((9, 2, 2, 1), np.uint8), y=Y[:9]))()
+    assert images.shift == 127.5 and images.x.dtype == np.uint8
+    flat = data.arrays(write(tmp_path / "d.npz", x=X * 0 + 5, y=Y))()
+    assert np.isfinite((flat.x - flat.shift) / flat.scale).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": X}, "has no array 'y'"),
+        ({"y": Y}, "has no array 'x'"),
+        ({"x": X, "y": Y[:-1]}, "x has 10 examples, y has 9"),
+        ({"x": X, "y": Y + 0.5}, "needs whole numbers"),
+        ({"x": X, "y": Y - 1}, "has label -1"),
+        ({"x": X, "y": Y * 0}, "one class only"),
+        ({"x": X, "y": Y + 2**40}, "has label 10995"),
+        ({"x": X[:1], "y": Y[:1]}, "at least 2"),
+        ({"x": X[:0], "y": Y[:0]}, "at least 2"),
+        ({"x": X + np.nan, "y": Y}, "NaN or infinite"),
+        ({"x": X + np.inf, "y": Y}, "NaN or infinite"),
+        ({"x": X[:, 0], "y": Y}, "needs numbers"),
+        ({"x": X.astype(str), "y": Y}, "needs numbers"),
+        ({"x": X.astype(object), "y": Y}, "plain arrays"),
+        ({"x": X, "y": Y, "x_test": X}, "go together"),
+        ({"x": X, "y": Y, "x_test": X[:, :2], "y_test": Y}, "x_test holds"),
+        ({"x": X, "y": Y, "person": Y[:4]}, "person"),
+    ],
+)
+def test_bad_arrays_are_one_clear_line(tmp_path, arrays, words):
+    file = write(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=words) as error:
+        data.arrays(file)()
+    assert "bad.npz" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_bad_files_are_one_clear_line(tmp_path):
+    good = Path(write(tmp_path / "a.npz", x=X, y=Y))
+    (tmp_path / "short.npz").write_bytes(good.read_bytes()[:-30])
+    (tmp_path / "text.npz").write_text("x,y")
+    np.save(tmp_path / "one.npy", X)
+    for name in ("short.npz", "text.npz", "one.npy"):
+        with pytest.raises(ValueError, match=name):
+            data.arrays(str(tmp_path / name))()
+    for name in ("absent.npz", "."):
+        with pytest.raises(FileNotFoundError, match="is no file"):
+            data.arrays(str(tmp_path / name))()
+    with pytest.raises(ValueError, match="has label 2, allowed are 0 to 1"):
+        data.arrays(str(good), classes=2)()
+
+
+def test_synthetic_refuses():
+    with pytest.raises(ValueError, match="classes=0"):
+        data.synthetic(classes=0)
+    with pytest.raises(ValueError, match="shape"):
+        data.synthetic(features=5, shape=(2, 2))
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="CIFAR-10 lies only beside some checkouts")
+def test_cifar10_reads_as_arrays(tmp_path):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("imgpack", SHARED / "imgpack.py")
+    imgpack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(imgpack)
+    x, more = imgpack.load(str(SHARED / "cifar10_nl3_test.npz"))
+    got = data.arrays(write(tmp_path / "cifar.npz", x=x, y=more["y"]))()
+    assert got.x.shape == (8000, 32, 32, 3) and got.classes == 10
+
+
+def digest_elsewhere(out):
+    out.put(data.digest(data.digits()()))
+
+
+def test_the_pool_is_the_same_in_every_process():
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    child = context.Process(target=digest_elsewhere, args=(out,))
+    child.start()
+    assert out.get(timeout=120) == data.digest(data.digits()())
+    child.join()

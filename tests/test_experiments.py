@@ -1,0 +1,52 @@
+"""Every experiment shrinks to a smoke run."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmia import Experiment
+
+ROOT = Path(__file__).parents[1]
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    file = tmp_path_factory.mktemp("data") / "images.npz"
+    x, y = RNG.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8), RNG.integers(10, size=40)
+    np.savez(file, x=x, y=y)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("digits", ["--models", "4", "--epochs", "2"]),
+        ("tabular", ["--models", "4", "--epochs", "2"]),
+        (
+            "cifar10_fast",
+            ["--models", "2", "--epochs", "1", "--batch-size", "8", "--views", "mirror()"],
+        ),
+    ],
+)
+def test_shrinks(name, flags, images, tmp_path):
+    data = ["--data", images] if name.startswith("cifar") else []
+    done = subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *flags, *data, "--width", "1", "--json",
+         "--workdir", str(tmp_path / "run")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["models"] == int(flags[1])
+
+
+@pytest.mark.parametrize("name", ["digits", "tabular", "cifar10_fast", "cifar10_lira"])
+def test_is_a_module_of_values(name):
+    module = importlib.import_module(f"experiments.{name}")
+    assert isinstance(module.experiment, Experiment) and module.experiment.name == name
+    assert f"python -m experiments.{name}" in module.__doc__

@@ -1,0 +1,223 @@
+"""The whole pipeline, as users run it: from the command line, killed and resumed, topped up."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxmia
+from jaxmia import data, metrics, recipes
+from jaxmia.models import mlp
+from jaxmia.pipeline import Options
+from jaxmia.progress import Progress
+
+ROOT = Path(__file__).parents[1]
+QUIET = Progress(quiet=True)
+
+
+def experiment(**changes):
+    fields = {
+        "name": "small",
+        "data": data.first(data.digits(), 80, 40),
+        "recipe": recipes.sgd(mlp(16), epochs=4, batch_size=16),
+        "models": 8,
+    } | changes
+    return jaxmia.Experiment(**fields)
+
+
+def run(path, **changes):
+    block = changes.pop("block", 4)
+    options = Options(workdir=path, width=1, block=block, progress=QUIET)
+    return jaxmia.run(experiment(**changes), options)
+
+
+def same(a, b, models=8):
+    for name in ("phi", "margin", "population", "entropy"):
+        x, y = (np.asarray(getattr(r.signals, name))[:models] for r in (a, b))
+        np.testing.assert_array_equal(x, y)
+
+
+def test_leaves_a_run_folder_and_a_rerun_does_nothing(tmp_path):
+    got = run(tmp_path / "a")
+    summary = got.summary
+    assert (summary["models"], summary["examples"], summary["queries"]) == (8, 80, 1)
+    assert set(summary["attacks"]) == set(got.scores)
+    assert got.scores["lira_online"].shape == got.member.shape == (8, 80)
+    found = {p.name for p in (tmp_path / "a").iterdir()}
+    assert found == {
+        "experiment.json", "blocks", "signals.zarr", "scores.npz", "summary.json", "report",
+        "log.jsonl",
+    }  # fmt: skip
+    before = (tmp_path / "a" / "summary.json").stat().st_mtime_ns
+    again = run(tmp_path / "a")
+    assert (tmp_path / "a" / "summary.json").stat().st_mtime_ns == before
+    same(got, jaxmia.Run.open(again.path))
+
+
+def test_more_models_keep_the_first_and_blocks_do_not_matter(tmp_path):
+    whole = run(tmp_path / "whole", models=12, block=12)
+    run(tmp_path / "grown", models=6)
+    grown = run(tmp_path / "grown", models=12)
+    assert grown.models == 12 and grown.summary["models"] == 12
+    same(whole, grown, 12)
+
+
+def test_workers_share_the_blocks(tmp_path):
+    whole = run(tmp_path / "whole", models=12)
+    for index in (1, 0):
+        options = Options(
+            workdir=tmp_path / "shared", width=1, block=4, progress=QUIET, shard_index=index,
+            shard_count=2,
+        )  # fmt: skip
+        last = jaxmia.run(experiment(models=12), options)
+        assert (last.path / "summary.json").exists() == (index == 0)
+    same(whole, last, 12)
+
+
+def test_a_flipped_bit_is_found_and_redone(tmp_path):
+    got = run(tmp_path / "a")
+    (chunk,) = (p for p in (tmp_path / "a/signals.zarr/phi/c/1").rglob("*") if p.is_file())
+    want = np.asarray(got.signals.phi)
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    again = run(tmp_path / "a")
+    np.testing.assert_array_equal(again.signals.phi, want)
+
+
+def test_another_experiment_is_refused_and_nothing_changes(tmp_path):
+    run(tmp_path / "a")
+    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match=r"seed is 0 there, 1 here"):
+        run(tmp_path / "a", seed=1)
+    with pytest.raises(ValueError, match=r"recipe\.epochs is 4 there, 5 here"):
+        run(tmp_path / "a", recipe=recipes.sgd(mlp(16), epochs=5, batch_size=16))
+    with pytest.raises(ValueError, match="pool is"):
+        run(tmp_path / "a", data=data.first(data.digits(), 80, 39))
+    assert files == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*") if p.is_file()}
+
+
+def test_random_labels_are_memorised_and_the_attack_sees_it(tmp_path):
+    source = data.random_labels(data.first(data.digits(), 100))
+    recipe = recipes.sgd(mlp(64), epochs=60, batch_size=16, rate=0.1, weight_decay=0.0)
+    got = run(tmp_path / "a", data=source, recipe=recipe, models=16, block=16)
+    assert metrics.auc(got.scores["lira_online"], got.member) > 0.9
+
+
+def test_a_diverged_model_is_listed_and_left_out(tmp_path):
+    recipe = recipes.sgd(mlp(16), epochs=4, batch_size=16, rate=1e30)
+    got = run(tmp_path / "a", recipe=recipe)
+    assert got.summary["diverged"] == list(range(8))
+    assert got.summary["attacks"]["lira_online"]["auc"] is None
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from jaxmia import Experiment, cli, data, recipes
+from jaxmia.models import mlp
+experiment = Experiment("small", data.first(data.digits(), 80, 40),
+                        recipes.sgd(mlp(16), epochs=40, batch_size=16), models=8)
+cli(experiment)
+"""
+
+
+def start(tmp_path, *flags, **env):
+    (tmp_path / "small.py").write_text(SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, str(tmp_path / "small.py"), "--workdir", str(tmp_path / "run"), "--width",
+         "1", "--block", "4", "--checkpoint-seconds", "0", *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path / "home")} | env,
+    )  # fmt: skip
+
+
+def watch(tmp_path, pattern, child):
+    deadline = time.time() + 120
+    while not list((tmp_path / "run").glob(pattern)):
+        assert time.time() < deadline and child.poll() is None, child.communicate()
+        time.sleep(0.005)
+
+
+def test_killed_and_rerun_the_signals_are_the_same(tmp_path):
+    options = Options(workdir=tmp_path / "whole", width=1, block=4, progress=QUIET)
+    recipe = recipes.sgd(mlp(16), epochs=40, batch_size=16)
+    devices = {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
+    for moment in ("experiment.json", "shadows/0000/000003", "shadows/0000/00002*",
+                   "blocks/0000.json", "shadows/0001/000011"):  # fmt: skip
+        child = start(tmp_path, **devices)
+        watch(tmp_path, moment, child)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    child = start(tmp_path, **devices)
+    watch(tmp_path, "shadows/0001/00002*", child)
+    child.send_signal(signal.SIGTERM)
+    _, err = child.communicate()
+    assert child.returncode == 128 + signal.SIGTERM and "run the same command again" in err
+    child = start(tmp_path, "--json", **devices)
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    assert json.loads(out)["models"] == 8
+    assert "report and figures" in err.strip().splitlines()[-1]
+    same(jaxmia.run(experiment(recipe=recipe), options), jaxmia.Run.open(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--models", "0"], "models=0 must be 1 or more"),
+        (["--models", "x"], "models"),
+        (["--epochs", "-1"], "epochs=-1"),
+        (["--width", "wide"], "--width: 'wide' must be a whole number"),
+        (["--design", "poisson(2)"], "poisson: p=2 must be between 0 and 1"),
+        (["--design", "os.system('x')"], "--design"),
+        (["--views", "shifted_views(4, 3)"], "shifted_views: pixels=4"),
+        (["--attacks", "magic"], "'magic' is not one of"),
+        (["--dtype", "float16"], "recipe.dtype='float16' is not one of"),
+        (["--data", "absent.npz"], "absent.npz: is no file"),
+        (["--shard-index", "3", "--shard-count", "2"], "--shard-index: 3 must be from 0 to 1"),
+        (["--seed", "-3"], "seed=-3"),
+        (["--bogus"], "bogus"),
+    ],
+)
+def test_bad_flags_are_one_clear_line(flags, words, tmp_path, capsys, as_users_run):
+    with pytest.raises(SystemExit) as end:
+        jaxmia.cli(experiment(), [*flags, "--workdir", str(tmp_path / "run")])
+    out, err = capsys.readouterr()
+    assert end.value.code == 2 and out == ""
+    assert len(err.strip().splitlines()) == 1 and words in err, err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_process_is_told_who_holds_the_folder(tmp_path, capsys):
+    from jaxmia.store import Store
+
+    run(tmp_path / "a", models=4)
+    with Store(tmp_path / "a").lock(1), pytest.raises(SystemExit) as end:
+        jaxmia.cli(experiment(), ["--workdir", str(tmp_path / "a"), "--width", "1", "--block", "4"])
+    assert end.value.code == 2
+    assert re.search(rf"being trained by process {os.getpid()}", capsys.readouterr().err)
+
+
+def test_export_gives_the_same_inputs_and_report_draws_again(tmp_path, capsys):
+    from jaxmia import augment, command
+
+    source = data.first(data.digits(image=True), 80, 40)
+    got = run(tmp_path / "a", data=source, views=augment.shifted_views(1, 1))
+    assert np.asarray(got.signals.phi).shape == (8, 80, 18)
+    command.main(["export", str(tmp_path / "a"), "--out", str(tmp_path / "out")])
+    held = {p.stem: np.load(p) for p in (tmp_path / "out").glob("*.npy")}
+    pool = source()
+    np.testing.assert_array_equal(held["x"], pool.x)
+    np.testing.assert_array_equal(held["member"], got.member)
+    assert held["views"].shape == (80, 18, 8, 8, 1)
+    np.testing.assert_array_equal(held["views"][:, 0], pool.x)
+    (tmp_path / "a/report/roc.svg").unlink()
+    command.main(["report", str(tmp_path / "a")])
+    assert (tmp_path / "a/report/roc.svg").exists()

@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmia import command, design, signals
+from jaxmia.attacks import lira
+
+M, N, C = 16, 60, 4
+RNG = np.random.default_rng(0)
+MEMBER = design.complementary_halves(0, M, N)
+LABELS = RNG.integers(C, size=N)
+LOGITS = RNG.normal(size=(M, N, C)).astype(np.float32)
+LOGITS[np.arange(M)[:, None], np.arange(N), LABELS] += 1 + 2 * MEMBER
+PHI = np.asarray(signals.phi(LOGITS, np.broadcast_to(LABELS, (M, N))))
+
+
+@pytest.fixture
+def files(tmp_path, as_users_run):
+    arrays = {
+        "phi": PHI, "views": np.stack([PHI, PHI + 0.1], -1), "member": MEMBER, "logits": LOGITS,
+        "labels": LABELS, "target": PHI[0], "targets": PHI[:2], "rest": PHI[2:],
+        "rest_member": MEMBER[2:], "target_member": MEMBER[0], "targets_member": MEMBER[:2],
+        "population": RNG.normal(size=(M, 9)), "short": MEMBER[:, :-1], "twos": MEMBER * 2,
+        "objects": np.array([{}, 1], object), "floats": LABELS + 0.5, "negative": LABELS - 1,
+        "large": LABELS + 1, "one": PHI[:1], "one_member": MEMBER[:1], "empty": PHI[:0],
+        "empty_member": MEMBER[:0], "text": np.array(["a"]), "binary": LOGITS[..., :1],
+        "binary_labels": LABELS % 2, "flat": PHI.ravel(), "whole": MEMBER.astype(int),
+    }  # fmt: skip
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
+    (tmp_path / "broken.npy").write_bytes((tmp_path / "phi.npy").read_bytes()[:200])
+    np.savez(tmp_path / "several.npz", a=PHI, b=PHI)
+    return tmp_path
+
+
+def call(files, capsys, line):
+    args = [str(files / f"{w}.npy") if (files / f"{w}.npy").exists() else w for w in line.split()]
+    args = [str(files / w) if w.startswith("several") else w for w in args]
+    code = 0
+    try:
+        command.main(["score", *args, "--out", str(files / "out")])
+    except SystemExit as end:
+        code = end.code
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_every_model_in_turn(files, capsys):
+    code, out, err = call(files, capsys, "--signals phi --member member --json")
+    assert code == 0, err
+    summary = json.loads(out)
+    with np.load(files / "out/scores.npz") as held:
+        np.testing.assert_array_equal(held["member"], MEMBER)
+        np.testing.assert_allclose(held["lira_online"], lira.leave_one_out(PHI, MEMBER))
+    assert summary == json.loads((files / "out/summary.json").read_text())
+    assert summary["attacks"]["lira_online"]["auc"] > 0.8
+    assert {p.name for p in (files / "out/report").iterdir()} >= {"roc.svg", "phi.png"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--signals views --member whole",
+        "--signals phi --member member --attacks lira_online global_threshold",
+        "--logits logits --labels labels --member member --attacks correctness lira_offline",
+        "--logits binary --labels binary_labels --member member",
+        "--signals phi --member member --population population",
+        "--signals rest --member rest_member --target target --target-member target_member",
+        "--signals rest --member rest_member --target targets --target-member targets_member",
+        "--signals rest --member rest_member --target target",
+    ],
+)
+def test_accepts(files, capsys, line):
+    code, _, err = call(files, capsys, line)
+    assert code == 0, err
+    assert (files / "out/summary.json").exists() and (files / "out/scores.npz").exists()
+
+
+def test_a_given_target_is_scored_by_the_others(files, capsys):
+    call(files, capsys, "--signals rest --member rest_member --target target")
+    with np.load(files / "out/scores.npz") as held:
+        assert "member" not in held.files
+        want = lira.online(PHI[0], PHI[2:], MEMBER[2:])
+        np.testing.assert_allclose(held["lira_online"][0], want)
+
+
+def test_a_diverged_model_is_named_not_averaged(files, capsys):
+    phi = PHI.copy()
+    phi[3] = np.nan
+    np.save(files / "nan.npy", phi)
+    code, out, err = call(files, capsys, "--signals nan --member member --json")
+    assert code == 0 and json.loads(out)["diverged"] == [3], err
+    with np.load(files / "out/scores.npz") as held:
+        assert np.isnan(held["lira_online"][3]).all()
+        assert np.isfinite(np.delete(held["lira_online"], 3, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--signals phi", "member"),
+        ("--member member", "give either --signals, or --logits"),
+        ("--signals phi --member absent.npy", "--member: absent.npy is no file"),
+        ("--signals phi --member short", "--member: .*short.npy has shape"),
+        ("--signals phi --member twos", "entries other than 0 and 1"),
+        ("--signals objects --member member", "--signals: .*cannot be read"),
+        ("--signals broken --member member", "--signals: .*cannot be read"),
+        ("--signals several.npz --member member", "holds several arrays"),
+        ("--signals text --member member", "needs float numbers"),
+        ("--signals flat --member member", "needs float numbers, 2 or 3 axes"),
+        ("--signals labels --member member", "needs float numbers"),
+        ("--signals empty --member empty_member", "--signals: .*empty"),
+        ("--signals one --member one_member", "1 models and 60 examples, 2 of each"),
+        ("--logits logits --member member", "go together"),
+        ("--logits logits --labels floats --member member", "--labels: .*needs whole"),
+        ("--logits logits --labels negative --member member", "labels: -1 is out of range"),
+        ("--logits logits --labels large --member member", "labels: 4 is out of range"),
+        ("--signals phi --member member --attacks shokri", "'shokri' is not one of"),
+        ("--signals phi --member member --attacks correctness", "correctness needs margin"),
+        ("--signals phi --member member --target short --target-member short", "--target"),
+        ("--signals phi --member member --target target --target-member short", "--target-member"),
+        ("--signals phi --member member --target-member target_member", "need --target"),
+        ("--signals phi --member member --population labels", "--population"),
+        ("--signals phi --member member --pairs phi", "--pairs"),
+        ("--signals phi --member member --no-such-flag", "no-such-flag"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_nothing_is_written(files, capsys, line, words):
+    import re
+
+    code, out, err = call(files, capsys, line)
+    assert code == 2 and out == "", (code, err)
+    assert len(err.strip().splitlines()) == 1 and re.search(words, err), err
+    assert not Path(files / "out").exists()
+
+
+@pytest.mark.parametrize("args", [[], ["nothing"], ["data"], ["report", "no/such/run"], ["[/bad]"]])
+def test_bad_commands_are_one_clear_line(args, capsys):
+    with pytest.raises(SystemExit) as end:
+        command.main(args)
+    err = capsys.readouterr().err
+    assert end.value.code == 2 and len(err.strip().splitlines()) == 1, err

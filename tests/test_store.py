@@ -1,0 +1,187 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from jaxmia import store
+from jaxmia.store import Held, Store, Unwritable
+
+PLAN = {"block": 4, "width": 1, "convolution": "canonical"}
+
+
+def make(path, identity=None):
+    return Store.create(path, identity or {"seed": 0, "recipe": {"epochs": 3}}, PLAN, {"models": 6})
+
+
+def rows(models, N=5, Q=2):
+    phi = np.stack([np.full((N, Q), m, np.float32) for m in models])
+    return {"phi": phi, "member": np.ones((len(models), N), bool)}
+
+
+def fill(s, block, models, total=6):
+    s.finish(block, models, s.write_models(models, total, rows(models)), {"seconds": {"0": 1.5}})
+
+
+def test_blocks_are_written_read_and_topped_up(tmp_path):
+    s = make(tmp_path / "run")
+    assert s.missing(6) == [(0, [0, 1, 2, 3]), (1, [4, 5])]
+    fill(s, 1, [4, 5])
+    assert s.missing(6) == [(0, [0, 1, 2, 3])]
+    fill(s, 0, [0, 1, 2, 3])
+    assert s.missing(6) == [] and s.missing(9) == [(1, [6, 7]), (2, [8])]
+    fill(s, 1, [6, 7], total=9)
+    np.testing.assert_array_equal(s.read("phi", 8)[:, 0, 0], np.arange(8))
+    assert s.read("member").dtype == bool and s.read("nothing") is None
+    assert s.verify() == [] and s.record(1)["models"] == [4, 5, 6, 7]
+
+
+def test_opens_in_the_zarr_package(tmp_path):
+    import zarr
+
+    s = make(tmp_path / "run")
+    fill(s, 0, [0, 1, 2, 3])
+    s.write_fixed("y", np.arange(5, dtype=np.int32))
+    group = zarr.open_group(str(tmp_path / "run" / "signals.zarr"), mode="r")
+    np.testing.assert_array_equal(group["phi"][2], np.full((5, 2), 2))
+    assert group["phi"].metadata.dimension_names == ("M", "N", "Q")
+    assert group["phi"].chunks[0] == 4 and np.isnan(group["phi"][5]).all()
+
+
+def test_a_flipped_bit_costs_one_model(tmp_path):
+    s = make(tmp_path / "run")
+    fill(s, 0, [0, 1, 2, 3])
+    fill(s, 1, [4, 5])
+    s.write_models([2], 6, {"phi": np.full((1, 5, 2), 7, np.float32)})
+    (line,) = s.verify()
+    assert "models [2]" in line and s.missing(6) == [(0, [2])]
+    (tmp_path / "run/blocks/0001.json").write_text('{"models": [4')
+    (line,) = s.verify()
+    assert "0001.json: the record is broken" in line and s.missing(6) == [(0, [2]), (1, [4, 5])]
+
+
+def test_a_broken_chunk_costs_its_block(tmp_path):
+    s = make(tmp_path / "run")
+    fill(s, 0, [0, 1, 2, 3])
+    fill(s, 1, [4, 5])
+    (chunk,) = (p for p in (tmp_path / "run/signals.zarr/phi/c/1").rglob("*") if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-7])
+    assert len(s.verify()) == 1 and s.missing(6) == [(1, [4, 5])]
+
+
+def test_another_experiment_is_refused_naming_the_fields(tmp_path):
+    make(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"recipe\.epochs is 3 there, 4 here; seed is 0 there, 1"):
+        make(tmp_path / "run", {"seed": 1, "recipe": {"epochs": 4}})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("mine")
+    with pytest.raises(ValueError, match="is no run folder"):
+        make(tmp_path / "other")
+    assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"schema": 1}', '{"schema": 99, "plan": {"block": 1}}']
+)
+def test_a_broken_description_is_one_clear_line(tmp_path, content):
+    make(tmp_path / "run")
+    (tmp_path / "run/experiment.json").write_text(content)
+    with pytest.raises(ValueError, match="cannot be read|has schema 99"):
+        Store(tmp_path / "run")
+
+
+def test_the_first_plan_stays(tmp_path):
+    make(tmp_path / "run")
+    other = Store.create(
+        tmp_path / "run", {"seed": 0, "recipe": {"epochs": 3}}, PLAN | {"block": 99}, {}
+    )
+    assert other.plan == PLAN
+
+
+def test_a_lock_names_its_holder(tmp_path):
+    s = make(tmp_path / "run")
+    with s.lock(0) as lock:
+        lock.refresh()
+        with pytest.raises(Held, match=f"process {os.getpid()} on"), s.lock(0):
+            pass
+        with s.lock(1):
+            pass
+    with s.lock(0):
+        pass
+    assert not list((tmp_path / "run/blocks").glob("*.lock"))
+
+
+def test_a_dead_holders_lock_is_taken_over_by_one(tmp_path):
+    s = make(tmp_path / "run")
+    code = (
+        "import os, signal; from jaxmia.store import Store\n"
+        f"with Store({str(tmp_path / 'run')!r}).lock(0): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert (tmp_path / "run/blocks/0000.lock").exists()
+    got, ready = [], threading.Barrier(6)
+
+    def take():
+        ready.wait()
+        try:
+            with s.lock(0):
+                got.append(1)
+                done.wait()
+        except Held:
+            got.append(0)
+
+    done = threading.Event()
+    threads = [threading.Thread(target=take) for _ in range(6)]
+    for t in threads:
+        t.start()
+    while len(got) < 6:
+        pass
+    done.set()
+    for t in threads:
+        t.join()
+    assert sum(got) == 1
+
+
+def test_a_lock_of_another_host_is_stale_after_ten_minutes(tmp_path):
+    s = make(tmp_path / "run")
+    file = tmp_path / "run/blocks/0000.lock"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1", "token": "x"}))
+    with pytest.raises(Held, match="on elsewhere"), s.lock(0):
+        pass
+    os.utime(file, (0, 0))
+    with s.lock(0):
+        pass
+
+
+def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
+    store.write_json(tmp_path / "a.json", {"old": 1})
+    code = (
+        "import resource, sys; from pathlib import Path; from jaxmia import store\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        f"try: store.write_json(Path({str(tmp_path / 'a.json')!r}), ['x' * 1000])\n"
+        "except store.Unwritable as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot write" in done.stdout and "a.json" in done.stdout
+    assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unwritable, match="cannot write"):
+        store.write_json(tmp_path / "file" / "run" / "a.json", {})
+
+
+def test_nothing_leads_out_of_the_folder(tmp_path):
+    s = make(tmp_path / "run")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "run/signals.zarr").symlink_to(tmp_path / "outside")
+    with pytest.raises((ValueError, Unwritable), match="out of the run folder"):
+        fill(s, 0, [0])
+    assert not list((tmp_path / "outside").iterdir())
