@@ -17,8 +17,8 @@ from rich.console import Console
 
 from jaxmia import data, design, pipeline, report
 from jaxmia.experiment import Experiment
-from jaxmia.export import VIEWS, export
 from jaxmia.explain import explain
+from jaxmia.export import VIEWS, export
 from jaxmia.interrupt import Stopped
 from jaxmia.pipeline import Options, Run
 from jaxmia.progress import Progress

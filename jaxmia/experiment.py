@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxmia import augment, design
+from jaxmia.attacks import ATTACKS as KNOWN
+from jaxmia.train import DTYPES
 from jaxmia.types import Data, Recipe
 
 ATTACKS = ("lira_online", "lira_offline", "global_threshold", "correctness")
@@ -34,5 +36,10 @@ class Experiment:
                 f"epochs={self.recipe.epochs} and batch_size={self.recipe.batch_size} "
                 "must be 1 or more"
             )
+        if self.recipe.dtype not in DTYPES:
+            raise ValueError(f"recipe.dtype={self.recipe.dtype!r} is not one of {DTYPES}")
+        for name in self.attacks:
+            if name not in KNOWN:
+                raise ValueError(f"attacks: {name[:80]!r} is not one of {', '.join(sorted(KNOWN))}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")

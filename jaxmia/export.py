@@ -1,4 +1,4 @@
-"""What a target trained elsewhere must be queried on, as arrays: pool, labels, views, membership."""
+"""What a target trained elsewhere is queried on, as arrays: pool, labels, views, membership."""
 
 import io
 from pathlib import Path

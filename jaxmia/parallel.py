@@ -30,7 +30,7 @@ def start(cache: Path | None = None) -> None:
             jax.config.update("jax_num_cpu_devices", cores())
         except RuntimeError:  # the devices are made already: take them as they are
             pass
-    if cache and not jax.config.jax_compilation_cache_dir:
+    if cache and not getattr(jax.config, "jax_compilation_cache_dir", None):
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -46,7 +46,7 @@ def cache_folder() -> Path:
     return Path(home) / "jaxmia"
 
 
-def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """The devices of this process as one `models` axis."""
     devices = jax.local_devices() if devices is None else devices
     return Mesh(np.array(devices), ("models",), axis_types=(AxisType.Auto,))

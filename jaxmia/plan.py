@@ -107,8 +107,8 @@ def measure(
         for at, (run, _, _) in runs.items():
             seconds[at].append(run())
     return [
-        Trial(*at, float(np.median(seconds[at])), compiled, size)
-        for at, (_, compiled, size) in runs.items()
+        Trial(width, convolution, float(np.median(seconds[width, convolution])), compiled, size)
+        for (width, convolution), (_, compiled, size) in runs.items()
     ]
 
 

@@ -25,7 +25,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Prints a line."""
-        self.console.print(escape(line), highlight=False)
+        self.console.print(escape(line), highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def models(self, models: int, epochs: int) -> Iterator[None]:

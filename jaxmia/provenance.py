@@ -87,15 +87,16 @@ def revision() -> str | None:
 def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
     """What a run's records say, for its summary."""
     records = store.records()
-    out: dict[str, Any] = {}
+    accuracy = {}
     for key in ("train_accuracy", "test_accuracy"):
         values = [v for r in records for m, v in r.get(key, {}).items() if _counts(m, experiment)]
-        out[key] = float(np.mean(values)) if values else None
-    both = out["train_accuracy"] is not None and out["test_accuracy"] is not None
+        accuracy[key] = float(np.mean(values)) if values else float("nan")
+    gap = accuracy["train_accuracy"] - accuracy["test_accuracy"]
+    told = {**accuracy, "generalization_gap": gap}
     seconds = sum(s for r in records for s in r.get("seconds", {}).values())
     finished = sum(len(r["models"]) for r in records)
-    return out | {
-        "generalization_gap": out["train_accuracy"] - out["test_accuracy"] if both else None,
+    return {
+        **{k: v if np.isfinite(v) else None for k, v in told.items()},
         "diverged": sorted(
             m for r in records for m in r.get("diverged", []) if _counts(m, experiment)
         ),

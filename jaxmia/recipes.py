@@ -86,7 +86,7 @@ def momentum_sgd(
 
 @factory
 def cross_entropy(weight_decay: float = 0.0, label_smoothing: float = 0.0) -> Callable:
-    """Mean cross-entropy of a batch, plus `weight_decay / 2 * ||w||^2` over matrices and kernels."""
+    """Mean cross-entropy of a batch, plus `weight_decay / 2 ||w||^2` of matrices and kernels."""
     if weight_decay < 0 or not 0 <= label_smoothing < 1:
         raise ValueError(
             f"cross_entropy: weight_decay={weight_decay} must not be negative, "

@@ -183,7 +183,8 @@ class Block:
 
     def _by_model(self, values: np.ndarray) -> dict[str, Any]:
         """By model, as JSON holds it: what is not a number is None."""
-        told = np.where(np.isfinite(values), np.round(values.astype(float), 6), None)
+        told = np.round(np.asarray(values, float), 6).astype(object)
+        told[~np.isfinite(values)] = None
         return dict(zip(map(str, self.models), told.tolist(), strict=True))
 
     def close(self, epochs: int, keep: bool) -> None:

@@ -61,12 +61,14 @@ def _apart(
 
 def _checked(logits: Array, labels: Array) -> jax.Array:
     classes = max(2, logits.shape[-1])
-    if not isinstance(labels, jax.core.Tracer):
+    try:
         seen = np.asarray(labels)
-        if seen.size and not (0 <= seen.min() and seen.max() < classes):
-            wrong = seen.min() if seen.min() < 0 else seen.max()
-            raise ValueError(f"labels: {wrong} is out of range, allowed are 0 to {classes - 1}")
-    return jnp.asarray(labels)
+    except jax.errors.TracerArrayConversionError:
+        return jnp.asarray(labels)  # being compiled: their values are not there yet
+    if seen.size and not (0 <= seen.min() and seen.max() < classes):
+        wrong = seen.min() if seen.min() < 0 else seen.max()
+        raise ValueError(f"labels: {wrong} is out of range, allowed are 0 to {classes - 1}")
+    return jnp.asarray(seen)
 
 
 def _times_log(p: Array, log_q: Array) -> jax.Array:

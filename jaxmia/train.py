@@ -69,6 +69,7 @@ def model_key(seed: int, m: Int[Array, ""] | int) -> Key:
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), m)
 
 
+DTYPES = ("float32", "bfloat16")
 _INIT, _ORDER, _STEP = range(3)  # the streams of a model's key
 
 
@@ -135,8 +136,8 @@ def epoch_order(key: Key, member: Bool[Array, " N"], length: int) -> Int[Array, 
 
 def in_dtype(apply: Callable, dtype: str) -> Callable:
     """The network computing in `dtype`, with its float32 parameters as the masters."""
-    if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"recipe.dtype={dtype!r} is not one of 'float32', 'bfloat16'")
+    if dtype not in DTYPES:
+        raise ValueError(f"recipe.dtype={dtype!r} is not one of {DTYPES}")
     if dtype == "float32":
         return apply
 

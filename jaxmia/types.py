@@ -77,15 +77,15 @@ class Recipe:
 class Signals:
     """What was seen of one model (`phi [N, Q]`) or of many (`phi [M, N, Q]`).
 
-    View 0 is the example itself. `population` is phi `[..., Z, Q]` of points in nobody's training
-    set. What an attack does not need may be None.
+    View 0 is the example itself; signals other than phi may hold that view alone. `population` is
+    phi `[..., Z, Q]` of points in nobody's training set. What an attack does not need may be None.
     """
 
     phi: Float[Array, "*M N Q"]
     y: Int[Array, " N"] | None = None
-    margin: Float[Array, "*M N Q"] | None = None
-    entropy: Float[Array, "*M N Q"] | None = None
-    modified_entropy: Float[Array, "*M N Q"] | None = None
+    margin: Float[Array, "*M N _"] | None = None
+    entropy: Float[Array, "*M N _"] | None = None
+    modified_entropy: Float[Array, "*M N _"] | None = None
     logits: Float[Array, "*M N C"] | None = None
     population: Float[Array, "*M Z Q"] | None = None
 

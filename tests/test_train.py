@@ -17,10 +17,11 @@ SOURCE = data.synthetic(60, 8, 4, test=20)()
 IMAGES = data.synthetic(40, 48, 3, test=10, shape=(4, 4, 3))()
 RECIPE = recipes.sgd(mlp(8), epochs=3, batch_size=10)
 QUIET = Progress(quiet=True)
+HALF = design.poisson(0.5)
 
 
 def block(tmp_path, recipe=RECIPE, source=SOURCE, models=range(8), width=1, devices=4, size=8,
-          make=design.poisson(0.5), M=16):  # fmt: skip
+          make=HALF, M=16):  # fmt: skip
     member = make(0, M, len(source.y))
     mesh = parallel.mesh(jax.devices()[:devices])
     compiled = shadows.programs(
@@ -40,7 +41,7 @@ def one_epochs(kwargs):
     return kwargs.get("recipe", RECIPE).epochs
 
 
-def by_hand(m, source=SOURCE, recipe=RECIPE, make=design.poisson(0.5), M=16):
+def by_hand(m, source=SOURCE, recipe=RECIPE, make=HALF, M=16):
     """One model by a Python loop over its steps."""
     member = make(0, M, len(source.y))[m]
     one = train.trainer(recipe, source, design.expected_members(make, 0, len(source.y)))

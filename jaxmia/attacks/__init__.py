@@ -25,7 +25,7 @@ ATTACKS: dict[str, Attack] = {
 def named(names: Sequence[str], signals: Signals) -> dict[str, Attack]:
     """The attacks asked for.
 
-    Raises `ValueError` for an unknown name, or for an attack that needs a signal which is not there.
+    Raises `ValueError` for an unknown name, or for an attack whose signal is not there.
     """
     for name in names:
         if name not in ATTACKS:

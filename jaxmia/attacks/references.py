@@ -15,7 +15,7 @@ BALANCES = ("auto", "none", "pair", "opposite")
 
 
 class Balance(NamedTuple):
-    """What leaves beside the target: its partner, or one reference of the opposite side, or none."""
+    """What leaves beside the target: its partner, one reference of the opposite side, or none."""
 
     kind: str
     partner: Int[np.ndarray, " M"] | None = None  # -1 where a model has none

@@ -1,6 +1,7 @@
 """The scans of handwritten digits that ship with scikit-learn: real data, no download."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def digits(image: bool = False) -> Callable[[], Data]:
     def load() -> Data:
         from sklearn.datasets import load_digits
 
-        scans = load_digits()
+        scans: Any = load_digits()
         x = scans.images.astype(np.uint8).reshape(-1, *((8, 8, 1) if image else (64,)))
         y = scans.target.astype(np.int32)
         pool, test = fifth_aside(len(y))

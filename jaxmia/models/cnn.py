@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, check_norm, image_shape, max_pool, norm
+from jaxmia.models.layers import Conv, Norm, check_norm, image_shape, max_pool
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -15,7 +15,7 @@ class _Cnn(nnx.Module):
     def __init__(self, channels: list[int], classes: int, kind: str | None, rngs: nnx.Rngs) -> None:
         pairs = list(zip(channels, channels[1:], strict=False))
         self.convs = nnx.List([Conv(a, b, rngs=rngs) for a, b in pairs])
-        self.norms = nnx.List([norm(kind, b, rngs) for _, b in pairs] if kind else [])
+        self.norms = nnx.List([Norm(kind, b, rngs) for _, b in pairs] if kind else [])
         self.head = nnx.Linear(channels[-1], classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
@@ -28,7 +28,7 @@ class _Cnn(nnx.Module):
 
 @factory
 def cnn(*channels: int, norm: str | None = None) -> Callable[[Data], Model]:
-    """3 x 3 convolutions of these widths, each followed by 2 x 2 pooling; then a mean and a head."""
+    """3 x 3 convolutions of these widths, each with 2 x 2 pooling; then a mean and a head."""
     if not channels or min(channels) < 1:
         raise ValueError(f"cnn: channels={channels} must be one or more numbers from 1 up")
     if norm is not None:

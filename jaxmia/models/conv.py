@@ -96,7 +96,7 @@ def _plain(x: Array, w: Array, strides: tuple[int, int], pads: Padding) -> jax.A
     return lax.conv_general_dilated(x, w, strides, around, dimension_numbers=_LAYOUT)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
     """The convolution of one shape, with both gradients as convolutions of stride 1."""
     many = {"canonical": _looped, "grouped": _grouped}[chosen]
@@ -182,8 +182,9 @@ def _grouped(one: Callable, outside: Callable | None) -> Callable:
             v if at else jnp.broadcast_to(v, (size, *v.shape))
             for v, at in zip((a, b), batched, strict=True)
         )
+        beforehand = outside
         shape = jax.eval_shape(jax.vmap(one), a, b)
-        (gradient,) = jax.vjp(lambda w: outside(w, a), jnp.zeros(shape.shape, shape.dtype))[1](b)
+        (gradient,) = jax.vjp(lambda w: beforehand(w, a), jnp.zeros(shape.shape, shape.dtype))[1](b)
         return gradient, True
 
     return rule

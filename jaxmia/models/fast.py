@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, check_norm, image_shape, max_pool, norm
+from jaxmia.models.layers import Conv, Norm, check_norm, image_shape, max_pool
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -19,7 +19,7 @@ class _Stage(nnx.Module):
 
     def __init__(self, a: int, b: int, kind: str, rngs: nnx.Rngs) -> None:
         self.first, self.second = Conv(a, b, rngs=rngs), Conv(b, b, rngs=rngs)
-        self.norm1, self.norm2 = norm(kind, b, rngs), norm(kind, b, rngs)
+        self.norm1, self.norm2 = Norm(kind, b, rngs), Norm(kind, b, rngs)
 
     def __call__(self, x: Array) -> Array:
         x = jax.nn.relu(self.norm1(max_pool(self.first(x))))
@@ -28,7 +28,7 @@ class _Stage(nnx.Module):
 
 class _Fast(nnx.Module):
     def __init__(self, widths: list[int], classes: int, kind: str, rngs: nnx.Rngs) -> None:
-        self.stem, self.norm = Conv(widths[0], widths[1], rngs=rngs), norm(kind, widths[1], rngs)
+        self.stem, self.norm = Conv(widths[0], widths[1], rngs=rngs), Norm(kind, widths[1], rngs)
         pairs = zip(widths[1:], widths[2:], strict=False)
         self.stages = nnx.List([_Stage(a, b, kind, rngs) for a, b in pairs])
         self.head = nnx.Linear(widths[-1], classes, rngs=rngs)
@@ -42,7 +42,7 @@ class _Fast(nnx.Module):
 
 @factory
 def fast(*widths: int, norm: str = "batch") -> Callable[[Data], Model]:
-    """A stem and one residual stage per further width, each halving the image; 64, 128, 256, 256."""
+    """A stem, and per further width a residual stage that halves the image: 64, 128, 256, 256."""
     widths = widths or (64, 128, 256, 256)
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"fast: widths={widths} must be two or more numbers from 1 up")

@@ -30,15 +30,26 @@ class Conv(nnx.Module):
         self.stride, self.padding = stride, padding
 
     def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B P R O"]:
+        """Convolves."""
         return conv(x, self.kernel[...], self.stride, self.padding)
 
 
-def norm(kind: str, features: int, rngs: nnx.Rngs) -> nnx.Module:
-    """BatchNorm (running averages at momentum 0.9) or GroupNorm with groups of 8 or more."""
-    if kind == "batch":
-        return nnx.BatchNorm(features, momentum=0.9, rngs=rngs)
-    groups = next(g for g in range(max(1, features // 8), 0, -1) if features % g == 0)
-    return nnx.GroupNorm(features, num_groups=groups, rngs=rngs)
+class Norm(nnx.Module):
+    """BatchNorm (running averages at momentum 0.9) or GroupNorm with groups of 8 or more.
+
+    Statistics are float32; what comes out has the dtype of what went in.
+    """
+
+    def __init__(self, kind: str, features: int, rngs: nnx.Rngs) -> None:
+        if kind == "batch":
+            self.norm = nnx.BatchNorm(features, momentum=0.9, rngs=rngs)
+        else:
+            groups = next(g for g in range(max(1, features // 8), 0, -1) if features % g == 0)
+            self.norm = nnx.GroupNorm(features, num_groups=groups, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Normalises per channel."""
+        return self.norm(x).astype(x.dtype)
 
 
 def check_norm(kind: str) -> None:

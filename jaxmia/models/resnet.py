@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, check_norm, image_shape, norm
+from jaxmia.models.layers import Conv, Norm, check_norm, image_shape
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -15,7 +15,7 @@ from jaxmia.values import factory
 class _Block(nnx.Module):
     def __init__(self, a: int, b: int, stride: int, kind: str, rngs: nnx.Rngs) -> None:
         self.first, self.second = Conv(a, b, stride=stride, rngs=rngs), Conv(b, b, rngs=rngs)
-        self.norm1, self.norm2 = norm(kind, b, rngs), norm(kind, b, rngs)
+        self.norm1, self.norm2 = Norm(kind, b, rngs), Norm(kind, b, rngs)
         self.stride, self.more = stride, b - a
 
     def __call__(self, x: Array) -> Array:
@@ -28,7 +28,7 @@ class _Block(nnx.Module):
 
 class _ResNet(nnx.Module):
     def __init__(self, channels: int, n: int, classes: int, kind: str, rngs: nnx.Rngs) -> None:
-        self.stem, self.norm = Conv(channels, 16, rngs=rngs), norm(kind, 16, rngs)
+        self.stem, self.norm = Conv(channels, 16, rngs=rngs), Norm(kind, 16, rngs)
         blocks, a = [], 16
         for b in (16, 32, 64):
             for i in range(n):

@@ -6,14 +6,14 @@ import jax
 from flax import nnx
 
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, check_norm, image_shape, norm
+from jaxmia.models.layers import Conv, Norm, check_norm, image_shape
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
 
 class _Block(nnx.Module):
     def __init__(self, a: int, b: int, stride: int, kind: str, rngs: nnx.Rngs) -> None:
-        self.norm1, self.norm2 = norm(kind, a, rngs), norm(kind, b, rngs)
+        self.norm1, self.norm2 = Norm(kind, a, rngs), Norm(kind, b, rngs)
         self.first, self.second = Conv(a, b, stride=stride, rngs=rngs), Conv(b, b, rngs=rngs)
         self.short = Conv(a, b, 1, stride, rngs=rngs) if a != b or stride > 1 else None
 
@@ -33,7 +33,7 @@ class _Wrn(nnx.Module):
                 blocks.append(_Block(a, b, first if i == 0 else 1, kind, rngs))
                 a = b
         self.blocks = nnx.List(blocks)
-        self.norm = norm(kind, a, rngs)
+        self.norm = Norm(kind, a, rngs)
         self.head = nnx.Linear(a, classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:

@@ -27,7 +27,8 @@ def write(
     Without `member` there are scores but nothing to measure or draw.
     """
     out = io.BytesIO()
-    np.savez_compressed(out, **scores, **({} if member is None else {"member": member}))
+    held: dict[str, Any] = {**scores, **({} if member is None else {"member": member})}
+    np.savez_compressed(out, **held)
     write_bytes(folder / "scores.npz", out.getvalue())
     drawn = [] if member is None else draw(folder / "report", scores, member, phi)
     write_json(folder / "summary.json", summary)

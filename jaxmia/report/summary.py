@@ -1,4 +1,4 @@
-"""The figures of a run as `summary.json` holds them; its fields are documented in docs/summary.md."""
+"""The figures of a run, as `summary.json` holds them (docs/summary.md has every field)."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def _attack(score: np.ndarray, member: np.ndarray) -> dict[str, Any]:
     }
     low, high = metrics.clopper_pearson(np.rint(pooled.tpr_at_fpr * members), members)
     out["intervals"] = {
-        "kind": "95 %; AUC by DeLong, TPR by Clopper-Pearson at a fixed threshold; estimates, since "
+        "kind": "95 %, AUC by DeLong, TPR by Clopper-Pearson at a fixed threshold; estimates: "
         "pooled targets share their examples",
         "auc": list(metrics.auc_interval(score, member)),
         "tpr_at_fpr": {k: [float(a), float(b)] for k, a, b in zip(LEVELS, low, high, strict=True)},
