@@ -1,10 +1,16 @@
 """Several CPU devices, shapes checked at run time, and no silent broadcasting."""
 
+from pathlib import Path
+
 import jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# many tests compile the same programs
+cache = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+jax.config.update("jax_compilation_cache_dir", str(cache))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 from jaxtyping import install_import_hook  # noqa: E402
 

@@ -71,11 +71,11 @@ def by_hand(m, source=SOURCE, recipe=RECIPE, make=HALF, M=16):
 
 def test_equals_a_loop_over_models_and_steps(tmp_path):
     _, seen = trained(tmp_path)
-    for m in (0, 3, 7):
+    for m in (0, 7):
         np.testing.assert_allclose(seen.arrays["phi"][m, :, 0], by_hand(m), rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize(("width", "devices"), [(1, 1), (1, 4), (2, 4), (4, 2), (8, 1)])
+@pytest.mark.parametrize(("width", "devices"), [(1, 1), (2, 4), (8, 1)])
 def test_does_not_hang_on_width_or_devices(tmp_path, width, devices):
     want = trained(tmp_path)[1].arrays["phi"]
     got = trained(tmp_path, width=width, devices=devices)[1].arrays["phi"]
@@ -99,9 +99,8 @@ def test_images_with_augmentation_too(tmp_path):
     )
     settings = {"recipe": recipe, "source": IMAGES}
     want = trained(tmp_path, **settings)[1].arrays["phi"]
-    for width, devices in ((1, 1), (2, 2)):
-        got = trained(tmp_path, width=width, devices=devices, **settings)[1].arrays["phi"]
-        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+    got = trained(tmp_path, width=2, devices=2, **settings)[1].arrays["phi"]
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 
 def test_goes_on_after_an_interruption_bit_by_bit(tmp_path):

@@ -182,9 +182,8 @@ def _grouped(one: Callable, outside: Callable | None) -> Callable:
             v if at else jnp.broadcast_to(v, (size, *v.shape))
             for v, at in zip((a, b), batched, strict=True)
         )
-        beforehand = outside
         shape = jax.eval_shape(jax.vmap(one), a, b)
-        (gradient,) = jax.vjp(lambda w: beforehand(w, a), jnp.zeros(shape.shape, shape.dtype))[1](b)
+        (gradient,) = jax.vjp(functools.partial(outside, x=a), jnp.zeros_like(shape))[1](b)
         return gradient, True
 
     return rule
