@@ -45,7 +45,7 @@ def test_shrinks(name, flags, images, tmp_path):
     assert json.loads(done.stdout)["models"] == int(flags[1])
 
 
-@pytest.mark.parametrize("name", ["digits", "tabular", "cifar10_fast", "cifar10_lira"])
+@pytest.mark.parametrize("name", ["digits", "tabular", "cifar10_fast", "cifar10_lira", "cifar10_small"])
 def test_is_a_module_of_values(name):
     module = importlib.import_module(f"experiments.{name}")
     assert isinstance(module.experiment, Experiment) and module.experiment.name == name
