@@ -1,5 +1,6 @@
 """An experiment: what is trained, on what, how often, and how it is attacked."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Refuses what no run could be made of."""
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", self.name):
+            raise ValueError(
+                f"name={self.name[:120]!r} must be 1 to 100 letters, digits, '_', '.', '-', "
+                "since it names a folder"
+            )
         if self.models < 1:
             raise ValueError(f"models={self.models} must be 1 or more")
         if self.recipe.epochs < 1 or self.recipe.batch_size < 1:

@@ -144,6 +144,12 @@ def _opened(experiment: Experiment, options: Options, data: Data) -> tuple[Store
     if (path / "experiment.json").exists():
         found = Store(path)
         plan = Plan(**found.plan)
+        there = found.experiment["identity"].get("models", experiment.models)
+        if design.fixed_models(experiment.design) and there != experiment.models:
+            raise ValueError(
+                f"models={experiment.models}: {path} has {there}, and design={experiment.design!r} "
+                "balances its columns over just so many; take another workdir"
+            )
     else:
         share = -(-experiment.models // options.shard_count)
         plan, _ = choose(

@@ -45,7 +45,20 @@ def test_shrinks(name, flags, images, tmp_path):
     assert json.loads(done.stdout)["models"] == int(flags[1])
 
 
-@pytest.mark.parametrize("name", ["digits", "tabular", "cifar10_fast", "cifar10_lira", "cifar10_small"])
+def test_digits_leak_to_lira_ten_times_what_they_leak_to_a_threshold(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.digits", "--width", "1", "--json", "--quiet",
+         "--workdir", str(tmp_path / "run")],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)["attacks"]
+    lira, threshold = (found[k]["tpr_at_fpr"]["0.001"] for k in ("lira_online", "global_threshold"))
+    assert lira >= 10 * threshold > 0 and lira > 0.02, (lira, threshold)
+
+
+@pytest.mark.parametrize(
+    "name", ["digits", "tabular", "cifar10_fast", "cifar10_lira", "cifar10_small"]
+)
 def test_is_a_module_of_values(name):
     module = importlib.import_module(f"experiments.{name}")
     assert isinstance(module.experiment, Experiment) and module.experiment.name == name

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import jaxmia
-from jaxmia import data, metrics, recipes
+from jaxmia import data, design, metrics, recipes
 from jaxmia.models import mlp
 from jaxmia.pipeline import Options
 from jaxmia.progress import Progress
@@ -103,6 +104,18 @@ def test_another_experiment_is_refused_and_nothing_changes(tmp_path):
     assert files == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*") if p.is_file()}
 
 
+def test_a_design_for_so_many_models_is_not_topped_up(tmp_path):
+    run(tmp_path / "a", design=design.balanced_columns(0.5))
+    with pytest.raises(ValueError, match="models=12: .* has 8, and design=balanced_columns"):
+        run(tmp_path / "a", design=design.balanced_columns(0.5), models=12)
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "a" * 10_000, "[/bad]", ".", "</script>"])
+def test_names_that_are_no_folder_are_refused(name):
+    with pytest.raises(ValueError, match="since it names a folder"):
+        experiment(name=name)
+
+
 def test_random_labels_are_memorised_and_the_attack_sees_it(tmp_path):
     source = data.random_labels(data.first(data.digits(), 100))
     recipe = recipes.sgd(mlp(64), epochs=60, batch_size=16, rate=0.1, weight_decay=0.0)
@@ -164,6 +177,32 @@ def test_killed_and_rerun_the_signals_are_the_same(tmp_path):
     assert child.returncode == 0, err
     assert json.loads(out)["models"] == 8
     assert "report and figures" in err.strip().splitlines()[-1]
+    same(jaxmia.run(experiment(recipe=recipe), options), jaxmia.Run.open(tmp_path / "run"))
+
+
+@pytest.mark.soak
+def test_killed_at_twenty_moments_the_signals_are_the_same(tmp_path):
+    options = Options(workdir=tmp_path / "whole", width=1, block=4, progress=QUIET)
+    recipe = recipes.sgd(mlp(16), epochs=40, batch_size=16)
+    devices = {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
+    kills, rng = 0, np.random.default_rng(0)
+    while True:
+        child = start(tmp_path, **devices)
+        until = time.time() + rng.uniform(5, 14)
+        while child.poll() is None and time.time() < until:
+            time.sleep(0.002)
+        if child.poll() is not None:
+            break
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        kills += 1
+        if kills % 4 == 0:  # lose what was finished, so that there is work for twenty kills
+            shutil.rmtree(tmp_path / "run" / "blocks", ignore_errors=True)
+        if kills >= 20:
+            child = start(tmp_path, **devices)
+            child.communicate()
+            break
+    assert child.returncode == 0 and kills >= 20
     same(jaxmia.run(experiment(recipe=recipe), options), jaxmia.Run.open(tmp_path / "run"))
 
 

@@ -75,7 +75,7 @@ def test_equals_a_loop_over_models_and_steps(tmp_path):
         np.testing.assert_allclose(seen.arrays["phi"][m, :, 0], by_hand(m), rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize(("width", "devices"), [(1, 1), (2, 4), (8, 1)])
+@pytest.mark.parametrize(("width", "devices"), [(1, 1), (2, 4), (3, 1), (8, 1)])
 def test_does_not_hang_on_width_or_devices(tmp_path, width, devices):
     want = trained(tmp_path)[1].arrays["phi"]
     got = trained(tmp_path, width=width, devices=devices)[1].arrays["phi"]
