@@ -6,6 +6,7 @@ digest of every row, so a reader never sees half a block.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -275,7 +276,7 @@ class Store:
 
 
 class Lock:
-    """A file that names who works on a block, made and taken over by atomic links and renames."""
+    """A file that names who works on a block, made by an atomic link, taken over by a rename."""
 
     def __init__(self, file: Path) -> None:
         """Takes the lock; raises `Held` if a living process has it."""
@@ -290,43 +291,35 @@ class Lock:
         beside = file.with_name(f".{file.name}.{self.holder['token']}")
         write_bytes(beside, json.dumps(self.holder).encode())
         try:
-            for _ in range(3):
-                try:
-                    os.link(beside, file)
+            while not self._linked(beside):
+                if self._taken_over(beside):
                     return
-                except FileExistsError:
-                    self._take_over_if_stale()
-            raise Held(f"{file}: is contended")
         finally:
-            beside.unlink()
+            beside.unlink(missing_ok=True)
 
-    def _take_over_if_stale(self) -> None:
+    def _linked(self, beside: Path) -> bool:
         try:
-            content, age = self.file.read_bytes(), time.time() - self.file.stat().st_mtime
-        except FileNotFoundError:
-            return  # released meanwhile
-        try:
-            holder = json.loads(content)
-            host, pid, started = holder["host"], int(holder["pid"]), holder["started"]
-        except (ValueError, KeyError, TypeError):
-            host, pid, started = "unknown", -1, None
-        if host == socket.gethostname():
-            alive = pid > 0 and _started(pid) == started and started is not None
-        else:
-            alive = age < STALE
-        if alive:
-            raise Held(
-                f"{self.file.stem} is being trained by process {pid} on {host}, "
-                f"since {holder.get('since')}"
-            )
-        # whoever renames it away first has taken it; a newer lock is put back
-        away = self.file.with_name(f".{self.file.name}.stale.{os.urandom(4).hex()}")
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self.file, away)
-            if away.read_bytes() != content:
-                with contextlib.suppress(FileExistsError):
-                    os.link(away, self.file)
-            away.unlink()
+            os.link(beside, self.file)
+            return True
+        except FileExistsError:
+            return False
+
+    def _taken_over(self, beside: Path) -> bool:
+        """Replaces a dead holder's file; false if the file is gone; raises `Held` if he lives.
+
+        Looking and replacing are one step for all who try: the lock of the kernel on `.takeover`
+        ends with the process that holds it.
+        """
+        with open(self.file.with_name(".takeover"), "wb") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            try:
+                holder = _holder(self.file)
+            except FileNotFoundError:
+                return False
+            if holder:
+                raise Held(f"{self.file.stem} is being trained by {holder}")
+            os.replace(beside, self.file)
+            return True
 
     def refresh(self) -> None:
         """Says that the holder is alive."""
@@ -338,6 +331,21 @@ class Lock:
         with contextlib.suppress(OSError, ValueError):
             if json.loads(self.file.read_text())["token"] == self.holder["token"]:
                 self.file.unlink()
+
+
+def _holder(file: Path) -> str | None:
+    """Who holds a lock, in words; None if nobody alive does."""
+    content, age = file.read_bytes(), time.time() - file.stat().st_mtime
+    try:
+        holder = json.loads(content)
+        host, pid, started = holder["host"], int(holder["pid"]), holder["started"]
+    except (ValueError, KeyError, TypeError):
+        return "an unknown process" if age < STALE else None
+    if host == socket.gethostname():
+        alive = pid > 0 and started is not None and _started(pid) == started
+    else:
+        alive = age < STALE
+    return f"process {pid} on {host}, since {holder.get('since')}" if alive else None
 
 
 def _started(pid: int) -> str | None:
