@@ -1,8 +1,10 @@
+import importlib
 import json
 import shutil
 import struct
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -110,6 +112,17 @@ def test_what_is_not_prepared_fails_at_once_and_names_the_command(prepared, monk
     assert len(data.tfds("tiny_shapes")().y) == 40
     with pytest.raises(FileNotFoundError, match="jaxmia data prepare cifar10"):
         data.tfds("cifar10")()
+
+
+def test_an_unreachable_network_is_one_clear_line(tmp_path, monkeypatch):
+    class Builder:
+        def download_and_prepare(self):
+            raise ConnectionError("no route to www.example.org")
+
+    library = types.SimpleNamespace(builder=lambda *_, **__: Builder())
+    monkeypatch.setattr(importlib.import_module("jaxmia.data.tfds"), "_library", lambda: library)
+    with pytest.raises(RuntimeError, match="cannot prepare cifar10 in .*no route"):
+        data.prepare("cifar10", str(tmp_path))
 
 
 def test_ready_lists_what_lies_there(prepared, tmp_path):

@@ -28,14 +28,13 @@ def images(tmp_path_factory):
     [
         ("digits", ["--models", "4", "--epochs", "2"]),
         ("tabular", ["--models", "4", "--epochs", "2"]),
-        (
-            "cifar10_fast",
-            ["--models", "2", "--epochs", "1", "--batch-size", "8", "--views", "mirror()"],
-        ),
+        ("cifar10_small", ["--models", "2", "--epochs", "1"]),
+        ("cifar10_fast", ["--models", "2", "--epochs", "1", "--views", "mirror()"]),
+        ("cifar10_lira", ["--models", "2", "--epochs", "1", "--views", "itself"]),
     ],
 )
 def test_shrinks(name, flags, images, tmp_path):
-    data = ["--data", images] if name.startswith("cifar") else []
+    data = ["--data", images, "--batch-size", "8"] if name.startswith("cifar") else []
     done = subprocess.run(
         [sys.executable, "-m", f"experiments.{name}", *flags, *data, "--width", "1", "--json",
          "--workdir", str(tmp_path / "run")],

@@ -5,6 +5,7 @@ network; training only reads what lies in the folder.
 """
 
 import json
+import logging
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -69,7 +70,8 @@ def prepare(name: str, data_dir: str | None = None) -> Prepared:
     """Downloads and prepares a set in array_record format; a no-op where it is ready.
 
     Where several processes do so at once, one wins and the others take its result. Raises
-    `RuntimeError`, naming the extra to install, where TensorFlow is needed and absent.
+    `RuntimeError`, naming the extra to install, where TensorFlow is needed and absent, and saying
+    what could not be reached (after ten tries in three minutes) where the network is.
     """
     root = _root(data_dir)
     if not any(p.name == name for p in ready(data_dir)):
@@ -82,6 +84,8 @@ def prepare(name: str, data_dir: str | None = None) -> Prepared:
             raise RuntimeError(
                 f"preparing {name} needs TensorFlow ({error}): pip install 'jaxmia[prepare]'"
             ) from error
+        except OSError as error:
+            raise RuntimeError(f"cannot prepare {name} in {root}: {error}") from error
     return next(p for p in ready(data_dir) if p.name == name)
 
 
@@ -104,6 +108,7 @@ def ready(data_dir: str | None = None) -> list[Prepared]:
 
 def _library() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for each of ten tries
     import tensorflow_datasets
 
     return tensorflow_datasets
