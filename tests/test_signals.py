@@ -12,7 +12,11 @@ def softmax(z):
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10**6), classes=st.sampled_from([2, 3, 11]), spread=st.sampled_from([0.1, 3, 9]))
+@given(
+    seed=st.integers(0, 10**6),
+    classes=st.sampled_from([2, 3, 11]),
+    spread=st.sampled_from([0.1, 3, 9]),
+)
 def test_equal_their_formulas(seed, classes, spread):
     rng = np.random.default_rng(seed)
     z = (rng.normal(size=(7, classes)) * spread).astype(np.float32)
