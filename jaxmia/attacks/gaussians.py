@@ -15,13 +15,15 @@ CENTRES = ("mean", "median")
 class Side(NamedTuple):
     """The references of one side: how many, their centre, and their squares about their mean.
 
-    The leading axis is the target's; `centre` and `squares` are NaN where there is no reference.
+    The leading axis is the target's; `mean` and `centre` are NaN where there is no reference.
+    `origin` lies near every target's mean, and is the mean where all references are the same.
     """
 
     n: Float[np.ndarray, "T n 1"]
     mean: Float[np.ndarray, "T n Q"]
     centre: Float[np.ndarray, "T n Q"]
     squares: Float[np.ndarray, "T n Q"]
+    origin: Float[np.ndarray, "n Q"]
 
 
 def side(
@@ -30,35 +32,41 @@ def side(
     leaving: list[Int[np.ndarray, "T n"]],
     centre: str,
 ) -> Side:
-    """One side for every target, without the models that are `leaving` with it (-1 for none)."""
-    w = weight[..., None]
-    origin = _origin(phi, weight)
-    x = np.where(w, phi - origin, 0.0)
-    n, total, squares = w.sum(0, dtype=np.float64)[None], x.sum(0)[None], (x * x).sum(0)[None]
+    """One side for every target, without the models that are `leaving` with it (-1 for none).
+
+    `phi` is finite wherever there is weight, and anything finite elsewhere.
+    """
+    w = weight[..., None].astype(np.float64)
+    origin = _origin(phi, w)
+    x = phi - origin
+    x *= w
+    n, total, squares = w.sum(0)[None], x.sum(0)[None], np.einsum("mnq,mnq->nq", x, x)[None]
     for model in leaving:
-        gone = _taken(w, model) & (model >= 0)[..., None]
-        away = np.where(gone, _taken(x, model), 0.0)
-        n, total, squares = n - gone, total - away, squares - away * away
+        gone, away = _taken(w, model), _taken(x, model)
+        n, total = n - gone, total - away
+        squares = squares - away * away
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / n
-        squares = np.maximum(squares - mean * total, 0.0)
+    total *= mean
+    squares -= total
     middle = mean if centre == "mean" else _median(x, weight, leaving, n)
-    return Side(n, mean + origin, middle + origin, squares)
+    return Side(n, mean + origin, middle + origin, squares, origin)
 
 
-def _origin(phi: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _origin(phi: np.ndarray, w: np.ndarray) -> np.ndarray:
     """A value near the references' mean, which equals it where they are all the same."""
-    n = np.maximum(weight.sum(0), 1)[:, None]
-    mean = np.where(weight[..., None], phi, 0.0).sum(0) / n
+    mean = np.einsum("mnq,mnz->nq", phi, w) / np.maximum(w.sum(0), 1)
     return mean.astype(np.float32).astype(np.float64)
 
 
 def _taken(a: np.ndarray, model: np.ndarray) -> np.ndarray:
-    """`a[model[t, j], j]`, by a view where the models are those of the rows in order."""
-    if model.shape[0] == a.shape[0] and model.strides[1] == 0 and (model >= 0).all():
-        return a[model[:, 0]]
-    index = np.maximum(model, 0)
-    return np.take_along_axis(a, index[..., None], axis=0)
+    """`a[model[t, j], j]`, 0 where that is -1; a view where the models are the rows in order."""
+    if model.strides[1] == 0 and (model[:, 0] >= 0).all():
+        rows = model[:, 0]
+        return a if np.array_equal(rows, np.arange(len(a))) else a[rows]
+    taken = np.take_along_axis(a, np.maximum(model, 0)[..., None], axis=0)
+    taken *= (model >= 0)[..., None]
+    return taken
 
 
 def _median(
@@ -71,7 +79,7 @@ def _median(
     ordered = np.take_along_axis(key, order, axis=0)
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(len(x))[:, None, None], axis=0)
-    gone = [np.where(_taken(w, m) & (m >= 0)[..., None], _taken(rank, m), len(x)) for m in leaving]
+    gone = [np.where(_taken(w, m) > 0, _taken(rank, m), len(x)) for m in leaving]
     gone = np.sort(np.stack(gone), axis=0) if gone else np.empty((0, 1, 1, 1), int)
 
     def at(position: np.ndarray) -> np.ndarray:

@@ -237,6 +237,8 @@ def _sides(job: _Job, at: slice) -> tuple[np.ndarray, dict[str, Side]]:
     same = job.target is job.reference
     phi = target if same else job.reference[:, at].astype(np.float64)
     member, seen = job.member[:, at], np.isfinite(phi).all(-1)
+    if not seen.all():
+        phi = np.where(seen[..., None], phi, 0.0)
     leaving = []
     if job.remedy is not None:
         models = np.arange(len(phi))[:, None]
@@ -257,25 +259,35 @@ def _chunk(job: _Job, at: slice, spread: "_Spread | None") -> Float[np.ndarray, 
         else:
             variances = {k: _variance(s, spread, k) for k, s in sides.items()}
             score = _gaussian(job.mode, target, sides, variances)
-        score = score.mean(-1)
+        score = score.mean(-1) if score.shape[-1] > 1 else score[..., 0]
     least = 1 if job.variance == "global" else 2
-    enough = np.logical_and.reduce(
-        [np.broadcast_to(s.n[..., 0] >= least, score.shape) for s in sides.values()]
-    )
-    return np.where(enough & np.isfinite(target).all(-1), score, np.nan)
+    few = [np.broadcast_to(s.n[..., 0] < least, score.shape) for s in sides.values()]
+    for unknown in (*few, ~np.isfinite(target).all(-1)):
+        if unknown.any():
+            score[unknown] = np.nan
+    return score
+
+
+def _floor(s: Side) -> np.ndarray:
+    """The least variance: that of a degenerate example."""
+    return (FLOOR * (1 + np.abs(s.origin))) ** 2
 
 
 def _variance(s: Side, spread: "_Spread | None", name: str) -> np.ndarray:
-    variance = s.squares / s.n if spread is None else spread.variance[name]
-    return np.maximum(variance, (FLOOR * (1 + np.abs(s.centre))) ** 2)
+    return np.maximum(s.squares / s.n if spread is None else spread.variance[name], _floor(s))
 
 
 def _gaussian(mode: str, phi: np.ndarray, sides: dict[str, Side], variance: dict) -> np.ndarray:
-    out = (phi - sides["out"].centre) ** 2 / variance["out"]
-    if mode == "online":
-        within = (phi - sides["in"].centre) ** 2 / variance["in"]
-        return 0.5 * (np.log(variance["out"] / variance["in"]) + out - within)
-    return upper_tail((phi - sides["out"].centre) / np.sqrt(variance["out"]))
+    z = {k: phi - s.centre for k, s in sides.items()}
+    if mode == "offline":
+        return upper_tail(z["out"] / np.sqrt(variance["out"]))
+    for k in z:
+        z[k] *= z[k]
+        z[k] /= variance[k]
+    score = np.log(variance["out"] / variance["in"]) + z["out"]
+    score -= z["in"]
+    score *= 0.5
+    return score
 
 
 def upper_tail(z: np.ndarray) -> np.ndarray:
@@ -309,9 +321,8 @@ def _spread_of(job: _Job, at: slice) -> list[np.ndarray]:
         else:
             with np.errstate(invalid="ignore", divide="ignore"):
                 free = s.n - 1
-                floor = (FLOOR * (1 + np.abs(s.centre))) ** 2
                 e = (
-                    np.log(np.maximum(s.squares / free, floor))
+                    np.log(np.maximum(s.squares / free, _floor(s)))
                     - digamma(free / 2)
                     + np.log(free / 2)
                 )
@@ -347,7 +358,7 @@ def _student(mode: str, phi: np.ndarray, sides: dict[str, Side], spread: _Spread
         held = np.minimum(nu0, 1e12)  # from here on the law is the Gaussian in float64
         nu = held + s.n - 1
         variance = (held * s0 + s.squares) / nu * (1 + 1 / s.n)
-        scale = np.sqrt(np.maximum(variance, (FLOOR * (1 + np.abs(s.centre))) ** 2))
+        scale = np.sqrt(np.maximum(variance, _floor(s)))
         laws[k] = (phi - s.centre) / scale, nu, scale
     if mode == "online":
         return _student_density(*laws["in"]) - _student_density(*laws["out"])
