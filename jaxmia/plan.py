@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,24 +99,32 @@ def measure(
     runs = {}
     for width, convolution in tried:
         try:
-            runs[width, convolution] = _prepare(short, data, mesh, width, convolution, steps)
+            runs[width, convolution] = stepper(short, data, mesh, width, convolution, steps)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
     seconds: dict = {at: [] for at in runs}
     for _ in range(3):
-        for at, (run, _, _) in runs.items():
-            seconds[at].append(run())
+        for at, one in runs.items():
+            seconds[at].append(one.step_seconds())
     return [
-        Trial(width, convolution, float(np.median(seconds[width, convolution])), compiled, size)
-        for (width, convolution), (_, compiled, size) in runs.items()
+        Trial(width, convolution, float(np.median(took)), one.compile_seconds, one.bytes)
+        for ((width, convolution), one), took in zip(runs.items(), seconds.values(), strict=True)
     ]
 
 
-def _prepare(
+class Stepper(NamedTuple):
+    """A compiled epoch: `step_seconds()` runs it once and gives the time of one model's step."""
+
+    step_seconds: Callable[[], float]
+    compile_seconds: float
+    bytes: int  # of the program and its arguments, on one device
+
+
+def stepper(
     recipe: Recipe, data: Data, mesh: Mesh, width: int, convolution: str, steps: int
-) -> tuple[Callable[[], float], float, int]:
-    """A timer of one step of one model, seconds of compilation, and the program's memory."""
+) -> Stepper:
+    """Readies an epoch of at most `steps` steps of `width` models on every device."""
     start = time.perf_counter()
     members = max(1, min(steps * recipe.batch_size, len(data.y) // 2))
     many = width * mesh.devices.size
@@ -147,7 +156,7 @@ def _prepare(
         held[0], _ = jax.block_until_ready(compiled(shared, member, keys, held[0]))
         return (time.perf_counter() - start) / block.trainer.steps / many
 
-    return run, spent, size
+    return Stepper(run, spent, size)
 
 
 def _key(recipe: Recipe, data: Data, mesh: Mesh, tried: list) -> str:

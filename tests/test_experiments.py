@@ -62,3 +62,22 @@ def test_is_a_module_of_values(name):
     module = importlib.import_module(f"experiments.{name}")
     assert isinstance(module.experiment, Experiment) and module.experiment.name == name
     assert f"python -m experiments.{name}" in module.__doc__
+
+
+def test_speeds_are_measured(tmp_path):
+    for name, flags in (
+        ("throughput", ["--recipes", "mlp_digits", "--methods", "jaxmia", "jax_sequential"]),
+        ("scoring_speed", []),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", f"experiments.{name}", "--quick", "--json", *flags],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        if name == "throughput":
+            assert {r["method"] for r in rows} == {"jaxmia", "jax_sequential"}
+            assert sum(r["auto"] for r in rows) == 1
+            assert all(r["models_per_hour"] > 0 and r["roofline_share"] > 0 for r in rows)
+        else:
+            assert all(r["seconds"] > 0 and r["peak_bytes"] > 0 for r in rows)

@@ -6,6 +6,7 @@ from flax import linen, nnx
 from jax import lax
 
 from jaxmia import data, models, recipes, train
+from jaxmia.models import layers
 from jaxmia.types import Data
 
 FLAT = data.synthetic(64, 12, 3, test=8)()
@@ -124,3 +125,21 @@ def test_bfloat16_keeps_float32_masters_statistics_and_logits():
 def test_refuses(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_folded_batch_norm_gives_what_an_unfolded_one_does(dtype):
+    rng = np.random.default_rng(0)
+    layer = layers.ConvNorm(3, 5, "batch", 2, rngs=nnx.Rngs(0))
+    norm = layer.norm.norm
+    for variable, low in ((norm.mean, -1), (norm.var, 0.1), (norm.scale, -1), (norm.bias, -1)):
+        variable[...] = jnp.asarray(rng.uniform(low, 2, 5), jnp.float32)
+    layer.eval()
+    x = jnp.asarray(rng.normal(size=(2, 8, 8, 3)), dtype)
+    want = layer.norm(layer.conv(x)) if dtype == "float32" else layer(x.astype(jnp.float32))
+    got = layer(x)
+    assert got.dtype == x.dtype
+    tolerance = 1e-5 if dtype == "float32" else 0.05
+    np.testing.assert_allclose(
+        got.astype(np.float32), want.astype(np.float32), rtol=tolerance, atol=tolerance
+    )

@@ -236,16 +236,15 @@ def _sides(job: _Job, at: slice) -> tuple[np.ndarray, dict[str, Side]]:
     target = job.target[:, at].astype(np.float64)
     same = job.target is job.reference
     phi = target if same else job.reference[:, at].astype(np.float64)
-    member, seen = job.member[:, at], np.isfinite(phi).all(-1)
-    if not seen.all():
-        phi = np.where(seen[..., None], phi, 0.0)
+    member, whole = job.member[:, at], np.isfinite(phi).all(-1, keepdims=True)
+    phi = phi if whole.all() else np.where(whole, phi, 0.0)
     leaving = []
     if job.remedy is not None:
         models = np.arange(len(phi))[:, None]
         leaving.append(np.broadcast_to(models, member.shape))
         beside = left_out(job.remedy, member, at.start)
         leaving += [beside] if beside is not None else []
-    wanted = {"in": member & seen, "out": ~member & seen}
+    wanted = {"in": member & whole[..., 0], "out": ~member & whole[..., 0]}
     names = ("in", "out") if job.mode == "online" else ("out",)
     return target, {k: side(phi, wanted[k], leaving, job.centre) for k in names}
 
@@ -262,10 +261,8 @@ def _chunk(job: _Job, at: slice, spread: "_Spread | None") -> Float[np.ndarray, 
         score = score.mean(-1) if score.shape[-1] > 1 else score[..., 0]
     least = 1 if job.variance == "global" else 2
     few = [np.broadcast_to(s.n[..., 0] < least, score.shape) for s in sides.values()]
-    for unknown in (*few, ~np.isfinite(target).all(-1)):
-        if unknown.any():
-            score[unknown] = np.nan
-    return score
+    unknown = np.logical_or.reduce([*few, ~np.isfinite(target).all(-1)])
+    return np.where(unknown, np.nan, score) if unknown.any() else score
 
 
 def _floor(s: Side) -> np.ndarray:

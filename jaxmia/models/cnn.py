@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, Norm, check_norm, image_shape, max_pool
+from jaxmia.models.layers import Conv, ConvNorm, check_norm, image_shape, max_pool
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -14,14 +14,14 @@ from jaxmia.values import factory
 class _Cnn(nnx.Module):
     def __init__(self, channels: list[int], classes: int, kind: str | None, rngs: nnx.Rngs) -> None:
         pairs = list(zip(channels, channels[1:], strict=False))
-        self.convs = nnx.List([Conv(a, b, rngs=rngs) for a, b in pairs])
-        self.norms = nnx.List([Norm(kind, b, rngs) for _, b in pairs] if kind else [])
+        self.convs = nnx.List(
+            [ConvNorm(a, b, kind, rngs=rngs) if kind else Conv(a, b, rngs=rngs) for a, b in pairs]
+        )
         self.head = nnx.Linear(channels[-1], classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        for i, convolution in enumerate(self.convs):
-            x = convolution(x)
-            x = jax.nn.relu(self.norms[i](x) if len(self.norms) else x)
+        for convolution in self.convs:
+            x = jax.nn.relu(convolution(x))
             x = max_pool(x) if min(x.shape[1:3]) >= 2 else x
         return self.head(x.mean((1, 2)))
 

@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, Norm, check_norm, image_shape, max_pool
+from jaxmia.models.layers import Conv, ConvNorm, Norm, check_norm, image_shape, max_pool
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -18,23 +18,23 @@ class _Stage(nnx.Module):
     """Convolution, pooling, convolution, added to what was pooled."""
 
     def __init__(self, a: int, b: int, kind: str, rngs: nnx.Rngs) -> None:
-        self.first, self.second = Conv(a, b, rngs=rngs), Conv(b, b, rngs=rngs)
-        self.norm1, self.norm2 = Norm(kind, b, rngs), Norm(kind, b, rngs)
+        self.first, self.norm = Conv(a, b, rngs=rngs), Norm(kind, b, rngs)
+        self.second = ConvNorm(b, b, kind, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        x = jax.nn.relu(self.norm1(max_pool(self.first(x))))
-        return x + jax.nn.relu(self.norm2(self.second(x)))
+        x = jax.nn.relu(self.norm(max_pool(self.first(x))))
+        return x + jax.nn.relu(self.second(x))
 
 
 class _Fast(nnx.Module):
     def __init__(self, widths: list[int], classes: int, kind: str, rngs: nnx.Rngs) -> None:
-        self.stem, self.norm = Conv(widths[0], widths[1], rngs=rngs), Norm(kind, widths[1], rngs)
+        self.stem = ConvNorm(widths[0], widths[1], kind, rngs=rngs)
         pairs = zip(widths[1:], widths[2:], strict=False)
         self.stages = nnx.List([_Stage(a, b, kind, rngs) for a, b in pairs])
         self.head = nnx.Linear(widths[-1], classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        x = jax.nn.relu(self.norm(self.stem(x)))
+        x = jax.nn.relu(self.stem(x))
         for stage in self.stages:
             x = stage(x)
         return self.head(x.max((1, 2))) * 0.125

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jaxtyping import Float
 
 from jaxmia.models.conv import Padding, conv
@@ -50,6 +51,28 @@ class Norm(nnx.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """Normalises per channel."""
         return self.norm(x).astype(x.dtype)
+
+
+class ConvNorm(nnx.Module):
+    """A convolution and what normalises it; in evaluation a BatchNorm is folded into the kernel."""
+
+    def __init__(
+        self, features_in: int, features: int, kind: str, stride: int = 1, *, rngs: nnx.Rngs
+    ) -> None:
+        self.conv = Conv(features_in, features, stride=stride, rngs=rngs)
+        self.norm = Norm(kind, features, rngs)
+
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B P R O"]:
+        """Convolves and normalises."""
+        norm = self.norm.norm
+        if not (isinstance(norm, nnx.BatchNorm) and norm.use_running_average):
+            return self.norm(self.conv(x))
+        assert norm.scale is not None and norm.bias is not None
+        factor = norm.scale[...] * lax.rsqrt(norm.var[...] + norm.epsilon)
+        shift = norm.bias[...] - norm.mean[...] * factor
+        kernel = (self.conv.kernel[...] * factor.reshape(1, 1, 1, -1)).astype(x.dtype)
+        out = conv(x, kernel, self.conv.stride, self.conv.padding)
+        return out + shift.astype(x.dtype).reshape(1, 1, 1, -1)
 
 
 def check_norm(kind: str) -> None:

@@ -7,20 +7,19 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, Norm, check_norm, image_shape
+from jaxmia.models.layers import ConvNorm, check_norm, image_shape
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
 
 class _Block(nnx.Module):
     def __init__(self, a: int, b: int, stride: int, kind: str, rngs: nnx.Rngs) -> None:
-        self.first, self.second = Conv(a, b, stride=stride, rngs=rngs), Conv(b, b, rngs=rngs)
-        self.norm1, self.norm2 = Norm(kind, b, rngs), Norm(kind, b, rngs)
+        self.first = ConvNorm(a, b, kind, stride, rngs=rngs)
+        self.second = ConvNorm(b, b, kind, rngs=rngs)
         self.stride, self.more = stride, b - a
 
     def __call__(self, x: Array) -> Array:
-        out = jax.nn.relu(self.norm1(self.first(x)))
-        out = self.norm2(self.second(out))
+        out = self.second(jax.nn.relu(self.first(x)))
         # the shortcut without parameters ("option A"): every second pixel, channels of zeros
         short = x[:, :: self.stride, :: self.stride]
         return jax.nn.relu(out + jnp.pad(short, ((0, 0), (0, 0), (0, 0), (0, self.more))))
@@ -28,7 +27,7 @@ class _Block(nnx.Module):
 
 class _ResNet(nnx.Module):
     def __init__(self, channels: int, n: int, classes: int, kind: str, rngs: nnx.Rngs) -> None:
-        self.stem, self.norm = Conv(channels, 16, rngs=rngs), Norm(kind, 16, rngs)
+        self.stem = ConvNorm(channels, 16, kind, rngs=rngs)
         blocks, a = [], 16
         for b in (16, 32, 64):
             for i in range(n):
@@ -38,7 +37,7 @@ class _ResNet(nnx.Module):
         self.head = nnx.Linear(64, classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        x = jax.nn.relu(self.norm(self.stem(x)))
+        x = jax.nn.relu(self.stem(x))
         for block in self.blocks:
             x = block(x)
         return self.head(x.mean((1, 2)))

@@ -6,22 +6,22 @@ import jax
 from flax import nnx
 
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, Norm, check_norm, image_shape
+from jaxmia.models.layers import Conv, ConvNorm, Norm, check_norm, image_shape
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
 
 class _Block(nnx.Module):
     def __init__(self, a: int, b: int, stride: int, kind: str, rngs: nnx.Rngs) -> None:
-        self.norm1, self.norm2 = Norm(kind, a, rngs), Norm(kind, b, rngs)
-        self.first, self.second = Conv(a, b, stride=stride, rngs=rngs), Conv(b, b, rngs=rngs)
+        self.norm = Norm(kind, a, rngs)
+        self.first = ConvNorm(a, b, kind, stride, rngs=rngs)
+        self.second = Conv(b, b, rngs=rngs)
         self.short = Conv(a, b, 1, stride, rngs=rngs) if a != b or stride > 1 else None
 
     def __call__(self, x: Array) -> Array:
-        out = jax.nn.relu(self.norm1(x))
+        out = jax.nn.relu(self.norm(x))
         short = self.short(out) if self.short is not None else x
-        out = jax.nn.relu(self.norm2(self.first(out)))
-        return self.second(out) + short
+        return self.second(jax.nn.relu(self.first(out))) + short
 
 
 class _Wrn(nnx.Module):

@@ -1,0 +1,357 @@
+"""Shadow models an hour: jaxmia against plain JAX and a PyTorch loop, recipe by recipe.
+
+    python -m experiments.throughput [--quick] [--recipes cnn16 resnet20]
+
+One process; every method of a recipe is compiled and warmed up, then all are timed in turn, round
+by round, and medians are compared. Each row is appended to experiments/results/throughput.jsonl.
+
+Operations are three times the forward pass's as XLA counts them, whatever a method does more;
+bytes are those that XLA counts in the compiled step of one model. The roofline's two sides, a
+matrix product and a copy on all devices, are measured in the same rounds.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from experiments import cifar10_fast, cifar10_lira, digits
+from jaxmia import augment, data, parallel, provenance, recipes, shadows
+from jaxmia.models import cnn, conv, mlp, resnet
+from jaxmia.plan import Stepper, candidates, stepper
+from jaxmia.train import in_dtype, normalised, trainer
+from jaxmia.train import pool as pooled
+from jaxmia.types import Data, Recipe
+
+RESULTS = Path(__file__).parent / "results" / "throughput.jsonl"
+
+
+class Case(NamedTuple):
+    """A recipe, examples to time it on, and how many members a model of a real run has."""
+
+    recipe: Recipe
+    data: Data
+    members: int
+    steps: int  # timed in a round
+    shift: int  # pixels of the training augmentation
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What is timed."""
+
+    recipes: tuple[str, ...] = ()
+    """Names of recipes; all by default."""
+    methods: tuple[str, ...] = ("jaxmia", "jax_sequential", "torch_loop")
+    """Names of methods."""
+    widths: tuple[int, ...] = ()
+    """Widths of jaxmia; by default those that width="auto" would try."""
+    rounds: int = 7
+    """Rounds, of which the median is taken."""
+    quick: bool = False
+    """One round with the smallest batches, and nothing kept: to see that it works."""
+    json: bool = False
+    """Print the rows as JSON on stdout."""
+    out: Path = RESULTS
+    """The file that rows are appended to."""
+
+
+def images(size: int, count: int) -> Data:
+    """Noise as images, which is as good as any for timing."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+    y = rng.integers(10, size=count).astype(np.int32)
+    return Data(
+        x=x,
+        y=y,
+        x_test=x[:0],
+        y_test=y[:0],
+        classes=10,
+        shift=np.float32(127.5),
+        scale=np.float32(127.5),
+        name="noise",
+    )
+
+
+def cases(quick: bool) -> dict[str, Callable[[], Case]]:
+    """The recipes; their images only as many as are timed, their tables whole."""
+
+    def on_images(recipe: Recipe, size: int, steps: int, shift: int = 4) -> Case:
+        if quick:
+            recipe, steps = replace(recipe, batch_size=4), 1
+        return Case(recipe, images(size, 2 * steps * recipe.batch_size), 25_000, steps, shift)
+
+    def on_table(recipe: Recipe, table: Data) -> Case:
+        members = len(table.y) // 2
+        return Case(recipe, table, members, members // recipe.batch_size, 0)
+
+    small = recipes.sgd(cnn(16, 32, 64), epochs=20, batch_size=128, augment=augment.none)
+    residual = recipes.sgd(resnet(20), epochs=50, batch_size=128, augment=augment.flip_and_shift(4))
+    return {
+        "mlp_digits": lambda: on_table(digits.experiment.recipe, data.digits()()),
+        "mlp_446": lambda: on_table(
+            recipes.sgd(mlp(256, 128), epochs=50, batch_size=64),
+            data.synthetic(examples=5000, features=446, classes=30)(),
+        ),
+        "cnn16": lambda: on_images(small, 16, 8, 0),
+        "cnn32": lambda: on_images(small, 32, 4, 0),
+        "resnet20": lambda: on_images(residual, 32, 2),
+        "fast": lambda: on_images(cifar10_fast.experiment.recipe, 32, 1),
+        "wrn28_2": lambda: on_images(cifar10_lira.experiment.recipe, 32, 1),
+    }
+
+
+def sequential(case: Case) -> Stepper:
+    """Plain JAX: a jitted step of one model in a Python loop over batches and models."""
+    start = time.perf_counter()
+    recipe, device = case.recipe, jax.local_devices()[0]
+    one = trainer(recipe, case.data, case.steps * recipe.batch_size)
+    optimizer = recipe.optimizer(case.steps)
+    apply = in_dtype(one.model.apply, recipe.dtype)
+
+    def step(pool, shadow, at, key):
+        x, y = pool.x[at], pool.y[at]
+        x = jax.vmap(recipe.augment)(normalised(pool, x), jax.random.split(key, len(at)))
+        grads, loss, state, _ = recipe.gradient(
+            recipe.loss, apply, shadow.params, shadow.state, x, y, key
+        )
+        updates, opt = optimizer.update(grads, shadow.optimizer, shadow.params)
+        params = jax.tree.map(jnp.add, shadow.params, updates)
+        return shadow._replace(params=params, state=state, optimizer=opt), loss
+
+    key = jax.random.key(0, impl="threefry2x32")
+    with jax.default_device(device):
+        pool = jax.device_put(pooled(case.data, case.data.x, case.data.y), device)
+        shadow = one.init(key)
+        at = jnp.arange(recipe.batch_size)
+        compiled = jax.jit(step, donate_argnums=1).lower(pool, shadow, at, key).compile()
+    rng, held = np.random.default_rng(0), [shadow]
+    memory = compiled.memory_analysis()
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        order = rng.permutation(len(case.data.y))[: case.steps * recipe.batch_size]
+        keys = jax.device_put(jax.random.split(key, case.steps), device)
+        for i, at in enumerate(order.reshape(case.steps, -1)):
+            held[0], loss = compiled(pool, held[0], jax.device_put(at, device), keys[i])
+        jax.block_until_ready((held[0], loss))
+        return (time.perf_counter() - begun) / case.steps
+
+    seconds()
+    size = memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else 0
+    return Stepper(seconds, time.perf_counter() - start, size)
+
+
+def work(case: Case) -> tuple[float, float]:
+    """Operations and bytes of one step of one model."""
+    recipe, model = case.recipe, case.recipe.model(case.data)
+    key = jax.random.key(0, impl="threefry2x32")
+    params, state = jax.eval_shape(model.init, key)
+    shape = (recipe.batch_size, *case.data.x.shape[1:])
+    x = jax.ShapeDtypeStruct(shape, recipe.dtype)
+    y = jax.ShapeDtypeStruct(shape[:1], jnp.int32)
+    apply = in_dtype(model.apply, recipe.dtype)
+
+    def counted(function: Callable, *arguments: Any) -> dict[str, float]:
+        found = jax.jit(function).lower(*arguments).compile().cost_analysis()
+        assert isinstance(found, dict)
+        return found
+
+    forward = counted(lambda p, s, x: apply(p, s, x, key, True)[0], params, state, x)
+    step = counted(
+        lambda p, s, x, y: recipe.gradient(recipe.loss, apply, p, s, x, y, key)[0],
+        params, state, x, y,
+    )  # fmt: skip
+    return 3 * forward["flops"], step["bytes accessed"]
+
+
+def gemm(dtype: str) -> Callable[[], float]:
+    """Operations a second of a matrix product on every device."""
+    mesh = parallel.mesh()
+    n = 1024 if mesh.devices.flat[0].platform == "cpu" else 8192
+    product = parallel.over_models(lambda _, a: a @ a, mesh)
+    a = parallel.spread(jnp.ones((mesh.devices.size, n, n), dtype), mesh)
+    return _rate(lambda: product(None, a), 2 * n**3 * mesh.devices.size)
+
+
+def copy() -> Callable[[], float]:
+    """Bytes a second, read and written, of an addition on every device."""
+    mesh = parallel.mesh()
+    n = (32 if mesh.devices.flat[0].platform == "cpu" else 1024) << 18
+    added = parallel.over_models(lambda _, a: a + 1, mesh)
+    a = parallel.spread(jnp.ones((mesh.devices.size, n), jnp.float32), mesh)
+    return _rate(lambda: added(None, a), 8 * n * mesh.devices.size)
+
+
+def _rate(run: Callable[[], Any], amount: float) -> Callable[[], float]:
+    jax.block_until_ready(run())
+
+    def rate() -> float:
+        start = time.perf_counter()
+        for _ in range(5):
+            out = run()
+        jax.block_until_ready(out)
+        return 5 * amount / (time.perf_counter() - start)
+
+    return rate
+
+
+def asking(case: Case, width: int, convolution: str) -> Callable[[], float]:
+    """Seconds that one model takes for one example and view, asked as a run asks."""
+    mesh = parallel.mesh()
+    many = width * mesh.devices.size
+    with conv.using(convolution):
+        block = shadows.programs(
+            case.recipe, case.data, augment.itself, members=case.steps * case.recipe.batch_size,
+            width=width, mesh=mesh, convolution=convolution,
+        )  # fmt: skip
+        state = block.init(None, shadows.keys(mesh, 0, np.arange(many)))
+        jax.block_until_ready(block.ask(block.pool, state))
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(block.ask(block.pool, state))
+        return (time.perf_counter() - start) / many / len(case.data.y)
+
+    return seconds
+
+
+def methods(name: str, case: Case, flags: Flags) -> dict[tuple[str, int, str], Stepper]:
+    """Everything that is timed for a recipe, by method, width and convolution."""
+    mesh, out = parallel.mesh(), {}
+    tried = candidates(mesh, 1 << 10)
+    if flags.widths:
+        tried = [(w, c) for w in flags.widths for c in dict.fromkeys(c for _, c in tried)]
+    for width, convolution in tried if "jaxmia" in flags.methods else ():
+        try:
+            out["jaxmia", width, convolution] = stepper(
+                replace(case.recipe, epochs=1), case.data, mesh, width, convolution, case.steps
+            )
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            print(f"{name}: width {width}, {convolution}: does not fit", file=sys.stderr)
+    if "jax_sequential" in flags.methods:
+        out["jax_sequential", 1, conv.choices(jax.default_backend())[0]] = sequential(case)
+    if "torch_loop" in flags.methods:
+        try:
+            from experiments import torch_loop
+        except ImportError:
+            print("torch_loop: left out, PyTorch is not installed", file=sys.stderr)
+            return out
+        ours = jax.eval_shape(case.recipe.model(case.data).init, jax.random.key(0))[0]
+        size = sum(int(np.prod(p.shape)) for p in jax.tree.leaves(ours))
+        theirs = torch_loop.parameters(name, case.data)
+        assert size == theirs, f"{name}: {size} parameters here, {theirs} in PyTorch"
+        out["torch_loop", 1, "torch"] = torch_loop.stepper(
+            name, case.recipe, case.data, case.steps, case.shift
+        )
+    return out
+
+
+def measured(name: str, case: Case, flags: Flags) -> list[dict[str, Any]]:
+    """The rows of one recipe."""
+    timed = methods(name, case, flags)
+    flops, moved = work(case)
+    limits = {"gemm": gemm(case.recipe.dtype), "copy": copy()}
+    ours = [at for at in timed if at[0] == "jaxmia"]
+    asked = {at: asking(case, *at[1:]) for at in ours[:1]}
+    took = {at: [] for at in (*timed, *limits, "ask")}
+    for _ in range(1 if flags.quick else flags.rounds):
+        for at, one in timed.items():
+            took[at].append(one.step_seconds())
+        for at, rate in limits.items():
+            took[at].append(rate())
+        for seconds in asked.values():
+            took["ask"].append(seconds())
+    middle = {at: float(np.median(v)) for at, v in took.items() if v}
+    best = min(ours, key=lambda at: middle[at], default=None)
+    steps = case.members // case.recipe.batch_size * case.recipe.epochs
+    rows = []
+    for at, one in timed.items():
+        rate = flops / middle[at]
+        arithmetic, memory = rate / middle["gemm"], moved / middle[at] / middle["copy"]
+        rows.append(
+            {
+                "recipe": name,
+                "method": at[0],
+                "width": at[1],
+                "convolution": at[2],
+                "auto": at == best,
+                "models_per_hour": 3600 / (middle[at] * steps),
+                "step_ms": 1e3 * middle[at],
+                "flops_per_s": rate,
+                "roofline_share": max(arithmetic, memory),
+                "arithmetic_share": arithmetic,
+                "memory_share": memory,
+                "compile_s": one.compile_seconds,
+                "peak_bytes": one.bytes or None,
+                "ask_us": 1e6 * middle["ask"] if at in asked else None,
+            }
+        )
+    return rows
+
+
+def about() -> dict[str, Any]:
+    """What the rows were measured on."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "git": provenance.revision(),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows of one recipe as lines, with the ratios to the others."""
+    chosen = next((r for r in rows if r["auto"]), rows[0])
+    lines = []
+    for r in rows:
+        lines.append(
+            f"{r['recipe']:<11}{r['method']:<15}{r['width']:>4} {r['convolution']:<10}"
+            f"{r['models_per_hour']:>11,.0f}{r['step_ms']:>10.2f} ms"
+            f"{r['flops_per_s'] / 1e9:>9,.1f}{r['arithmetic_share']:>7.0%}{r['memory_share']:>7.0%}"
+            f"{r['compile_s']:>8.1f} s"
+            f"{(r['peak_bytes'] or 0) / 2**20:>8,.0f} MiB"
+            f"{chosen['models_per_hour'] / r['models_per_hour']:>8.2f}{' *' if r['auto'] else ''}"
+        )
+    return lines
+
+
+HEAD = (
+    f"{'recipe':<11}{'method':<15}{'width':>4} {'conv':<10}{'models/h':>10}{'step':>13}"
+    f"{'GFLOP/s':>9}{'gemm':>7}{'copy':>7}{'compile':>10}{'memory':>12}{'auto is':>8}"
+)
+
+
+def main() -> None:
+    """Times, prints, appends."""
+    flags = tyro.cli(Flags, prog="python -m experiments.throughput", description=__doc__)
+    known = cases(flags.quick)
+    if unknown := set(flags.recipes) - set(known):
+        print(f"--recipes: {unknown.pop()!r} is not one of {', '.join(known)}", file=sys.stderr)
+        raise SystemExit(2)
+    parallel.start()
+    told = sys.stderr if flags.json else sys.stdout
+    print(HEAD, file=told)
+    for name in flags.recipes or known:
+        rows = measured(name, known[name](), flags)
+        print("\n".join(table(rows)), file=told, flush=True)
+        if flags.json:
+            print("\n".join(json.dumps(r) for r in rows), flush=True)
+        if not flags.quick:
+            flags.out.parent.mkdir(parents=True, exist_ok=True)
+            with flags.out.open("a") as out:
+                out.writelines(json.dumps(r | about()) + "\n" for r in rows)
+
+
+if __name__ == "__main__":
+    main()
