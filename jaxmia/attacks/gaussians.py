@@ -15,12 +15,12 @@ CENTRES = ("mean", "median")
 class Side(NamedTuple):
     """The references of one side: how many, their centre, and their squares about their mean.
 
-    The leading axis is the target's; `mean` and `centre` are NaN where there is no reference.
-    `origin` lies near every target's mean, and is the mean where all references are the same.
+    The leading axis is the target's, or 1 where all targets have the same; `centre` is NaN where
+    there is no reference. `origin` lies near every target's mean, and is the mean where all
+    references are the same.
     """
 
     n: Float[np.ndarray, "T n 1"]
-    mean: Float[np.ndarray, "T n Q"]
     centre: Float[np.ndarray, "T n Q"]
     squares: Float[np.ndarray, "T n Q"]
     origin: Float[np.ndarray, "n Q"]
@@ -40,22 +40,36 @@ def side(
     origin = _origin(phi, w)
     x = phi - origin
     x *= w
-    n, total, squares = w.sum(0)[None], x.sum(0)[None], np.einsum("mnq,mnq->nq", x, x)[None]
+    square = x * x
+    n = w.sum(0)[None] - _gone(weight, leaving)
+    total, squares = x.sum(0)[None], square.sum(0)[None]
     for model in leaving:
-        gone, away = _taken(w, model), _taken(x, model)
-        n, total = n - gone, total - away
-        squares = squares - away * away
+        total = _less(total, _taken(x, model))
+        squares = _less(squares, _taken(square, model))
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / n
+        mean = np.divide(total, n, out=square if total.shape == square.shape else None)
+    middle = mean if centre == "mean" else _median(x, weight, leaving, n)
     total *= mean
     squares -= total
-    middle = mean if centre == "mean" else _median(x, weight, leaving, n)
-    return Side(n, mean + origin, middle + origin, squares, origin)
+    return Side(n, np.add(middle, origin, out=middle), squares, origin)
+
+
+def _gone(weight: np.ndarray, leaving: list[np.ndarray]) -> Float[np.ndarray, "T n 1"]:
+    """How many references each target loses; one row where that is the same for all."""
+    gone = np.zeros((1, 1, 1), np.uint8)
+    for model in leaving:
+        gone = gone + _taken(weight[..., None].view(np.uint8), model)
+    return (gone[:1] if (gone == gone[:1]).all() else gone).astype(np.float64)
+
+
+def _less(total: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """`total - away`, in the memory of `total` where it fits."""
+    return np.subtract(total, away, out=total if total.shape == away.shape else None)
 
 
 def _origin(phi: np.ndarray, w: np.ndarray) -> np.ndarray:
     """A value near the references' mean, which equals it where they are all the same."""
-    mean = np.einsum("mnq,mnz->nq", phi, w) / np.maximum(w.sum(0), 1)
+    mean = np.einsum("mnq,mn->nq", phi, w[..., 0]) / np.maximum(w.sum(0), 1)
     return mean.astype(np.float32).astype(np.float64)
 
 
@@ -65,8 +79,7 @@ def _taken(a: np.ndarray, model: np.ndarray) -> np.ndarray:
         rows = model[:, 0]
         return a if np.array_equal(rows, np.arange(len(a))) else a[rows]
     taken = np.take_along_axis(a, np.maximum(model, 0)[..., None], axis=0)
-    taken *= (model >= 0)[..., None]
-    return taken
+    return np.multiply(taken, (model >= 0)[..., None], out=taken)
 
 
 def _median(
