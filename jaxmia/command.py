@@ -180,6 +180,9 @@ def _show(summary: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
         print(json.dumps(summary))
     if not quiet:
         console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+        if not summary["attacks"]:
+            console.print("scores only: whether the target was trained on them was not told")
+            return
         console.print(report.table(summary))
         for line in report.remarks(summary):
             console.print(line)
