@@ -80,9 +80,10 @@ def test_bfloat16_stays_bfloat16():
 
 def step(w, x):
     def loss(w):
+        seen = x
         for k in w:
-            x_ = conv.conv(x, k)
-        return (x_**2).mean()
+            seen = conv.conv(seen, k)
+        return (seen**2).mean()
 
     return jax.tree.map(lambda a, g: a - 0.1 * g, w, jax.grad(loss)(w))
 
@@ -90,7 +91,7 @@ def step(w, x):
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_cpus_loop_keeps_the_fast_form_and_models_never_communicate(width):
     mesh = parallel.mesh()
-    w = [jnp.ones((8, 3, 3, 3, 4))]
+    w = [jnp.ones((8, 3, 3, 3, 8)), jnp.ones((8, 3, 3, 8, 4))]
     x = jnp.ones((8, 5, 2, 8, 8, 3))
 
     def train(_, w, xs):

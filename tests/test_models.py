@@ -107,7 +107,7 @@ def test_bfloat16_keeps_float32_masters_statistics_and_logits():
         jnp.dtype("float32")
     }
     text = str(jax.make_jaxpr(one.epoch)(pool, np.ones(48, bool), key, jnp.int32(0), shadow))
-    assert "bf16[8,8,8,4] = conv_general_dilated" in text
+    assert "bf16[8,8,8,4] = dot_general" in text
 
 
 @pytest.mark.parametrize(

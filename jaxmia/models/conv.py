@@ -8,13 +8,17 @@ its backend runs fast, with their own rules for what happens under `vmap`.
 
 | name        | one model                            | many models, views or examples           |
 | ----------- | ------------------------------------ | ---------------------------------------- |
-| `canonical` | forward and both gradients canonical | a loop over them: a CPU's choice         |
+| `tiled`     | canonical; the weight gradient as    | a loop over them: a CPU's choice         |
+|             | patches of few images times a matrix |                                          |
+| `canonical` | forward and both gradients canonical | a loop over them                         |
 | `grouped`   | the same                             | feature groups; batch groups (cuDNN's    |
 |             |                                      | backward filter) for the weight gradient |
 | `im2col`    | patches times a matrix               | batched matrix products                  |
 | `shifted`   | one product per kernel position      | batched matrix products                  |
 
-All give the same numbers but for rounding. Those for GPU and TPU are reasoned, not measured.
+All give the same numbers but for rounding. Those for GPU and TPU are reasoned, not measured; on a
+CPU (2 cores, batch 128) the weight gradient of 16 to 16 channels at 32 x 32 takes 94 ms canonical
+and 14 ms tiled, of 3 to 16 channels 16 and 4 ms: a patch matrix of few images stays in the cache.
 """
 
 import contextlib
@@ -30,7 +34,9 @@ from jaxtyping import Float
 
 from jaxmia.types import Array
 
-IMPLEMENTATIONS = ("canonical", "grouped", "im2col", "shifted")
+IMPLEMENTATIONS = ("tiled", "canonical", "grouped", "im2col", "shifted")
+TILE = 1 << 17  # numbers of a patch matrix that is built at once
+FEW = 8  # input channels below which a convolution is done as products of rows
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _chosen: contextvars.ContextVar[str] = contextvars.ContextVar("convolution", default="")
 
@@ -39,7 +45,7 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 
 def choices(platform: str) -> tuple[str, ...]:
     """The implementations worth timing on a platform, its default first."""
-    return ("canonical",) if platform == "cpu" else ("grouped", "canonical", "im2col")
+    return ("tiled",) if platform == "cpu" else ("grouped", "canonical", "im2col")
 
 
 @contextlib.contextmanager
@@ -99,7 +105,8 @@ def _plain(x: Array, w: Array, strides: tuple[int, int], pads: Padding) -> jax.A
 @functools.cache
 def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
     """The convolution of one shape, with both gradients as convolutions of stride 1."""
-    many = {"canonical": _looped, "grouped": _grouped}[chosen]
+    many = _grouped if chosen == "grouped" else _looped
+    tiled = chosen == "tiled"
     out = [
         (n + sum(p) - k) // s + 1 for n, p, k, s in zip(size, pads, kernel, strides, strict=True)
     ]
@@ -110,7 +117,8 @@ def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
     ]
 
     def forward(x: Array, w: Array) -> jax.Array:
-        return _plain(x, w, strides, pads)
+        how = _by_rows if tiled and w.shape[2] < FEW else _plain
+        return how(x, w, strides, pads)
 
     def spaced(g: Array) -> jax.Array:
         """The gradient at the resolution of stride 1, zeros between."""
@@ -125,6 +133,8 @@ def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
         return _plain(spaced(g), flipped, (1, 1), around)
 
     def weight_gradient(x: Array, g: Array) -> jax.Array:
+        if tiled:
+            return _by_tiles(x, g, kernel, strides, pads)
         cut = tuple((p[0], p[1] - r) for p, r in zip(pads, rest, strict=True))
         swapped = _plain(x.transpose(3, 1, 2, 0), spaced(g).transpose(1, 2, 0, 3), (1, 1), cut)
         return swapped.transpose(1, 2, 0, 3)
@@ -189,11 +199,44 @@ def _grouped(one: Callable, outside: Callable | None) -> Callable:
     return rule
 
 
-def _windows(x: Array, w: Array, strides, pads: Padding) -> list[jax.Array]:
+def _by_tiles(x: Array, g: Array, kernel, strides, pads: Padding) -> jax.Array:
+    """The weight gradient, image by image or a few at a time: patches times what came back."""
+    batch, count = len(x), kernel[0] * kernel[1] * x.shape[3]
+    room = max(1, TILE // (g.shape[1] * g.shape[2] * count))
+    size = max(n for n in range(1, min(room, batch) + 1) if batch % n == 0)
+
+    def add(total: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
+        seen, back = at
+        patches = jnp.concatenate(_windows(seen, kernel, strides, pads), axis=-1)
+        product = jnp.matmul(
+            patches.reshape(-1, count).T,
+            back.reshape(-1, back.shape[-1]),
+            preferred_element_type=jnp.float32,
+        )
+        return total + product, None
+
+    tiles = tuple(a.reshape(batch // size, size, *a.shape[1:]) for a in (x, g))
+    total, _ = lax.scan(add, jnp.zeros((count, g.shape[-1]), jnp.float32), tiles)
+    return total.reshape(*kernel, x.shape[3], -1).astype(x.dtype)
+
+
+def _by_rows(x: Array, w: Array, strides, pads: Padding) -> jax.Array:
+    """A row of the kernel at a time, its positions beside each other: one product for each."""
+    high, wide = w.shape[:2]
+    seen = jnp.concatenate(_windows(x, (1, wide), (1, strides[1]), pads), axis=-1)
+    rows = (seen.shape[1] - high) // strides[0] + 1
+    return sum(
+        lax.slice_in_dim(seen, i, i + (rows - 1) * strides[0] + 1, strides[0], axis=1)
+        @ w[i].reshape(-1, w.shape[3])
+        for i in range(high)
+    )
+
+
+def _windows(x: Array, kernel, strides, pads: Padding) -> list[jax.Array]:
     """For each kernel position, what it sees: `[B, P, R, I]`."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     rows, columns = (
-        (n - k) // s + 1 for n, k, s in zip(x.shape[1:3], w.shape[:2], strides, strict=True)
+        (n - k) // s + 1 for n, k, s in zip(x.shape[1:3], kernel, strides, strict=True)
     )
     return [
         lax.slice(
@@ -207,16 +250,16 @@ def _windows(x: Array, w: Array, strides, pads: Padding) -> list[jax.Array]:
             ),
             (1, *strides, 1),
         )
-        for i in range(w.shape[0])
-        for j in range(w.shape[1])
+        for i in range(kernel[0])
+        for j in range(kernel[1])
     ]
 
 
 def _im2col(x: Array, w: Array, strides, pads: Padding) -> jax.Array:
-    patches = jnp.concatenate(_windows(x, w, strides, pads), axis=-1)
+    patches = jnp.concatenate(_windows(x, w.shape[:2], strides, pads), axis=-1)
     return patches @ w.reshape(-1, w.shape[-1])
 
 
 def _shifted(x: Array, w: Array, strides, pads: Padding) -> jax.Array:
     kernels = w.reshape(-1, *w.shape[2:])
-    return sum(v @ k for v, k in zip(_windows(x, w, strides, pads), kernels, strict=True))
+    return sum(v @ k for v, k in zip(_windows(x, w.shape[:2], strides, pads), kernels, strict=True))
