@@ -78,7 +78,8 @@ class Signals:
     """What was seen of one model (`phi [N, Q]`) or of many (`phi [M, N, Q]`).
 
     View 0 is the example itself; signals other than phi may hold that view alone. `population` is
-    phi `[..., Z, Q]` of points in nobody's training set. What an attack does not need may be None.
+    phi `[..., Z, Q]` of points in nobody's training set; `robustness` is the share of changed
+    copies that are classified rightly. What an attack does not need may be None.
     """
 
     phi: Float[Array, "*M N Q"]
@@ -87,6 +88,7 @@ class Signals:
     entropy: Float[Array, "*M N _"] | None = None
     modified_entropy: Float[Array, "*M N _"] | None = None
     logits: Float[Array, "*M N C"] | None = None
+    robustness: Float[Array, "*M N"] | None = None
     population: Float[Array, "*M Z Q"] | None = None
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from jaxmia import design, metrics
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets
@@ -9,13 +10,35 @@ from jaxmia.types import Signals
 
 M, N = 20, 400
 MEMBER = design.complementary_halves(0, M, N)
-RNG = np.random.default_rng(0)
+TRAINED = [name for name in ATTACKS if name.startswith("shadow_classifier")]
+CLOSED = [name for name in ATTACKS if name not in TRAINED]
 
 
-def signals(strength=1.0, seed=0):
+def signals(strength=1.0, seed=0, member=MEMBER):
+    """phi of unit variance, members higher by `strength`; the other signals go with it."""
     rng = np.random.default_rng(seed)
-    phi = (rng.normal(size=(M, N, 1)) + strength * MEMBER[..., None]).astype(np.float32)
-    return Signals(phi=phi, margin=phi - 0.5, y=np.zeros(N, np.int32))
+    phi = rng.normal(size=member.shape) + strength * member
+    y = rng.integers(0, 3, member.shape[1]).astype(np.int32)
+    logits = 0.1 * rng.normal(size=(*member.shape, 3))
+    others = np.where(np.arange(3) == y[:, None], -np.inf, logits)
+    np.put_along_axis(
+        logits, np.broadcast_to(y[:, None], (*member.shape, 1)),
+        (phi + logsumexp(others, -1))[..., None], -1,
+    )  # fmt: skip
+    copies = rng.binomial(20, 1 / (1 + np.exp(-phi))) / 20
+    return Signals(
+        phi=phi[..., None].astype(np.float32),
+        margin=(phi[..., None] - 0.5).astype(np.float32),
+        y=y,
+        logits=logits.astype(np.float32),
+        robustness=copies.astype(np.float32),
+        population=rng.normal(size=(len(member), 150, 1)).astype(np.float32),
+    )
+
+
+def rows(s, at):
+    fields = ("phi", "margin", "logits", "robustness", "population")
+    return Signals(y=s.y, **{k: getattr(s, k)[at] for k in fields})
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -27,29 +50,123 @@ def test_members_score_higher_and_noise_gives_one_half(name):
     assert abs(metrics.auc(noise, MEMBER) - 0.5) < 0.03
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", CLOSED)
 def test_given_targets_are_scored_as_left_out_ones(name):
     every, keep = signals(), np.arange(2, M)
-
-    def rows(at):
-        return Signals(phi=every.phi[at], margin=every.margin[at], y=every.y)
-
-    got = attack_targets([rows(0), rows(1)], rows(keep), MEMBER[keep], [name])[name]
+    targets = [rows(every, 0), rows(every, 1)]
+    got = attack_targets(targets, rows(every, keep), MEMBER[keep], [name])[name]
     want = attack_every_model(every, MEMBER, [name])[name]
     np.testing.assert_allclose(got, want[:2], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_trained_attack_takes_to_a_given_target(name):
+    every, keep = signals(2.0), np.arange(2, M)
+    score = attack_targets([rows(every, 0)], rows(every, keep), MEMBER[keep], [name])[name]
+    assert metrics.auc(score, MEMBER[:1]) > 0.8
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_order_of_models_and_examples_means_nothing(name):
+    rng = np.random.default_rng(1)
+    member = rng.random((M, N)) < 0.5  # no remedy that hangs on the order
+    s, models, examples = signals(member=member), rng.permutation(M), rng.permutation(N)
+    want = attack_every_model(s, member, [name])[name]
+    mixed = Signals(
+        y=s.y[examples],
+        population=s.population[models],
+        **{k: getattr(s, k)[models][:, examples]
+           for k in ("phi", "margin", "logits", "robustness")},
+    )  # fmt: skip
+    got = attack_every_model(mixed, member[models][:, examples], [name])[name]
+    np.testing.assert_allclose(got, want[models][:, examples], rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ATTACKS)
-def test_a_diverged_model_has_no_score(name):
+def test_a_diverged_model_has_no_score_and_is_no_reference(name):
     s = signals()
-    s.phi[4] = np.nan
-    s.margin[4] = np.nan
+    for field in ("phi", "margin", "logits", "robustness", "population"):
+        getattr(s, field)[4] = np.nan
     found = attack_every_model(s, MEMBER, [name])[name]
     assert np.isnan(found[4]).all() and np.isfinite(np.delete(found, 4, 0)).all()
 
 
+@pytest.mark.parametrize("name", ATTACKS)
+def test_degenerate_examples_are_finite(name):
+    s = signals()
+    s.phi[:, 0] = 7.25
+    s.phi[:, 1] = np.where(MEMBER[:, 1], 90, -90)[:, None]
+    s.phi[:, 2] = np.where(np.arange(M)[:, None] < M // 2, 1.0, 2.0)  # nothing but ties
+    s.logits[:, :3] = 0
+    found = attack_every_model(s, MEMBER, [name])[name]
+    assert np.isfinite(found).all()
+    if name != "label_only":
+        assert np.ptp(found[:, 0]) < 1e-6 or name in (*TRAINED, "class_threshold", "correctness") \
+            or name.startswith(("rmia", "lira", "bavaria"))  # fmt: skip
+
+
+DESIGNS = {
+    "complementary": design.complementary_halves,
+    "balanced": design.balanced_columns(0.5),
+    "poisson": design.poisson(0.5),
+    "fixed": design.fixed_size(6_000),
+}
+REFERENCED = ("class_threshold", "instance_threshold", "attack_r", "base", "rmia_online",
+              "rmia_offline")  # fmt: skip
+
+
+@pytest.mark.parametrize("models", [8, 16, 64])
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("attack", REFERENCED)
+def test_null_phi_is_noise(attack, name, models):
+    member = DESIGNS[name](0, models, 12_000)
+    rng = np.random.default_rng(models)
+    s = noise(member, rng)
+    check_null(attack_every_model(s, member, [attack])[attack][:4], member[:4])
+
+
+@pytest.mark.parametrize("models", [8, 16])
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("attack", REFERENCED)
+def test_null_target_regardless_of_membership(attack, name, models):
+    member = DESIGNS[name](0, models, 12_000)
+    rng = np.random.default_rng(models)
+    s = noise(member, rng)
+    s = Signals(phi=s.phi + 1.5 * member[..., None], y=s.y, population=s.population)
+    scores = []
+    for t in range(4):
+        phi = s.phi.copy()
+        phi[t] = rng.normal(size=phi[t].shape) + 1.5 * (rng.random(phi[t].shape) < 0.5)
+        redrawn = Signals(phi=phi, y=s.y, population=s.population)
+        scores.append(attack_every_model(redrawn, member, [attack])[attack][t])
+    check_null(np.stack(scores), member[:4])
+
+
+def noise(member, rng):
+    models, examples = member.shape
+    phi = rng.normal(size=(models, examples, 1)) * rng.gamma(4, 0.25, (examples, 1))
+    y = rng.integers(0, 3, examples).astype(np.int32)
+    return Signals(phi=phi, y=y, population=rng.normal(size=(models, 100, 1)))
+
+
+def check_null(score, member):
+    """AUC 1/2, and TPR = FPR at 1 % and 0.1 %, within five standard deviations of one target."""
+    keep = ~np.isnan(score)
+    n, k = (keep & ~member).sum() / len(member), (keep & member).sum() / len(member)
+    assert abs(metrics.auc(score, member) - 0.5) < 5 * np.sqrt((n + k + 1) / (12.0 * n * k))
+    for alpha in (1e-2, 1e-3):
+        found = metrics.tpr_at_fpr(score, member, alpha)
+        slack = 5 * np.sqrt(alpha * (1 / n + 1 / k)) + 1 / n
+        assert abs(found - alpha) < slack, (alpha, found, slack)
+
+
 def test_unknown_names_and_missing_signals_are_refused():
-    with pytest.raises(ValueError, match="'gap' is not one of correctness, global_threshold"):
+    with pytest.raises(ValueError, match="'gap' is not one of attack_r, base, bavaria"):
         attack_every_model(signals(), MEMBER, ["gap"])
-    with pytest.raises(ValueError, match="correctness needs margin"):
-        attack_every_model(Signals(phi=signals().phi), MEMBER, ["correctness"])
+    lacking = {
+        "correctness": "margin", "class_threshold": "labels", "shadow_classifier": "logits",
+        "label_only": "robustness",
+    }  # fmt: skip
+    for name, what in lacking.items():
+        with pytest.raises(ValueError, match=f"{name} needs {what}"):
+            attack_every_model(Signals(phi=signals().phi), MEMBER, [name])

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYER = {
     "types": 0, "values": 0,
-    "design": 1, "augment": 1, "signals": 1, "metrics": 1,
+    "design": 1, "augment": 1, "signals": 1, "metrics": 1, "thresholds": 1,
     "data": 1, "models": 1, "parallel": 1, "store": 1, "checkpoints": 1,
     "attacks": 2, "train": 2, "query": 2,
     "recipes": 3, "report": 3, "experiment": 3,

@@ -5,12 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.attacks import lira, threshold
+from jaxmia.attacks import lira, rmia, shadow_classifier, threshold
+from jaxmia.attacks.attack_r import ATTACK_R
+from jaxmia.attacks.base import BASE
+from jaxmia.attacks.class_threshold import CLASS_THRESHOLD
+from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.types import Array, Attack, Signals
 
 ATTACKS: dict[str, Attack] = {
     "correctness": threshold.CORRECTNESS,
     "global_threshold": threshold.GLOBAL_THRESHOLD,
+    "class_threshold": CLASS_THRESHOLD,
+    "instance_threshold": INSTANCE_THRESHOLD,
+    "instance_threshold_phi": INSTANCE_THRESHOLD_PHI,
+    "label_only": threshold.LABEL_ONLY,
+    "attack_r": ATTACK_R,
+    "shadow_classifier": shadow_classifier.attack(),
+    "shadow_classifier_top3": shadow_classifier.attack(top=3),
+    "base": BASE,
+    "bavaria": lira.attack("online", "student_t"),
+    "rmia_online": rmia.attack("online"),
+    "rmia_offline": rmia.attack("offline"),
     "lira_online": lira.attack("online"),
     "lira_offline": lira.attack("offline"),
     "lira_online_per_example_variance": lira.attack("online", "per_example"),

@@ -7,18 +7,15 @@ Scores are float64, higher means member, NaN marks an example with too few refer
 """
 
 import functools
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import digamma, gammaln, log_ndtr, polygamma, stdtr
 
+from jaxmia.attacks.chunks import Job, every_model, one_target
 from jaxmia.attacks.gaussians import CENTRES, Side, side
 from jaxmia.attacks.official import official
-from jaxmia.attacks.references import Balance, balance_of, left_out
-from jaxmia.parallel import cores
 from jaxmia.types import Array, Attack, Signals
 
 MODES = ("online", "offline")
@@ -26,7 +23,6 @@ VARIANCES = ("auto", "per_example", "global", "student_t")
 CONVENTIONS = ("paper", "official")
 ENOUGH = 64  # references from which on "auto" gives every example its own variance
 FLOOR = 1e-10  # of a standard deviation, relative to 1 + |mu|: degenerate examples stay finite
-CHUNK = 1 << 18  # numbers of an array that are worked on at once: long enough for two threads
 
 
 def online(
@@ -79,13 +75,12 @@ def leave_one_out(
     by equal numbers. The official convention is refitted for each target.
     """
     _check(mode, variance, centre, convention)
-    phi, member = _arrays(phi, member)
-    remedy = balance_of(member, balance, pairs)
+    job = every_model(phi, member, balance, pairs)
+    assert job.remedy is not None
     if convention == "official":
-        return _refitted(phi, member, remedy, mode, _resolved(variance, len(phi) - 1), centre)
-    gone = 0 if remedy.kind == "none" else 1
-    job = _Job(phi, phi, member, remedy, mode, _resolved(variance, len(phi) - 1 - gone), centre)
-    return _scores(job)
+        return _refitted(job, mode, _resolved(variance, len(job.reference) - 1), centre)
+    gone = 1 if job.remedy.kind == "none" else 2
+    return _scores(job, _Law(mode, _resolved(variance, len(job.reference) - gone), centre))
 
 
 class Calibration(NamedTuple):
@@ -157,110 +152,72 @@ def _resolved(variance: str, references: int) -> str:
     return variance if variance != "auto" else "per_example" if references >= ENOUGH else "global"
 
 
-def _arrays(phi: Array, member: Array) -> tuple[np.ndarray, np.ndarray]:
-    """phi as `[M, N, Q]` and member as Bool `[M, N]`, checked against each other."""
-    phi, member = np.asarray(phi), np.asarray(member)
-    if phi.dtype.kind not in "fiu" or phi.ndim not in (2, 3):
-        raise ValueError(f"phi: needs numbers [M, N] or [M, N, Q], is {phi.dtype} {phi.shape}")
-    if member.shape != phi.shape[:2]:
-        raise ValueError(f"member: has shape {member.shape}, phi has {phi.shape}")
-    if member.dtype != bool and not np.isin(member, (0, 1)).all():
-        raise ValueError("member: has entries other than 0 and 1")
-    return phi.reshape(*phi.shape[:2], -1), member.astype(bool)
-
-
 def _of_target(target, reference, member, mode, variance, centre, convention) -> np.ndarray:
     _check(mode, variance, centre, convention)
-    reference, member = _arrays(reference, member)
-    target = np.asarray(target)
-    if target.reshape(*target.shape[:1], -1).shape != reference.shape[1:]:
-        raise ValueError(f"target: has shape {target.shape}, reference has {reference.shape}")
-    target = target.reshape(1, *reference.shape[1:])
-    variance = _resolved(variance, len(reference))
+    job = one_target(target, reference, member)
+    variance = _resolved(variance, len(job.reference))
     if convention == "official":
-        return official(target[0], reference, member, mode, variance, centre)
-    return _scores(_Job(target, reference, member, None, mode, variance, centre))[0]
+        return official(job.target[0], job.reference, job.member, mode, variance, centre)
+    return _scores(job, _Law(mode, variance, centre))[0]
 
 
-def _refitted(phi, member, remedy: Balance, mode: str, variance: str, centre: str) -> np.ndarray:
+def _refitted(job: Job, mode: str, variance: str, centre: str) -> Float[np.ndarray, "T N"]:
     """The official convention, one target after the other.
 
     It keeps lists of references, so of a reference that only some examples lose, all lose it.
     """
-    partner = remedy.partner if remedy.kind == "pair" else None
-    if remedy.kind == "opposite":
+    assert job.remedy is not None
+    if job.remedy.kind == "opposite":
         raise ValueError("balance='opposite' does not exist in convention='official'; use 'none'")
     scores = []
-    for t in range(len(phi)):
-        keep = np.arange(len(phi)) != t
-        if partner is not None and partner[t] >= 0:
-            keep[partner[t]] = False
-        scores.append(official(phi[t], phi[keep], member[keep], mode, variance, centre))
+    for phi, leaves in zip(job.target, job.remedy.leaving(len(job.target)), strict=True):
+        keep = ~np.isin(np.arange(len(job.reference)), leaves)
+        rest = job.reference[keep], job.member[keep]
+        scores.append(official(phi, *rest, mode, variance, centre))
     return np.stack(scores)
 
 
-class _Job(NamedTuple):
-    """Targets against references; a `remedy` means that both are the same models."""
+class _Law(NamedTuple):
+    """Which law of the references the target is held against."""
 
-    target: Float[np.ndarray, "T N Q"]
-    reference: Float[np.ndarray, "M N Q"]
-    member: Bool[np.ndarray, "M N"]
-    remedy: Balance | None
     mode: str
     variance: str
     centre: str
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        return ("in", "out") if self.mode == "online" else ("out",)
 
-def _scores(job: _Job) -> Float[np.ndarray, "T N"]:
-    """All scores, by chunks of examples that fit a cache, on all cores."""
+
+def _scores(job: Job, law: _Law) -> Float[np.ndarray, "T N"]:
+    """All scores, in two passes where all examples have a say in each one's variance."""
     spread = None
-    with ThreadPoolExecutor(cores()) as pool:
-        if job.variance != "per_example":
-            parts = list(pool.map(lambda at: _spread_of(job, at), _chunks(job)))
-            spread = _Spread(job, [sum(p) for p in zip(*parts, strict=True)])
-        out = np.full(job.target.shape[:2], np.nan)
-        for at, found in zip(
-            _chunks(job), pool.map(lambda at: _chunk(job, at, spread), _chunks(job)), strict=True
-        ):
-            out[:, at] = found
-    return out
+    if law.variance != "per_example":
+        parts = job.map(lambda at: _spread_of(job, law, at))
+        spread = _Spread(law, [sum(p) for p in zip(*parts, strict=True)])
+    return np.concatenate(job.map(lambda at: _chunk(job, law, at, spread)), axis=1)
 
 
-def _chunks(job: _Job) -> Iterator[slice]:
-    models, examples, queries = job.reference.shape
-    size = max(1, CHUNK // (models * queries))
-    return (slice(i, min(i + size, examples)) for i in range(0, examples, size))
-
-
-def _sides(job: _Job, at: slice) -> tuple[np.ndarray, dict[str, Side]]:
+def _sides(job: Job, law: _Law, at: slice) -> tuple[np.ndarray, dict[str, Side]]:
     """The targets' phi of a chunk, and its references' Gaussians, IN and OUT."""
-    target = job.target[:, at].astype(np.float64)
-    same = job.target is job.reference
-    phi = target if same else job.reference[:, at].astype(np.float64)
-    member, whole = job.member[:, at], np.all(np.isfinite(phi), -1, keepdims=True)
-    phi = phi if whole.all() else np.where(whole, phi, 0.0)
-    leaving = []
-    if job.remedy is not None:
-        models = np.arange(len(phi))[:, None]
-        leaving.append(np.broadcast_to(models, member.shape))
-        beside = left_out(job.remedy, member, at.start)
-        leaving += [beside] if beside is not None else []
-    wanted = {"in": member & whole[..., 0], "out": ~member & whole[..., 0]}
-    names = ("in", "out") if job.mode == "online" else ("out",)
-    return target, {k: side(phi, wanted[k], leaving, job.centre) for k in names}
+    chunk = job.chunk(at)
+    weight = {"in": chunk.inside, "out": chunk.outside}
+    return chunk.target, {
+        k: side(chunk.reference, weight[k], chunk.leaving, law.centre) for k in law.sides
+    }
 
 
-def _chunk(job: _Job, at: slice, spread: "_Spread | None") -> Float[np.ndarray, "T n"]:
-    target, sides = _sides(job, at)
+def _chunk(job: Job, law: _Law, at: slice, spread: "_Spread | None") -> Float[np.ndarray, "T n"]:
+    target, sides = _sides(job, law, at)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        if job.variance == "student_t":
+        if law.variance == "student_t":
             assert spread is not None
-            score = _student(job.mode, target, sides, spread)
+            score = _student(law.mode, target, sides, spread)
         else:
             variances = {k: _variance(s, spread, k) for k, s in sides.items()}
-            score = _gaussian(job.mode, target, sides, variances)
+            score = _gaussian(law.mode, target, sides, variances)
         score = score.mean(-1) if score.shape[-1] > 1 else score[..., 0]
-    least = 1 if job.variance == "global" else 2
+    least = 1 if law.variance == "global" else 2
     few = [s.n[..., 0] < least for s in sides.values()]
     unknown = functools.reduce(np.logical_or, few, ~np.all(np.isfinite(target), -1))
     return np.where(unknown, np.nan, score) if unknown.any() else score
@@ -301,25 +258,24 @@ def upper_tail(z: np.ndarray) -> np.ndarray:
 class _Spread:
     """What a target's references say of variances over all examples, by target `[T, 1, 1]`."""
 
-    def __init__(self, job: _Job, totals: list[np.ndarray]) -> None:
+    def __init__(self, law: _Law, totals: list[np.ndarray]) -> None:
         self.variance: dict[str, np.ndarray] = {}
         self.prior: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        names = ("in", "out") if job.mode == "online" else ("out",)
         with np.errstate(invalid="ignore", divide="ignore"):
-            for k, sums in zip(names, np.split(np.stack(totals), len(names)), strict=True):
-                if job.variance == "global":
+            for k, sums in zip(law.sides, np.split(np.stack(totals), len(law.sides)), strict=True):
+                if law.variance == "global":
                     self.variance[k] = sums[0] / sums[1]
                 else:
                     self.prior[k] = _empirical_bayes(*sums)
 
 
-def _spread_of(job: _Job, at: slice) -> list[np.ndarray]:
+def _spread_of(job: Job, law: _Law, at: slice) -> list[np.ndarray]:
     """A chunk's contribution to the totals of `_Spread`, per side, each `[T, 1, 1]`."""
-    _, sides = _sides(job, at)
+    _, sides = _sides(job, law, at)
     out = []
     for s in sides.values():
-        enough = np.broadcast_to(s.n >= (1 if job.variance == "global" else 2), s.squares.shape)
-        if job.variance == "global":
+        enough = np.broadcast_to(s.n >= (1 if law.variance == "global" else 2), s.squares.shape)
+        if law.variance == "global":
             parts = [s.squares, np.broadcast_to(s.n, s.squares.shape)]
         else:
             with np.errstate(invalid="ignore", divide="ignore"):

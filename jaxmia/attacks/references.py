@@ -20,6 +20,15 @@ class Balance(NamedTuple):
     kind: str
     partner: Int[np.ndarray, " M"] | None = None  # -1 where a model has none
 
+    def of_models(self) -> "Balance":
+        """What leaves where there is nothing to balance: the partner, if any."""
+        return self if self.kind == "pair" else Balance("none")
+
+    def leaving(self, models: int) -> Int[np.ndarray, "M L"]:
+        """The models that are no references of each target: itself, and its partner (or -1)."""
+        own = np.arange(models)
+        return np.stack([own] if self.partner is None else [own, self.partner], axis=1)
+
 
 def balance_of(
     member: Bool[Array, "M N"], balance: str = "auto", pairs: Int[Array, " M"] | None = None

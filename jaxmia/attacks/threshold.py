@@ -23,6 +23,15 @@ def correctness(target: Signals) -> Float[np.ndarray, "*T N"]:
     return np.where(np.isnan(margin), np.nan, margin > 0)
 
 
+def label_only(target: Signals) -> Float[np.ndarray, "*T N"]:
+    """The share of changed copies (shifted, noised) of an example that keep its label.
+
+    Choquette-Choo et al. 2021, section 3: the attacker sees predicted labels alone. With few copies
+    many examples tie.
+    """
+    return np.asarray(target.robustness, np.float64)
+
+
 def _alone(score) -> dict:
     """The two uses of an attack on the target alone."""
 
@@ -39,4 +48,10 @@ GLOBAL_THRESHOLD = Attack(**_alone(global_threshold), missing=lambda signals: ""
 CORRECTNESS = Attack(
     **_alone(correctness),
     missing=lambda signals: "" if signals.margin is not None else "margin (or logits and labels)",
+)
+LABEL_ONLY = Attack(
+    **_alone(label_only),
+    missing=lambda signals: (
+        "" if signals.robustness is not None else "robustness (an experiment's `copies`)"
+    ),
 )

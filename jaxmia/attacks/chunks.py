@@ -1,0 +1,122 @@
+"""Targets against references, example by example: chunks that fit a cache, on all cores.
+
+An attack that looks at one example's references at a time is a function `Chunk -> [T, n]`; here it
+becomes an `Attack` with both its uses.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxmia.attacks.references import Balance, balance_of, left_out
+from jaxmia.parallel import cores
+from jaxmia.types import Array, Attack, Signals
+
+CHUNK = 1 << 18  # numbers of an array that are worked on at once: long enough for two threads
+
+
+class Chunk(NamedTuple):
+    """Some examples as the targets and the references see them, in float64.
+
+    References whose phi is not finite are on neither side, and are 0 in `reference`. `leaving`
+    names for each target and example the models that are no references (-1 for none).
+    """
+
+    target: Float[np.ndarray, "T n Q"]
+    reference: Float[np.ndarray, "M n Q"]
+    inside: Bool[np.ndarray, "M n"]
+    outside: Bool[np.ndarray, "M n"]
+    leaving: list[Int[np.ndarray, "T n"]]
+
+
+class Job(NamedTuple):
+    """Targets against references; a `remedy` means that both are the same models."""
+
+    target: Float[np.ndarray, "T N Q"]
+    reference: Float[np.ndarray, "M N Q"]
+    member: Bool[np.ndarray, "M N"]
+    remedy: Balance | None
+
+    def chunk(self, at: slice) -> Chunk:
+        """The examples of a slice."""
+        target = self.target[:, at].astype(np.float64)
+        same = self.target is self.reference
+        phi = target if same else self.reference[:, at].astype(np.float64)
+        member, whole = self.member[:, at], np.all(np.isfinite(phi), -1, keepdims=True)
+        phi = phi if whole.all() else np.where(whole, phi, 0.0)
+        leaving = []
+        if self.remedy is not None:
+            models = np.arange(len(phi))[:, None]
+            leaving.append(np.broadcast_to(models, member.shape))
+            beside = left_out(self.remedy, member, at.start)
+            leaving += [beside] if beside is not None else []
+        whole = whole[..., 0]
+        return Chunk(target, phi, member & whole, ~member & whole, leaving)
+
+    def map(self, work: Callable[[slice], Any]) -> list[Any]:
+        """`work` of every slice of examples, in their order."""
+        models, examples, queries = self.reference.shape
+        size = max(1, CHUNK // (models * queries))
+        slices = [slice(i, min(i + size, examples)) for i in range(0, examples, size)]
+        with ThreadPoolExecutor(cores()) as pool:
+            return list(pool.map(work, slices))
+
+    def scores(self, score: Callable[[Chunk], np.ndarray]) -> Float[np.ndarray, "T N"]:
+        """The scores of all examples; NaN where a target's own signal is not finite."""
+
+        def work(at: slice) -> np.ndarray:
+            chunk = self.chunk(at)
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                found = score(chunk)
+            return np.where(np.isfinite(chunk.target).all(-1), found, np.nan)
+
+        return np.concatenate(self.map(work), axis=1)
+
+
+def arrays(phi: Array, member: Array) -> tuple[np.ndarray, np.ndarray]:
+    """phi as `[M, N, Q]` and member as Bool `[M, N]`, checked against each other."""
+    phi, member = np.asarray(phi), np.asarray(member)
+    if phi.dtype.kind not in "fiu" or phi.ndim not in (2, 3):
+        raise ValueError(f"phi: needs numbers [M, N] or [M, N, Q], is {phi.dtype} {phi.shape}")
+    if member.shape != phi.shape[:2]:
+        raise ValueError(f"member: has shape {member.shape}, phi has {phi.shape}")
+    if member.dtype != bool and not np.isin(member, (0, 1)).all():
+        raise ValueError("member: has entries other than 0 and 1")
+    return phi.reshape(*phi.shape[:2], -1), member.astype(bool)
+
+
+def one_target(target: Array, reference: Array, member: Array) -> Job:
+    """A target `[N]` or `[N, Q]` against references; raises `ValueError` for unequal shapes."""
+    reference, member = arrays(reference, member)
+    target = np.asarray(target)
+    if target.reshape(*target.shape[:1], -1).shape != reference.shape[1:]:
+        raise ValueError(f"target: has shape {target.shape}, reference has {reference.shape}")
+    return Job(target.reshape(1, *reference.shape[1:]), reference, member, None)
+
+
+def every_model(
+    phi: Array, member: Array, balance: str = "auto", pairs: Int[Array, " M"] | None = None
+) -> Job:
+    """Every model against the others."""
+    phi, member = arrays(phi, member)
+    return Job(phi, phi, member, balance_of(member, balance, pairs))
+
+
+def attack(score: Callable[[Chunk], np.ndarray]) -> Attack:
+    """A rung of the ladder that sees the example itself (view 0), of target and references."""
+
+    def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
+        return one_target(view0(target.phi), view0(reference.phi), member).scores(score)[0]
+
+    def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
+        return every_model(view0(signals.phi), member, pairs=pairs).scores(score)
+
+    return Attack(on_target, on_all, missing=lambda signals: "")
+
+
+def view0(phi: Float[Array, "*M N Q"]) -> Float[np.ndarray, "*M N 1"]:
+    """The unaugmented example's phi."""
+    return np.asarray(phi)[..., :1]

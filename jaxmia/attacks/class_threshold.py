@@ -1,0 +1,51 @@
+"""A threshold for each class, fitted on the shadow models (Song & Mittal 2021, section 3.3)."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxmia import thresholds
+from jaxmia.attacks.chunks import every_model, view0
+from jaxmia.types import Array, Attack, Signals
+
+
+def scores(
+    target: Float[np.ndarray, "T N"],
+    reference: Float[np.ndarray, "M N"],
+    member: Bool[np.ndarray, "M N"],
+    y: Int[np.ndarray, " N"],
+    leaving: Int[np.ndarray, "T L"],
+) -> Float[np.ndarray, "T N"]:
+    """phi less the threshold of its class, the one with the greatest TPR - FPR on the references.
+
+    NaN for a class of which the references have no member or no non-member.
+    """
+    out = np.full(target.shape, np.nan)
+    known = np.where(np.isfinite(reference), reference, np.nan).astype(np.float64)
+    for label in np.unique(y):
+        at = np.flatnonzero(y == label)
+        cut = thresholds.best(known[:, at], member[:, at], leaving)
+        out[:, at] = target[:, at] - cut[:, None]
+    return np.where(np.isfinite(target), out, np.nan)
+
+
+def _on_target(
+    target: Signals, reference: Signals, member: Bool[Array, "R N"]
+) -> Float[np.ndarray, " N"]:
+    phi = (view0(s.phi)[..., 0] for s in (target, reference))
+    one, many = phi
+    nobody = np.full((1, 1), -1)
+    return scores(one[None], many, np.asarray(member, bool), np.asarray(reference.y), nobody)[0]
+
+
+def _on_all(
+    signals: Signals, member: Bool[Array, "M N"], pairs: Int[Array, " M"] | None = None
+) -> Float[np.ndarray, "M N"]:
+    job = every_model(view0(signals.phi), member, pairs=pairs)
+    assert job.remedy is not None
+    phi = job.target[..., 0]
+    return scores(phi, phi, job.member, np.asarray(signals.y), job.remedy.leaving(len(phi)))
+
+
+CLASS_THRESHOLD = Attack(
+    _on_target, _on_all, missing=lambda signals: "labels" if signals.y is None else ""
+)

@@ -1,0 +1,174 @@
+"""RMIA, the robust membership-inference attack (Zarifzadeh, Liu & Shokri 2024).
+
+With p the probability of the true class, an example x is compared with population points z by
+
+    ratio_x = p_target(x) / Pr(x),    score = share of z with ratio_x / ratio_z > gamma
+
+where Pr(x) is the references' mean of p (online), or `((1 + a) mean_OUT p + 1 - a) / 2` (offline,
+their section 3.1). Points of the population are in nobody's training set, so Pr(z) is always the
+offline one. For one target the score is a step function of ratio_x; within a step, of height
+1 / (Z + 1), it rises with log ratio_x here, so that nothing ties.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxmia.attacks.chunks import Chunk, Job, every_model, one_target
+from jaxmia.attacks.gaussians import side
+from jaxmia.types import Array, Attack, Signals
+
+GAMMA, A = 2.0, 0.3  # their code's for CIFAR-10; a is 0.6 for CIFAR-100, 0.2 for Purchase-100
+LEAST = 1e-15  # of Pr: where every reference all but excludes the class
+
+
+def online(
+    target: Float[Array, "N *Q"],
+    reference: Float[Array, "R N *Q"],
+    member: Bool[Array, "R N"],
+    population_target: Float[Array, "Z *Q"] | None = None,
+    population_reference: Float[Array, "R Z *Q"] | None = None,
+    gamma: float = GAMMA,
+    a: float = A,
+) -> Float[np.ndarray, " N"]:
+    """Pr(x) from IN and OUT references; all arrays hold phi, `member` is the references'.
+
+    Several queries vote. Without a population the pool itself is z, each x left out of its own. NaN
+    marks what cannot be scored. Raises `ValueError` for shapes or options that do not fit.
+    """
+    held = (population_target, population_reference)
+    return _of_target("online", target, reference, member, held, gamma, a)
+
+
+def offline(
+    target: Float[Array, "N *Q"],
+    reference: Float[Array, "R N *Q"],
+    member: Bool[Array, "R N"],
+    population_target: Float[Array, "Z *Q"] | None = None,
+    population_reference: Float[Array, "R Z *Q"] | None = None,
+    gamma: float = GAMMA,
+    a: float = A,
+) -> Float[np.ndarray, " N"]:
+    """Pr(x) from OUT references alone; otherwise as `online`."""
+    held = (population_target, population_reference)
+    return _of_target("offline", target, reference, member, held, gamma, a)
+
+
+def leave_one_out(
+    phi: Float[Array, "M N *Q"],
+    member: Bool[Array, "M N"],
+    population: Float[Array, "M Z *Q"] | None = None,
+    mode: str = "online",
+    gamma: float = GAMMA,
+    a: float = A,
+    balance: str = "auto",
+    pairs: Int[Array, " M"] | None = None,
+) -> Float[np.ndarray, "M N"]:
+    """Every model attacked in turn; what leaves with it is as in `lira.leave_one_out`."""
+    job = every_model(phi, member, balance, pairs)
+    around = None
+    if population is not None:
+        z = _population(population, job.reference.shape)
+        nobody = np.zeros(z.shape[:2], bool)
+        around = Job(z, z, nobody, job.remedy.of_models() if job.remedy else None)
+    return _scores(job, around, mode, gamma, a)
+
+
+def _of_target(mode, target, reference, member, population, gamma, a) -> np.ndarray:
+    job, around = one_target(target, reference, member), None
+    if (population[0] is None) != (population[1] is None):
+        raise ValueError("population_target and population_reference go together")
+    if population[1] is not None:
+        z = _population(population[1], job.reference.shape)
+        around = one_target(population[0], z, np.zeros(z.shape[:2], bool))
+    return _scores(job, around, mode, gamma, a)[0]
+
+
+def _population(z: Array, like: tuple[int, ...]) -> np.ndarray:
+    z = np.asarray(z)
+    z = z.reshape(*z.shape[:2], -1) if z.ndim in (2, 3) else z
+    if z.ndim != 3 or (z.shape[0], z.shape[2]) != (like[0], like[2]) or not z.shape[1]:
+        raise ValueError(
+            f"population: has shape {z.shape}, needs [M, Z, Q] with M={like[0]}, Q={like[2]}, Z > 0"
+        )
+    return z
+
+
+def _scores(job: Job, around: Job | None, mode: str, gamma: float, a: float) -> np.ndarray:
+    if mode not in ("online", "offline"):
+        raise ValueError(f"mode={mode!r} is not one of ('online', 'offline')")
+    if not gamma > 0 or not 0 <= a <= 1:
+        raise ValueError(f"gamma={gamma} must be above 0, a={a} must be from 0 to 1")
+    queries = job.target.shape[2]
+    total = np.zeros(job.target.shape[:2])
+    for q in range(queries):
+        ratio = _of_query(job, q).scores(log_ratio(mode, a))
+        if around is None:
+            others = ratio
+        else:
+            others = _of_query(around, q).scores(log_ratio("offline", a))
+        for t in range(len(total)):
+            z = others[t] + np.log(gamma)
+            total[t] += _beaten(ratio[t], z, around is None, gamma < 1)
+    return total / queries
+
+
+def _of_query(job: Job, q: int) -> Job:
+    if job.target.shape[2] == 1:
+        return job
+    target = np.ascontiguousarray(job.target[..., q : q + 1])
+    same = job.target is job.reference
+    reference = target if same else np.ascontiguousarray(job.reference[..., q : q + 1])
+    return job._replace(target=target, reference=reference)
+
+
+def log_ratio(mode: str, a: float) -> Callable[[Chunk], Float[np.ndarray, "T n"]]:
+    """`log p_target(x) - log Pr(x)`; NaN without a reference."""
+
+    def ratio(chunk: Chunk) -> np.ndarray:
+        own = -np.logaddexp(0, -chunk.target[..., 0])
+        return own - log_mean(chunk, mode, a)
+
+    return ratio
+
+
+def log_mean(chunk: Chunk, mode: str, a: float) -> Float[np.ndarray, "T n"]:
+    """`log Pr(x)`."""
+    p = np.exp(-np.logaddexp(0, -chunk.reference))
+    chosen = chunk.outside if mode == "offline" else chunk.inside | chunk.outside
+    mean = side(p, chosen, chunk.leaving, "mean").centre[..., 0]
+    if mode == "offline":
+        mean = ((1 + a) * mean + 1 - a) / 2
+    return np.log(np.maximum(mean, LEAST))
+
+
+def _beaten(ratio: np.ndarray, z: np.ndarray, itself: bool, counted: bool) -> np.ndarray:
+    """The share of z that lies below, and where between the two next to it the ratio is.
+
+    `itself`: each x is among z, and does not count; `counted`: it lies below itself.
+    """
+    z = np.sort(z[np.isfinite(z)])
+    if not len(z):
+        return np.full(len(ratio), np.nan)
+    count = np.searchsorted(z, ratio)
+    low, high = z[np.maximum(count - 1, 0)], z[np.minimum(count, len(z) - 1)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        within = np.where(high > low, (ratio - low) / (high - low), 1.0)
+        within = np.where(count == 0, 1 / (1 + z[0] - ratio), within)
+        within = np.where(count == len(z), 1 - 1 / (1 + ratio - z[-1]), within)
+    below = np.maximum(count - (itself and counted), 0)
+    return np.where(np.isnan(ratio), np.nan, (below + within) / (len(z) + 1 - itself))
+
+
+def attack(mode: str) -> Attack:
+    """RMIA as a rung of the ladder, with the population where there is one."""
+
+    def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
+        held = (target.population, reference.population)
+        return _of_target(mode, target.phi, reference.phi, member, held, GAMMA, A)
+
+    def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
+        return leave_one_out(signals.phi, member, signals.population, mode, pairs=pairs)
+
+    return Attack(on_target, on_all, missing=lambda signals: "")
