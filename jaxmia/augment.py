@@ -1,6 +1,6 @@
 """Training augmentation of one example, and the fixed views under which a model is queried.
 
-Both only move pixels, by index, so they work on stored and on normalised values alike.
+Those that only move pixels, by index, work on stored and on normalised values alike.
 """
 
 from collections.abc import Callable
@@ -82,5 +82,28 @@ def shifted_views(pixels: int = 4, stride: int = 4, mirror: bool = True) -> Call
         _check_image(x, "shifted_views", pixels)
         mirrored, down, right = jnp.array(moves).T
         return jax.vmap(lambda m, d, r: _moved(x, d, r, m > 0))(mirrored, down, right)
+
+    return views
+
+
+@factory
+def noised(
+    *scales: float, copies: int = 8, around: Callable[[Array], Array] = itself
+) -> Callable[[Array], Array]:
+    """Copies with Gaussian noise, for label-only attacks.
+
+    `copies` of each scale (in what the network sees) and of each view of `around`; the noise is the
+    same for every example and model (Choquette-Choo et al. 2021, section 3.3).
+    """
+    if not scales or min(scales) < 0 or copies < 1:
+        raise ValueError(f"noised: scales={scales} must be 0 or more, copies={copies} 1 or more")
+
+    def views(x: Array) -> Array:
+        seen = around(x)
+        key = jax.random.key(0, impl="threefry2x32")
+        noise = jax.random.normal(key, (len(scales), copies, *seen.shape), jnp.float32)
+        by = jnp.asarray(scales, jnp.float32).reshape(-1, 1, *[1] * seen.ndim)
+        out = jnp.broadcast_to(seen, noise.shape) + jnp.broadcast_to(by, noise.shape) * noise
+        return out.reshape(-1, *x.shape)
 
     return views

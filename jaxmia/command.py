@@ -45,6 +45,8 @@ class Flags:
     """Who is in which training set, as in `poisson(0.5)`."""
     views: str
     """Views a model is queried with: itself, mirror(), shifted_views(4, 4)."""
+    copies: str
+    """Changed copies for label_only: none, noised(0.1, 0.2), shifted_views(2, 1)."""
     attacks: tuple[str, ...]
     """Names of attacks."""
     data: Path | None = None
@@ -64,7 +66,13 @@ class Flags:
     keep_shadows: bool = False
     """Keep the trained models in shadows/."""
     keep_logits: bool = False
-    """Keep the logits of every model on every example."""
+    """Keep the logits of every model on every example (shadow_classifier needs them)."""
+    target_signals: Path | None = None
+    """phi [N] or [N, Q] of a target of yours on the pool (.npy): attacked by all the models."""
+    target_logits: Path | None = None
+    """Its logits [N, C] instead."""
+    target_member: Path | None = None
+    """0/1 [N]: the target's training set, if known; without it there are scores, but no metrics."""
     explain: bool = False
     """Say how the run would be carried out, and stop."""
     json: bool = False
@@ -87,6 +95,7 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
         seed=experiment.seed,
         design=_written(experiment.design),
         views=_written(experiment.views),
+        copies=_written(experiment.copies),
         attacks=experiment.attacks,
     )
     flags = _parsed(Flags, args, default=default, prog=f"python -m experiments.{experiment.name}")
@@ -112,9 +121,28 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         print("\n".join(explain(changed, options)))
         return
     run = pipeline.run(changed, options)
+    target = flags.target_signals or flags.target_logits
     if (run.path / "summary.json").exists():
-        _show(run.summary, flags.json, flags.quiet)
+        _show(run.summary, flags.json and not target, flags.quiet)
     progress.say(f"report and figures: {run.path / 'report'}, scores: {run.path / 'scores.npz'}")
+    if target:
+        _attack_target(run, flags, progress)
+
+
+def _attack_target(run: Run, flags: Flags, progress: Progress) -> None:
+    """The run's models as references for one that was trained elsewhere."""
+    out = run.path / "target"
+    found = score(
+        Score(
+            out=out,
+            run=run.path,
+            target=flags.target_signals,
+            target_logits=flags.target_logits,
+            target_member=flags.target_member,
+        )
+    )
+    _show(found, flags.json, flags.quiet)
+    progress.say(f"the target's scores: {out / 'scores.npz'}")
 
 
 def _overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experiment:
@@ -133,6 +161,9 @@ def _overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experim
         changed = replace(changed, design=parse(flags.design, known, "--design"))
     if flags.views != default.views:
         changed = replace(changed, views=parse(flags.views, VIEWS, "--views"))
+    if flags.copies != default.copies:
+        copies = None if flags.copies == "none" else parse(flags.copies, VIEWS, "--copies")
+        changed = replace(changed, copies=copies)
     if flags.data is not None:
         changed = replace(changed, data=data.arrays(str(flags.data)))
     return changed
@@ -150,6 +181,8 @@ DESIGNS = (
 
 
 def _written(value: Any) -> str:
+    if value is None:
+        return "none"
     return getattr(value, "__name__", None) or repr(value)
 
 

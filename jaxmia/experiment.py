@@ -16,7 +16,8 @@ ATTACKS = ("lira_online", "lira_offline", "global_threshold", "correctness")
 class Experiment:
     """Plain values: `data() -> Data`, `design(seed, M, N) -> member`, `views(x) -> [Q, ...]`.
 
-    `views` sees one example as the network does; its view 0 is the example itself.
+    `views` sees one example as the network does; its view 0 is the example itself. `copies(x)` are
+    the changed copies of which label-only attacks count how many keep the label.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Experiment:
     models: int = 128
     design: Callable = design.complementary_halves
     views: Callable = augment.itself
+    copies: Callable | None = None
     attacks: tuple[str, ...] = ATTACKS
     seed: int = 0
 

@@ -16,7 +16,7 @@ SOURCES = {
     name: getattr(data, name)
     for name in ("arrays", "digits", "first", "random_labels", "synthetic", "tfds")
 }
-VIEWS = {name: getattr(augment, name) for name in ("itself", "mirror", "shifted_views")}
+VIEWS = {name: getattr(augment, name) for name in ("itself", "mirror", "shifted_views", "noised")}
 
 
 def export(run: Run, out: Path, file: Path | None = None) -> list[Path]:

@@ -4,7 +4,7 @@ Rerunning the same experiment in the same folder resumes it, or finds that all i
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from jaxmia import data as sources
-from jaxmia import design, parallel, provenance, report
+from jaxmia import design, parallel, provenance, regression, report
 from jaxmia.attacks import attack_every_model
+from jaxmia.attacks.references import balance_of
 from jaxmia.experiment import Experiment
 from jaxmia.plan import Plan, choose
 from jaxmia.progress import Progress
@@ -113,7 +114,7 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     if not todo and _assessed(experiment, store):
         say(f"all {experiment.models} models are trained and attacked: nothing to do")
         return Run(store.path)
-    return assess(experiment, options, store)
+    return assess(experiment, options, store, data)
 
 
 def _assessed(experiment: Experiment, store: Store) -> bool:
@@ -175,7 +176,8 @@ def _programs(experiment: Experiment, data: Data, plan: Plan, options: Options) 
         width=plan.width,
         mesh=parallel.mesh(),
         convolution=plan.convolution,
-        logits=options.keep_logits,
+        logits=options.keep_logits or any("shadow_classifier" in a for a in experiment.attacks),
+        copies=experiment.copies,
     )
 
 
@@ -195,17 +197,25 @@ def _finish(
     block.close(epochs, options.keep_shadows)
 
 
-def assess(experiment: Experiment, options: Options, store: Store) -> Run:
+def assess(experiment: Experiment, options: Options, store: Store, data: Data) -> Run:
     """Attacks every model in turn, and writes scores, summary and figures."""
     signals, member = read_signals(store, experiment.models)
     pairs = None
     if design.complementary(experiment.design):
         pairs = np.arange(experiment.models) // 2
     options.progress.say(f"attacking {experiment.models} models")
+    if "quantile_regression" in experiment.attacks:
+        signals = replace(signals, expected=regression.expected(experiment, data, signals))
     scores = attack_every_model(signals, member, experiment.attacks, pairs)
     phi = np.asarray(signals.phi)
-    about = provenance.of_run(experiment, store)
-    summary = report.summarise(scores, member, queries=phi.shape[-1], about=about)
+    leaving = balance_of(member, "auto", pairs).leaving(len(member))
+    summary = report.summarise(
+        scores,
+        member,
+        queries=phi.shape[-1],
+        about=provenance.of_run(experiment, store),
+        shadows=report.Shadows(scores, member, leaving),
+    )
     report.write(store.path, scores, member, phi[..., 0], summary)
     return Run(store.path)
 
@@ -216,6 +226,6 @@ def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:
         name: None if (a := store.read(name, models)) is None else a[..., None]
         for name in ("margin", "entropy", "modified_entropy")
     }
-    whole = {k: store.read(k, models) for k in ("phi", "population", "logits")}
+    whole = {k: store.read(k, models) for k in ("phi", "population", "logits", "robustness")}
     member = np.asarray(store.read("member", models), bool)
     return Signals(y=store.read("y"), **whole, **view0), member  # type: ignore[arg-type]

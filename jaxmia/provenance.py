@@ -30,6 +30,8 @@ def identity(experiment: Experiment, data: Data) -> dict[str, Any]:
         "views": describe(experiment.views),
         "seed": experiment.seed,
     }
+    if experiment.copies is not None:
+        out["copies"] = describe(experiment.copies)
     if design.fixed_models(experiment.design):
         out["models"] = experiment.models  # its columns are balanced over just so many
     return out

@@ -19,28 +19,43 @@ SIGNALS = {
 
 
 def asker(
-    recipe: Recipe, model: Model, views: Callable[[Array], Array], batch_size: int, logits: bool
+    recipe: Recipe,
+    model: Model,
+    views: Callable[[Array], Array],
+    batch_size: int,
+    logits: bool,
+    copies: Callable[[Array], Array] | None = None,
 ) -> Callable[[Pool, Shadow], dict[str, Array]]:
     """`ask(pool, shadow)`: phi `[N, Q]`, and of view 0 the other signals `[N]` (logits `[N, C]`).
 
-    Networks are in evaluation mode. A batch holds about `batch_size` views.
+    With `copies` also `robustness [N]`, the share of them that is classified rightly. Networks are
+    in evaluation mode. A batch holds about `batch_size` views.
     """
     apply = in_dtype(model.apply, recipe.dtype)
     key = jax.random.key(0, impl="threefry2x32")  # evaluation draws nothing
 
     def ask(pool: Pool, shadow: Shadow) -> dict[str, Array]:
-        def batch(at: tuple[Array, Array]) -> dict[str, Array]:
-            x, y = at
-            seen = jax.vmap(views)(normalised(pool, x))  # [b, Q, ...]
+        def answers(x: Array, y: Array, views: Callable) -> tuple[Array, Array]:
+            """Logits `[b, Q, C]` of views, and the labels `[b, Q]`."""
+            seen = jax.vmap(views)(x)  # [b, Q, ...]
             flat = seen.reshape(-1, *seen.shape[2:])
             z, _ = apply(shadow.params, shadow.state, flat, key, False)
             z = z.reshape(*seen.shape[:2], -1)
+            return z, jnp.broadcast_to(y[:, None], z.shape[:2])
+
+        def batch(at: tuple[Array, Array]) -> dict[str, Array]:
+            x, y = at
+            z, labels = answers(normalised(pool, x), y, views)
             out = {name: of(z[:, 0], y) for name, of in SIGNALS.items() if name != "phi"}
-            out["phi"] = signals.phi(z, jnp.broadcast_to(y[:, None], z.shape[:2]))
+            out["phi"] = signals.phi(z, labels)
+            if copies is not None:
+                changed = signals.margin(*answers(normalised(pool, x), y, copies))
+                out["robustness"] = jnp.where(jnp.isnan(changed), jnp.nan, changed > 0).mean(1)
             return out | ({"logits": z[:, 0]} if logits else {})
 
         examples = len(pool.y)
-        size = min(max(1, batch_size // _count(views, pool)), examples)
+        most = max(_count(v, pool) for v in (views, copies) if v is not None)
+        size = min(max(1, batch_size // most), examples)
         batches = [_batched(a, size) for a in (pool.x, pool.y)]
         out = lax.map(batch, tuple(batches))
         return {k: v.reshape(-1, *v.shape[2:])[:examples] for k, v in out.items()}

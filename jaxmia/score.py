@@ -1,6 +1,6 @@
 """`jaxmia score`: the attacks on arrays from any framework."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxmia import report, signals
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
+from jaxmia.attacks.references import balance_of
+from jaxmia.curve import curve
 from jaxmia.types import Signals
 
 DEFAULT = ("lira_online", "lira_offline", "global_threshold")
@@ -17,18 +19,22 @@ DEFAULT = ("lira_online", "lira_offline", "global_threshold")
 class Score:
     """Attack models by what they said, whatever they were trained with."""
 
-    member: Path
-    """0/1 or bool [M, N]: who was in each model's training set (.npy)."""
     out: Path
     """Folder for scores.npz, summary.json and report/."""
+    member: Path | None = None
+    """0/1 or bool [M, N]: who was in each model's training set (.npy)."""
     signals: Path | None = None
-    """phi [M, N] or [M, N, Q] of the models (.npy); or give --logits and --labels."""
+    """phi [M, N] or [M, N, Q] of the models (.npy); or give --logits and --labels, or --run."""
     logits: Path | None = None
     """Logits [M, N, C] (C = 1: a binary model's single logit), instead of --signals."""
     labels: Path | None = None
     """Whole numbers [N], the true classes, with --logits."""
+    run: Path | None = None
+    """A run folder, whose shadow models are the references: instead of all of the above."""
     target: Path | None = None
     """phi (or logits) of one target, or of several; without it every model is attacked in turn."""
+    target_logits: Path | None = None
+    """Logits [N, C] of a target asked about the pool of --run, instead of --target."""
     target_member: Path | None = None
     """0/1 [N] or [T, N] of the targets; without it there are scores, but no metrics."""
     population: Path | None = None
@@ -39,6 +45,8 @@ class Score:
     """Whole numbers [M]: models of one number leave together (complementary halves)."""
     attacks: tuple[str, ...] = field(default=DEFAULT)
     """Names of attacks; --attacks help lists them."""
+    curve: bool = False
+    """Also attack with 2, 4, 8, ... of the models: what more shadow models buy."""
 
 
 def score(options: Score) -> dict[str, Any]:
@@ -50,16 +58,23 @@ def score(options: Score) -> dict[str, Any]:
         raise ValueError(f"attacks: known are {', '.join(sorted(ATTACKS))}")
     seen, member = _references(options)
     queries = np.asarray(seen.phi).shape[-1]
-    if options.target is None:
+    pairs = None if options.pairs is None else _array("--pairs", options.pairs, "iu", (1,))
+    named(options.attacks, seen)
+    targets: list[Signals] | None = None
+    truth: np.ndarray | None = member
+    if options.target is None and options.target_logits is None:
         if options.target_member or options.target_population:
             raise ValueError("--target-member and --target-population need --target")
-        named(options.attacks, seen)
-        pairs = None if options.pairs is None else _array("--pairs", options.pairs, "iu", (1,))
-        scores = attack_every_model(seen, member, options.attacks, pairs)
-        truth, phi = member, np.asarray(seen.phi)[..., 0]
-        attacked = "every model in turn, the others as its references"
     else:
         targets, truth = _targets(options, seen)
+        named(options.attacks, targets[0])
+    every = {}
+    if truth is not None:
+        every = attack_every_model(seen, member, options.attacks, pairs)
+    if targets is None:
+        scores, phi = every, np.asarray(seen.phi)[..., 0]
+        attacked = "every model in turn, the others as its references"
+    else:
         scores = attack_targets(targets, seen, member, options.attacks)
         phi = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
         attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
@@ -68,24 +83,51 @@ def score(options: Score) -> dict[str, Any]:
         about["not_finite"] = lost
     diverged = np.flatnonzero(~np.isfinite(np.asarray(seen.phi)).any((1, 2))).tolist()
     about["diverged"] = diverged
+    if options.curve:
+        about["curve"] = curve(seen, member, options.attacks, pairs)
     if truth is None:
         models, examples = phi.shape
         summary = {"schema": report.SCHEMA, "models": models, "examples": examples}
         summary |= {"queries": queries, "attacks": {}, **about}
         summary["notes"] = ["no metrics without --target-member: only scores were written"]
     else:
-        summary = report.summarise(scores, truth, queries=queries, about=about)
+        nobody = np.full((len(phi), 1), -1)
+        leaving = balance_of(member, "auto", pairs).leaving(len(member))
+        shadows = report.Shadows(every, member, leaving if targets is None else nobody)
+        summary = report.summarise(scores, truth, queries=queries, about=about, shadows=shadows)
+    if options.curve:
+        report.draw_curve(options.out / "report", about["curve"])
     report.write(options.out, scores, truth, phi, summary)
     return summary
 
 
+def _of_run(options: Score) -> tuple[Signals, np.ndarray]:
+    """The finished models of a run folder."""
+    from jaxmia.pipeline import Run  # brings Flax, which arrays do not need
+
+    given = ("member", "signals", "logits", "labels", "population")
+    if also := [name for name in given if getattr(options, name) is not None]:
+        raise ValueError(f"--run already holds what --{also[0]} would give")
+    assert options.run is not None
+    run = Run.open(options.run)
+    if run.models < 2:
+        raise ValueError(f"--run: {options.run} has {run.models} finished models, 2 are needed")
+    return run.signals, run.member
+
+
 def _references(options: Score) -> tuple[Signals, np.ndarray]:
+    if options.run is not None:
+        return _of_run(options)
     if (options.signals is None) == (options.logits is None):
-        raise ValueError("give either --signals, or --logits and --labels")
+        raise ValueError("give either --signals, or --logits and --labels, or --run")
+    if options.member is None:
+        raise ValueError("--member is needed with --signals or --logits")
     if (options.logits is None) != (options.labels is None):
         raise ValueError("--logits and --labels go together")
     if options.logits is not None:
-        seen = _of_logits("--logits", _array("--logits", options.logits, "f", (3,)), options)
+        assert options.labels is not None
+        y = _array("--labels", options.labels, "iu", (1,))
+        seen = _of_logits("--logits", _array("--logits", options.logits, "f", (3,)), y)
     else:
         assert options.signals is not None
         phi = _array("--signals", options.signals, "f", (2, 3))
@@ -102,31 +144,41 @@ def _references(options: Score) -> tuple[Signals, np.ndarray]:
         raise ValueError(
             f"--signals: has {shape[0]} models and {shape[1]} examples, 2 of each are needed"
         )
-    return Signals(**{**vars(seen), "population": population}), member
+    return replace(seen, population=population), member
 
 
 def _targets(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray | None]:
-    assert options.target is not None
-    like = np.asarray(seen.logits if options.logits else seen.phi)
-    asked = _array("--target", options.target, "f", (1, 2, 3))
-    full = 2 if options.signals is not None and like.shape[-1] == 1 else 3
+    as_logits = options.logits is not None or options.target_logits is not None
+    if options.target_logits is not None and (options.run is None or options.target is not None):
+        raise ValueError("--target-logits goes with --run, and instead of --target")
+    file = options.target_logits or options.target
+    assert file is not None
+    name = "--target-logits" if options.target_logits else "--target"
+    like = _like(seen, as_logits)
+    asked = _array(name, file, "f", (1, 2, 3))
+    full = 2 if not as_logits and like[-1] == 1 else 3
     one = asked.ndim == full - 1 or (asked.ndim == 1)
-    if asked.ndim > full and like.shape[-1] == 1:
+    if asked.ndim > full and like[-1] == 1:
         full, one = asked.ndim, False
     asked = asked[None] if one else asked
-    asked = asked.reshape(len(asked), -1, like.shape[-1]) if asked.ndim == 2 else asked
-    if asked.shape[1:] != like.shape[1:]:
-        raise ValueError(f"--target: has {asked.shape[1:]} for each model, not {like.shape[1:]}")
+    asked = asked.reshape(len(asked), -1, like[-1]) if asked.ndim == 2 else asked
+    classes = asked.shape[-1] if options.target_logits else like[-1]
+    if asked.shape[1:] != (like[0], classes):
+        raise ValueError(f"{name}: has {asked.shape[1:]} for each model, not {like}")
     population = None
     if options.target_population is not None:
         population = _array("--target-population", options.target_population, "f", (1, 2, 3))
         population = population[None] if one else population
         population = population.reshape(*population.shape[:2], -1)
+        if len(population) != len(asked):
+            raise ValueError(
+                f"--target-population: has {len(population)} targets, {name} has {len(asked)}"
+            )
     targets = []
     for i, z in enumerate(asked):
-        own = _of_logits("--target", z, options) if options.logits else Signals(z)
+        own = _of_logits(name, z, _labels(options, seen)) if as_logits else Signals(z, seen.y)
         held = None if population is None else population[i]
-        targets.append(Signals(**{**vars(own), "population": held}))
+        targets.append(replace(own, population=held))
     if options.target_member is None:
         return targets, None
     truth = _member("--target-member", options.target_member, (1, 2), None)
@@ -136,9 +188,26 @@ def _targets(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray |
     return targets, truth
 
 
-def _of_logits(name: str, z: np.ndarray, options: Score) -> Signals:
-    assert options.labels is not None
-    y = _array("--labels", options.labels, "iu", (1,))
+def _like(seen: Signals, as_logits: bool) -> tuple[int, int]:
+    """The examples, and the queries or classes, that a target's signals must have."""
+    if not as_logits:
+        return np.asarray(seen.phi).shape[1:]
+    if seen.logits is not None:
+        return np.asarray(seen.logits).shape[1:]
+    if np.asarray(seen.phi).shape[-1] != 1:
+        raise ValueError("--target-logits: the run has several views; give their phi as --target")
+    assert seen.y is not None
+    return len(seen.y), max(2, int(seen.y.max()) + 1)
+
+
+def _labels(options: Score, seen: Signals) -> np.ndarray:
+    if options.labels is None:
+        assert seen.y is not None
+        return np.asarray(seen.y)
+    return _array("--labels", options.labels, "iu", (1,))
+
+
+def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
     if len(y) != z.shape[-2]:
         raise ValueError(f"--labels: has {len(y)} examples, {name} has {z.shape[-2]}")
     y = y.astype(np.int32)

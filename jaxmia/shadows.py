@@ -52,10 +52,11 @@ def programs(
     mesh: Mesh,
     convolution: str,
     logits: bool = False,
+    copies: Callable | None = None,
 ) -> Programs:
     """Readies a recipe on the devices of a mesh; each program is compiled at its first use."""
     one = trainer(recipe, data, members)
-    ask = asker(recipe, one.model, views, QUERY_BATCH, logits)
+    ask = asker(recipe, one.model, views, QUERY_BATCH, logits, copies)
 
     def epoch(shared: tuple, member: Any, key: Any, shadow: Shadow) -> tuple[Shadow, Curve]:
         examples, number = shared

@@ -171,10 +171,14 @@ class Store:
         self._open(name, values.shape, values.dtype.name, by_model=False).write(values).result()
 
     def read(self, name: str, models: int | None = None) -> np.ndarray | None:
-        """An array, or its first models' rows; None if there is none of that name."""
+        """An array, or its first models' rows; None if there is none, or not of all of them."""
         if not (self.path / "signals.zarr" / name / "zarr.json").exists():
             return None
         array = self._open(name)
+        if models is not None:
+            written = {m for r in self.records() for m in r["digests"].get(name, ())}
+            if not written.issuperset(map(str, range(models))):
+                return None
         return np.asarray((array if models is None else array[:models]).read().result())
 
     # blocks

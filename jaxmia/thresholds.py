@@ -4,6 +4,9 @@ For each target, on all models but those that leave with it: `leaving [T, L]` na
 for none. NumPy; scores that are NaN are left out.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -53,9 +56,9 @@ def at_fpr(
     score: Float[np.ndarray, "M n"],
     member: Bool[np.ndarray, "M n"],
     leaving: Int[np.ndarray, "T L"],
-    fpr: float,
-) -> Float[np.ndarray, " T"]:
-    """The lowest threshold that no more than a share `fpr` of the others' non-members reach.
+    levels: Sequence[float],
+) -> Float[np.ndarray, "F T"]:
+    """For each level the lowest threshold that no greater share of the others' non-members reach.
 
     NaN without a non-member.
     """
@@ -65,14 +68,35 @@ def at_fpr(
     order = np.argsort(-value, kind="stable")
     owner, value = owner[order], value[order]
     own = np.append(np.bincount(owner, minlength=len(score)), 0)  # -1 takes the 0
-    out = np.full(len(leaving), np.nan)
+    out = np.full((len(levels), len(leaving)), np.nan)
     for t, models in enumerate(leaving):
-        count = len(value) - own[models].sum()
-        if not count:
-            continue
-        allowed = int(fpr * count)
-        head = slice(0, allowed + 1 + int(own[models].sum()))
-        kept = value[head][~np.isin(owner[head], models)]
-        limit = kept[allowed] if allowed < len(kept) else -np.inf  # the first one too many
-        out[t] = np.nextafter(limit, np.inf) if np.isfinite(limit) else limit
+        gone = int(own[models].sum())
+        count = len(value) - gone
+        for i, level in enumerate(levels if count else ()):
+            allowed = int(level * count)
+            head = slice(0, allowed + 1 + gone)
+            kept = value[head][~np.isin(owner[head], models)]
+            limit = kept[allowed] if allowed < len(kept) else -np.inf  # the first one too many
+            out[i, t] = np.nextafter(limit, np.inf) if np.isfinite(limit) else limit
     return out
+
+
+class Reached(NamedTuple):
+    """What thresholds that were fitted elsewhere really give, over all targets."""
+
+    tpr: float
+    fpr: float
+
+
+def reached(
+    score: Float[np.ndarray, "T n"], member: Bool[np.ndarray, "T n"], cut: Float[np.ndarray, " T"]
+) -> Reached:
+    """TPR and FPR of each target's scores at its threshold; NaN where a class has no score."""
+    scored = ~np.isnan(score) & ~np.isnan(cut)[:, None]
+    with np.errstate(invalid="ignore"):
+        called = (score >= cut[:, None]) & scored
+        inside, outside = scored & member, scored & ~member
+        return Reached(
+            float(np.divide(called[inside].sum(), inside.sum())),
+            float(np.divide(called[outside].sum(), outside.sum())),
+        )

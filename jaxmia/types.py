@@ -79,7 +79,8 @@ class Signals:
 
     View 0 is the example itself; signals other than phi may hold that view alone. `population` is
     phi `[..., Z, Q]` of points in nobody's training set; `robustness` is the share of changed
-    copies that are classified rightly. What an attack does not need may be None.
+    copies that are classified rightly; `expected` is the mean and scale of phi by a regression on
+    examples that the model has not seen. What an attack does not need may be None.
     """
 
     phi: Float[Array, "*M N Q"]
@@ -89,6 +90,7 @@ class Signals:
     modified_entropy: Float[Array, "*M N _"] | None = None
     logits: Float[Array, "*M N C"] | None = None
     robustness: Float[Array, "*M N"] | None = None
+    expected: Float[Array, "*M N 2"] | None = None
     population: Float[Array, "*M Z Q"] | None = None
 
 

@@ -32,13 +32,17 @@ def signals(strength=1.0, seed=0, member=MEMBER):
         y=y,
         logits=logits.astype(np.float32),
         robustness=copies.astype(np.float32),
+        expected=np.stack([0.3 * rng.normal(size=phi.shape), np.full(phi.shape, 1.5)], -1),
         population=rng.normal(size=(len(member), 150, 1)).astype(np.float32),
     )
 
 
+BY_EXAMPLE = ("phi", "margin", "logits", "robustness", "expected")
+BY_MODEL = (*BY_EXAMPLE, "population")
+
+
 def rows(s, at):
-    fields = ("phi", "margin", "logits", "robustness", "population")
-    return Signals(y=s.y, **{k: getattr(s, k)[at] for k in fields})
+    return Signals(y=s.y, **{k: getattr(s, k)[at] for k in BY_MODEL})
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -75,8 +79,7 @@ def test_order_of_models_and_examples_means_nothing(name):
     mixed = Signals(
         y=s.y[examples],
         population=s.population[models],
-        **{k: getattr(s, k)[models][:, examples]
-           for k in ("phi", "margin", "logits", "robustness")},
+        **{k: getattr(s, k)[models][:, examples] for k in BY_EXAMPLE},
     )  # fmt: skip
     got = attack_every_model(mixed, member[models][:, examples], [name])[name]
     np.testing.assert_allclose(got, want[models][:, examples], rtol=1e-6, atol=1e-9)
@@ -85,7 +88,7 @@ def test_order_of_models_and_examples_means_nothing(name):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_diverged_model_has_no_score_and_is_no_reference(name):
     s = signals()
-    for field in ("phi", "margin", "logits", "robustness", "population"):
+    for field in BY_MODEL:
         getattr(s, field)[4] = np.nan
     found = attack_every_model(s, MEMBER, [name])[name]
     assert np.isnan(found[4]).all() and np.isfinite(np.delete(found, 4, 0)).all()
@@ -165,7 +168,7 @@ def test_unknown_names_and_missing_signals_are_refused():
         attack_every_model(signals(), MEMBER, ["gap"])
     lacking = {
         "correctness": "margin", "class_threshold": "labels", "shadow_classifier": "logits",
-        "label_only": "robustness",
+        "label_only": "robustness", "quantile_regression": "the examples",
     }  # fmt: skip
     for name, what in lacking.items():
         with pytest.raises(ValueError, match=f"{name} needs {what}"):

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -53,3 +54,14 @@ def test_stored_bytes_move_as_they_are():
 def test_refuses(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_noised_copies_are_the_same_for_every_example_and_of_the_scales_asked():
+    views = augment.noised(0.0, 0.5, copies=300, around=augment.mirror())
+    x = jnp.arange(24.0).reshape(2, 4, 3)
+    seen = np.asarray(views(x)).reshape(2, 300, 2, 2, 4, 3)
+    np.testing.assert_array_equal(seen[0, 0], augment.mirror()(x))
+    assert abs((seen[1] - seen[0]).std() - 0.5) < 0.02
+    np.testing.assert_allclose(views(x + 1).reshape(seen.shape) - seen, 1, rtol=1e-5)
+    with pytest.raises(ValueError, match="scales"):
+        augment.noised()

@@ -28,6 +28,7 @@ def images(tmp_path_factory):
     [
         ("digits", ["--models", "4", "--epochs", "2"]),
         ("tabular", ["--models", "4", "--epochs", "2"]),
+        ("ladder", ["--models", "4", "--epochs", "2"]),
         ("cifar10_small", ["--models", "2", "--epochs", "1"]),
         ("cifar10_fast", ["--models", "2", "--epochs", "1", "--views", "mirror()"]),
         ("cifar10_lira", ["--models", "2", "--epochs", "1", "--views", "itself"]),

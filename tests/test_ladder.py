@@ -177,7 +177,7 @@ def test_thresholds_at_a_nominal_rate_come_from_the_others():
     member = RNG.random((6, 200)) < 0.5
     leaving = np.array([[0, 1], [1, 0], [2, -1], [3, 4], [4, 3], [5, -1]])
     for fpr in (0.0, 0.01, 0.2, 1.0):
-        got = thresholds.at_fpr(score, member, leaving, fpr)
+        (got,) = thresholds.at_fpr(score, member, leaving, [fpr])
         for t, gone in enumerate(leaving):
             rest = [m for m in range(6) if m not in gone]
             outside = np.sort(score[rest][~member[rest] & ~np.isnan(score[rest])])

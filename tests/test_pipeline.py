@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jaxmia
-from jaxmia import data, design, metrics, recipes
+from jaxmia import augment, command, data, design, metrics, recipes
 from jaxmia.models import mlp
 from jaxmia.pipeline import Options
 from jaxmia.progress import Progress
@@ -254,3 +254,56 @@ def test_export_gives_the_same_inputs_and_report_draws_again(tmp_path, capsys):
     (tmp_path / "a/report/roc.svg").unlink()
     command.main(["report", str(tmp_path / "a")])
     assert (tmp_path / "a/report/roc.svg").exists()
+
+
+LADDER = ("label_only", "quantile_regression", "shadow_classifier", "rmia_online", "lira_online")
+
+
+@pytest.fixture(scope="module")
+def ladder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ladder") / "run"
+    copies = augment.noised(0.0, 0.5, copies=4)
+    return run(path, attacks=LADDER, copies=copies, recipe=recipes.sgd(mlp(64), epochs=30))
+
+
+def test_attacks_that_need_more_than_phi(ladder):
+    assert set(ladder.scores) == set(LADDER)
+    for name, score in ladder.scores.items():
+        assert np.isfinite(score).all(), name
+        assert 0.45 < metrics.auc(score, ladder.member), name
+    share = ladder.signals.robustness
+    assert share.shape == (8, 80) and set(np.unique(share * 8 % 1)) == {0}
+    right = np.asarray(ladder.signals.margin)[..., 0] > 0
+    assert (share[right] >= 0.5).all() and (share[~right] <= 0.5).all()  # the half without noise
+
+
+def test_a_target_of_ones_own_is_attacked_by_a_runs_models(ladder, tmp_path, capsys, as_users_run):
+    target, member = tmp_path / "target.npy", tmp_path / "member.npy"
+    np.save(target, ladder.signals.logits[0])
+    np.save(member, ladder.member[0])
+    args = [
+        "score", "--run", str(ladder.path), "--target-logits", str(target), "--target-member",
+        str(member), "--out", str(tmp_path / "out"), "--json", "--attacks", "lira_online",
+        "shadow_classifier", "correctness", "rmia_offline",
+    ]  # fmt: skip
+    command.main(args)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["models"], found["references"]) == (1, 8) and len(found["attacks"]) == 4
+    with pytest.raises(SystemExit) as end:
+        command.main([*args, "--member", str(member)])
+    assert end.value.code == 2 and "--run already holds" in capsys.readouterr().err
+
+
+def test_a_target_may_be_given_to_the_experiment(tmp_path):
+    folder = tmp_path / "run"
+    call = [sys.executable, "-m", "experiments.digits", "--models", "4", "--epochs", "2",
+            "--width", "1", "--workdir", str(folder)]  # fmt: skip
+    subprocess.run([*call, "--quiet"], cwd=ROOT, check=True, capture_output=True)
+    np.save(tmp_path / "t.npy", np.asarray(jaxmia.Run.open(folder).signals.phi)[0, :, 0])
+    done = subprocess.run(
+        [*call, "--target-signals", str(tmp_path / "t.npy")],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "scores only" in done.stdout
+    with np.load(folder / "target" / "scores.npz") as held:
+        assert held["lira_online"].shape == (1, 1438)

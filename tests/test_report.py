@@ -26,6 +26,37 @@ def draw(T=6, N=300, seed=0):
     return {"good": rng.normal(size=(T, N)) + member, "noise": rng.normal(size=(T, N))}, member
 
 
+def test_thresholds_of_shadows_reach_what_they_promise():
+    scores, member = draw(T=8, N=4000)
+    leaving = np.stack([np.arange(8), np.arange(8) ^ 1], 1)
+    shadows = report.Shadows(scores, member, leaving)
+    found = report.summarise(scores, member, queries=1, about={}, shadows=shadows)
+    good = found["attacks"]["good"]
+    at = good["at_shadow_threshold"]["0.01"]
+    assert abs(at["fpr"] - 0.01) < 0.004 and abs(at["tpr"] - good["tpr_at_fpr"]["0.01"]) < 0.02
+    for prior, precision in at["precision"].items():
+        p = float(prior)
+        assert np.isclose(precision, p * at["tpr"] / (p * at["tpr"] + (1 - p) * at["fpr"]))
+    best = good["balanced_accuracy_shadow_threshold"]
+    assert good["balanced_accuracy"] - 0.02 < best <= good["balanced_accuracy"]
+    moved = {"good": scores["good"] + 5}  # another model's scores: its thresholds do not fit
+    one = report.Shadows(scores, member, np.full((8, 1), -1))
+    found = report.summarise(moved, member, queries=1, about={}, shadows=one)["attacks"]["good"]
+    assert found["at_shadow_threshold"]["0.001"]["fpr"] > 0.5
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_curve_is_drawn(tmp_path):
+    at = {"auc": 0.6, "tpr_at_fpr": {"0.01": 0.1, "0.001": 0.0, "0.00001": 0.0}}
+    rows = [
+        {"models": 2, "references": 0, "attacks": {}},
+        *({"models": m, "references": m - 2, "attacks": {n: at for n in HOSTILE}} for m in (4, 8)),
+    ]
+    files = report.draw_curve(tmp_path, rows)
+    assert {f.name for f in files} == {"curve.svg", "curve.png"}
+    ElementTree.parse(tmp_path / "curve.svg")
+
+
 def test_summary_equals_scikit_learn():
     scores, member = draw()
     scores["good"][0, :5] = np.nan

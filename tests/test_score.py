@@ -64,6 +64,8 @@ def test_every_model_in_turn(files, capsys):
     [
         "--signals views --member whole",
         "--signals phi --member member --attacks lira_online global_threshold",
+        "--signals phi --member member --attacks rmia_online rmia_offline attack_r bavaria",
+        "--logits logits --labels labels --member member --attacks shadow_classifier",
         "--logits logits --labels labels --member member --attacks correctness lira_offline",
         "--logits binary --labels binary_labels --member member",
         "--signals phi --member member --population population",
@@ -142,3 +144,26 @@ def test_bad_commands_are_one_clear_line(args, capsys):
         command.main(args)
     err = capsys.readouterr().err
     assert end.value.code == 2 and len(err.strip().splitlines()) == 1, err
+
+
+def test_more_references_find_more(files, capsys):
+    line = "--signals phi --member member --curve --attacks lira_online base --json"
+    code, out, err = call(files, capsys, line)
+    assert code == 0, err
+    rows = json.loads(out)["curve"]
+    assert [r["models"] for r in rows] == [2, 4, 8, 16]
+    assert [r["references"] for r in rows] == [0, 2, 6, 14]
+    assert [r["targets"] for r in rows] == [16, 16, 16, 16]
+    assert rows[0]["attacks"] == {}  # nothing but the partner, who leaves
+    whole = json.loads(out)["attacks"]["lira_online"]["auc"]
+    assert np.isclose(rows[-1]["attacks"]["lira_online"]["auc"], whole)
+    assert rows[-1]["attacks"]["base"]["auc"] > rows[1]["attacks"]["base"]["auc"] > 0.5
+    assert (files / "out/report/curve.svg").exists()
+
+
+def test_a_target_is_held_against_thresholds_of_the_references(files, capsys):
+    line = "--signals rest --member rest_member --target target --target-member target_member"
+    code, out, err = call(files, capsys, line + " --json")
+    assert code == 0, err
+    found = json.loads(out)["attacks"]["lira_online"]["at_shadow_threshold"]["0.01"]
+    assert 0 <= found["fpr"] <= 1 and 0 < found["tpr"] <= 1

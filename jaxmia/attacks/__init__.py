@@ -19,6 +19,7 @@ ATTACKS: dict[str, Attack] = {
     "instance_threshold": INSTANCE_THRESHOLD,
     "instance_threshold_phi": INSTANCE_THRESHOLD_PHI,
     "label_only": threshold.LABEL_ONLY,
+    "quantile_regression": threshold.QUANTILE_REGRESSION,
     "attack_r": ATTACK_R,
     "shadow_classifier": shadow_classifier.attack(),
     "shadow_classifier_top3": shadow_classifier.attack(top=3),

@@ -21,7 +21,8 @@ from jaxmia.types import Array, Attack, Signals
 MODES = ("online", "offline")
 VARIANCES = ("auto", "per_example", "global", "student_t")
 CONVENTIONS = ("paper", "official")
-ENOUGH = 64  # references from which on "auto" gives every example its own variance
+ENOUGH = 6  # references from which on "auto" takes the Student-t, which was best at every number
+OFFICIAL = 64  # references from which on the official convention gives each example its variance
 FLOOR = 1e-10  # of a standard deviation, relative to 1 + |mu|: degenerate examples stay finite
 
 
@@ -37,7 +38,7 @@ def online(
 
     `variance`: "per_example", "global" (one s_in and one s_out, of the residuals about each
     example's own centre), "student_t" (the predictive of a normal with an empirical-Bayes prior on
-    its variance), or "auto": per example from 64 references on, else global. Raises `ValueError`
+    its variance), or "auto": that one from 6 references on, else global. Raises `ValueError`
     for options or shapes that do not fit.
     """
     return _of_target(target, reference, member, "online", variance, centre, convention)
@@ -78,7 +79,8 @@ def leave_one_out(
     job = every_model(phi, member, balance, pairs)
     assert job.remedy is not None
     if convention == "official":
-        return _refitted(job, mode, _resolved(variance, len(job.reference) - 1), centre)
+        fitted = _resolved_official(variance, len(job.reference) - 1)
+        return _refitted(job, mode, fitted, centre)
     gone = 1 if job.remedy.kind == "none" else 2
     return _scores(job, _Law(mode, _resolved(variance, len(job.reference) - gone), centre))
 
@@ -149,16 +151,20 @@ def _check(mode: str, variance: str, centre: str, convention: str) -> None:
 
 
 def _resolved(variance: str, references: int) -> str:
-    return variance if variance != "auto" else "per_example" if references >= ENOUGH else "global"
+    return variance if variance != "auto" else "student_t" if references >= ENOUGH else "global"
+
+
+def _resolved_official(variance: str, references: int) -> str:
+    return variance if variance != "auto" else "per_example" if references >= OFFICIAL else "global"
 
 
 def _of_target(target, reference, member, mode, variance, centre, convention) -> np.ndarray:
     _check(mode, variance, centre, convention)
     job = one_target(target, reference, member)
-    variance = _resolved(variance, len(job.reference))
     if convention == "official":
+        variance = _resolved_official(variance, len(job.reference))
         return official(job.target[0], job.reference, job.member, mode, variance, centre)
-    return _scores(job, _Law(mode, variance, centre))[0]
+    return _scores(job, _Law(mode, _resolved(variance, len(job.reference)), centre))[0]
 
 
 def _refitted(job: Job, mode: str, variance: str, centre: str) -> Float[np.ndarray, "T N"]:
@@ -217,7 +223,7 @@ def _chunk(job: Job, law: _Law, at: slice, spread: "_Spread | None") -> Float[np
             variances = {k: _variance(s, spread, k) for k, s in sides.items()}
             score = _gaussian(law.mode, target, sides, variances)
         score = score.mean(-1) if score.shape[-1] > 1 else score[..., 0]
-    least = 1 if law.variance == "global" else 2
+    least = 2 if law.variance == "per_example" else 1
     few = [s.n[..., 0] < least for s in sides.values()]
     unknown = functools.reduce(np.logical_or, few, ~np.all(np.isfinite(target), -1))
     return np.where(unknown, np.nan, score) if unknown.any() else score

@@ -6,14 +6,15 @@ With p the probability of the true class, an example x is compared with populati
 
 where Pr(x) is the references' mean of p (online), or `((1 + a) mean_OUT p + 1 - a) / 2` (offline,
 their section 3.1). Points of the population are in nobody's training set, so Pr(z) is always the
-offline one. For one target the score is a step function of ratio_x; within a step, of height
-1 / (Z + 1), it rises with log ratio_x here, so that nothing ties.
+offline one. For one target the score is a step function of ratio_x; here
+`(count + ratio_x / (1 + ratio_x)) / (Z + 1)`, so that ties are broken by ratio_x.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import expit
 
 from jaxmia.attacks.chunks import Chunk, Job, every_model, one_target
 from jaxmia.attacks.gaussians import side
@@ -144,28 +145,23 @@ def log_mean(chunk: Chunk, mode: str, a: float) -> Float[np.ndarray, "T n"]:
 
 
 def _beaten(ratio: np.ndarray, z: np.ndarray, itself: bool, counted: bool) -> np.ndarray:
-    """The share of z that lies below, and where between the two next to it the ratio is.
+    """The share of z that lies below, and in steps of one the ratio itself.
 
     `itself`: each x is among z, and does not count; `counted`: it lies below itself.
     """
     z = np.sort(z[np.isfinite(z)])
     if not len(z):
         return np.full(len(ratio), np.nan)
-    count = np.searchsorted(z, ratio)
-    low, high = z[np.maximum(count - 1, 0)], z[np.minimum(count, len(z) - 1)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        within = np.where(high > low, (ratio - low) / (high - low), 1.0)
-        within = np.where(count == 0, 1 / (1 + z[0] - ratio), within)
-        within = np.where(count == len(z), 1 - 1 / (1 + ratio - z[-1]), within)
-    below = np.maximum(count - (itself and counted), 0)
-    return np.where(np.isnan(ratio), np.nan, (below + within) / (len(z) + 1 - itself))
+    below = np.maximum(np.searchsorted(z, ratio) - (itself and counted), 0)
+    return np.where(np.isnan(ratio), np.nan, (below + expit(ratio)) / (len(z) + 1 - itself))
 
 
 def attack(mode: str) -> Attack:
-    """RMIA as a rung of the ladder, with the population where there is one."""
+    """RMIA as a rung of the ladder, with the population where all were asked about one."""
 
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
-        held = (target.population, reference.population)
+        asked = target.population is not None and reference.population is not None
+        held = (target.population, reference.population) if asked else (None, None)
         return _of_target(mode, target.phi, reference.phi, member, held, GAMMA, A)
 
     def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):

@@ -32,6 +32,15 @@ def label_only(target: Signals) -> Float[np.ndarray, "*T N"]:
     return np.asarray(target.robustness, np.float64)
 
 
+def quantile_regression(target: Signals) -> Float[np.ndarray, "*T N"]:
+    """How many scales phi lies above what a regression on unseen examples expects of it.
+
+    Bertran et al. 2023, section 3, with a Gaussian head: the order is that of the quantile.
+    """
+    mean, scale = np.moveaxis(np.asarray(target.expected, np.float64), -1, 0)
+    return (global_threshold(target) - mean) / scale
+
+
 def _alone(score) -> dict:
     """The two uses of an attack on the target alone."""
 
@@ -53,5 +62,11 @@ LABEL_ONLY = Attack(
     **_alone(label_only),
     missing=lambda signals: (
         "" if signals.robustness is not None else "robustness (an experiment's `copies`)"
+    ),
+)
+QUANTILE_REGRESSION = Attack(
+    **_alone(quantile_regression),
+    missing=lambda signals: (
+        "" if signals.expected is not None else "the examples themselves: an experiment has them"
     ),
 )

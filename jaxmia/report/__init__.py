@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.report.figures import draw
-from jaxmia.report.summary import SCHEMA, summarise
+from jaxmia.report.figures import draw, draw_curve
+from jaxmia.report.summary import SCHEMA, Shadows, summarise
 from jaxmia.report.table import remarks, table
 from jaxmia.store import write_bytes, write_json
 
-__all__ = ["SCHEMA", "draw", "remarks", "summarise", "table", "write"]
+__all__ = ["SCHEMA", "Shadows", "draw", "draw_curve", "remarks", "summarise", "table", "write"]
 
 
 def write(

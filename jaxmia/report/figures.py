@@ -30,6 +30,39 @@ def draw(
     return [_saved(f, folder / f"{k}.{e}") for k, f in figures.items() for e in ("svg", "png")]
 
 
+def draw_curve(folder: Path, rows: list[dict[str, Any]]) -> list[Path]:
+    """Draws `curve`: TPR at 0.1 % FPR and AUC against the number of references."""
+    figure = curve_figure(rows)
+    return [_saved(figure, folder / f"curve.{e}") for e in ("svg", "png")]
+
+
+def curve_figure(rows: list[dict[str, Any]]) -> Any:
+    """What each attack gains from more shadow models, as `curve.curve` has measured it."""
+    figure, left = _blank(9.6, 4.4, 2)
+    right = figure.axes[1]
+    for i, name in enumerate(dict.fromkeys(n for row in rows for n in row["attacks"])):
+        seen = [(r["references"], r["attacks"].get(name)) for r in rows if r["references"]]
+        points = [(n, a["auc"], a["tpr_at_fpr"]["0.001"] or np.nan) for n, a in seen if a]
+        style: dict[str, Any] = {
+            "color": COLOURS[i % len(COLOURS)], "ls": DASHES[i // len(COLOURS) % len(DASHES)],
+            "marker": "o", "ms": 4, "lw": 1.6,
+        }  # fmt: skip
+        x, area, rate = zip(*points, strict=True) if points else ((), (), ())
+        left.plot(x, rate, label=_plain(name), **style)
+        right.plot(x, area, **style)
+    left.axhline(1e-3, color="#888888", lw=1, ls=(0, (2, 3)))
+    right.axhline(0.5, color="#888888", lw=1, ls=(0, (2, 3)))
+    left.set(xscale="log", yscale="log", xlabel="references", ylabel="TPR at 0.1 % FPR")
+    right.set(xscale="log", xlabel="references", ylabel="AUC")
+    for axes in (left, right):
+        ticks = sorted({r["references"] for r in rows if r["references"]})
+        axes.set_xticks(ticks, [str(t) for t in ticks])
+        axes.minorticks_off()
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    left.set_title("What more shadow models buy", loc="left", fontsize=11)
+    return figure
+
+
 def roc_figure(scores: dict[str, np.ndarray], member: np.ndarray) -> Any:
     """TPR against FPR of the pooled scores, both logarithmic, from 1e-5 on."""
     figure, axes = _blank(6.4, 5.2)
@@ -81,17 +114,18 @@ def phi_figure(phi: np.ndarray, member: np.ndarray) -> Any:
     return figure
 
 
-def _blank(width: float, height: float) -> tuple[Any, Any]:
+def _blank(width: float, height: float, panels: int = 1) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#eeeeee", lw=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+    for number in range(panels):
+        axes = figure.add_subplot(1, panels, number + 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(True, color="#eeeeee", lw=0.8)
+        axes.set_axisbelow(True)
+    return figure, figure.axes[0]
 
 
 def _thinned(curve: metrics.Roc) -> tuple[np.ndarray, np.ndarray]:

@@ -1,14 +1,23 @@
 """The figures of a run, as `summary.json` holds them (docs/summary.md has every field)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from jaxmia import metrics
+from jaxmia import metrics, thresholds
 
-SCHEMA = 1
+SCHEMA = 2
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
+PRIORS = {"0.01": 0.01, "0.1": 0.1, "0.5": 0.5}
+
+
+class Shadows(NamedTuple):
+    """The scores that thresholds are fitted on, and which of their rows leave with each target."""
+
+    scores: dict[str, Float[np.ndarray, "M N"]]
+    member: Bool[np.ndarray, "M N"]
+    leaving: Int[np.ndarray, "T L"]
 
 
 def summarise(
@@ -17,10 +26,12 @@ def summarise(
     *,
     queries: int,
     about: dict[str, Any],
+    shadows: Shadows | None = None,
 ) -> dict[str, Any]:
     """All figures of all attacks: those of the pooled scores, and over targets.
 
-    `about` is what the caller knows besides: accuracies, device, how the run was made.
+    `about` is what the caller knows besides: accuracies, device, how the run was made. With
+    `shadows` there are also the rates that thresholds fitted on them really reach.
     """
     models, examples = member.shape
     return {
@@ -28,9 +39,39 @@ def summarise(
         "models": models,
         "examples": examples,
         "queries": queries,
-        "attacks": {name: _attack(score, member) for name, score in scores.items()},
+        "attacks": {
+            name: _attack(score, member) | _calibrated(name, score, member, shadows)
+            for name, score in scores.items()
+        },
         **about,
     }
+
+
+def _calibrated(
+    name: str, score: np.ndarray, member: np.ndarray, shadows: Shadows | None
+) -> dict[str, Any]:
+    """What an attacker reaches who fits thresholds on shadow models alone."""
+    if shadows is None:
+        return {}
+    on = (shadows.scores[name], shadows.member, shadows.leaving)
+    best = thresholds.reached(score, member, thresholds.best(*on))
+    found = {}
+    cuts = thresholds.at_fpr(*on, list(LEVELS.values()))
+    for level, cut in zip(LEVELS, cuts, strict=True):
+        rates = thresholds.reached(score, member, cut)
+        precision = {k: metrics.precision(*rates, prior) for k, prior in PRIORS.items()}
+        found[level] = _told({**rates._asdict(), "precision": _told(precision)})
+    return _told(
+        {
+            "balanced_accuracy_shadow_threshold": (best.tpr + 1 - best.fpr) / 2,
+            "at_shadow_threshold": found,
+        }
+    )
+
+
+def _told(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON holds it: what is not a number is None."""
+    return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}
 
 
 def _attack(score: np.ndarray, member: np.ndarray) -> dict[str, Any]:

@@ -44,8 +44,29 @@ def remarks(summary: dict[str, Any]) -> list[str]:
         )
     if diverged := summary.get("diverged"):
         out.append(f"left out because training diverged: models {diverged}")
+    out += _at_shadow_threshold(summary["attacks"])
     for name, found in summary["attacks"].items():
         if found["not_scorable"]:
             out.append(f"{escape(name[:80])}: {found['not_scorable']} scores cannot be given")
     out += list(dict.fromkeys(n for a in summary["attacks"].values() for n in a.get("notes", [])))
     return out
+
+
+def _at_shadow_threshold(attacks: dict[str, Any]) -> list[str]:
+    """What an attacker really gets, by the attack that finds most at 0.1 % FPR."""
+    told = {
+        name: found["at_shadow_threshold"]["0.001"]
+        for name, found in attacks.items()
+        if found.get("at_shadow_threshold") and found["tpr_at_fpr"]
+    }
+    if not told:
+        return []
+    best = max(told, key=lambda name: attacks[name]["tpr_at_fpr"]["0.001"])
+    at = told[best]
+    if at["fpr"] is None or at["precision"]["0.1"] is None:
+        return []
+    return [
+        f"{escape(best[:80])}, threshold set on shadows for 0.1 % FPR: reaches FPR "
+        f"{at['fpr']:.2%}, TPR {at['tpr']:.2%}; where 1 in 10 is a member, "
+        f"{at['precision']['0.1']:.0%} of those it names are"
+    ]

@@ -1,0 +1,77 @@
+"""Power against cost: what attacks find with 2, 4, 8, ... shadow models, from one run's signals."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jaxmia import metrics
+from jaxmia.attacks import attack_every_model
+from jaxmia.attacks.references import balance_of
+from jaxmia.report.summary import LEVELS
+from jaxmia.types import Array, Signals
+
+TARGETS = 64  # that are attacked at each size, where there are so many
+
+
+def curve(
+    signals: Signals,
+    member: Bool[Array, "M N"],
+    names: Sequence[str],
+    pairs: Int[Array, " M"] | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each size: `models`, `references` (of one target), `targets`, and the `attacks`.
+
+    The models are cut into groups of that size, partners together; within a group each is attacked
+    by the others, and the scores of all groups are pooled. An attack that could score nothing is
+    absent.
+    """
+    member = np.asarray(member, bool)
+    order = np.arange(len(member)) if pairs is None else np.argsort(pairs, kind="stable")
+    rows = []
+    for size in _sizes(len(member)):
+        groups = [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
+        groups = groups[: max(1, TARGETS // size)]
+        parts = [_attacked(signals, member, at, names, pairs) for at in groups]
+        truth = np.concatenate([member[at] for at in groups])
+        scores = {k: np.concatenate([p[k] for p in parts]) for k in names}
+        first = groups[0]
+        remedy = balance_of(member[first], "auto", None if pairs is None else pairs[first])
+        gone = int(remedy.kind != "none") + 1
+        rows.append(
+            {
+                "models": size,
+                "references": size - gone,
+                "targets": len(truth),
+                "attacks": {k: f for k in names if (f := _figures(scores[k], truth))},
+            }
+        )
+    return rows
+
+
+def _sizes(models: int) -> list[int]:
+    """Powers of two, and all."""
+    return sorted({2**i for i in range(1, models.bit_length())} | {models})
+
+
+def _attacked(
+    signals: Signals, member: np.ndarray, at: np.ndarray, names: Sequence[str], pairs: Any
+) -> dict[str, np.ndarray]:
+    held = {
+        f.name: np.asarray(v)[at]
+        for f in fields(signals)
+        if f.name != "y" and (v := getattr(signals, f.name)) is not None
+    }
+    some = replace(signals, **held)
+    return attack_every_model(some, member[at], names, None if pairs is None else pairs[at])
+
+
+def _figures(score: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:
+    seen = truth[~np.isnan(score)]
+    if not seen.any() or seen.all():
+        return None
+    found = metrics.figures(score, truth, list(LEVELS.values()))
+    rates = dict(zip(LEVELS, map(float, found.tpr_at_fpr), strict=True))
+    return {"auc": found.auc, "tpr_at_fpr": rates}
