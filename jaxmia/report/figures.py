@@ -65,7 +65,8 @@ def curve_figure(rows: list[dict[str, Any]]) -> Any:
 
 def roc_figure(scores: dict[str, np.ndarray], member: np.ndarray) -> Any:
     """TPR against FPR of the pooled scores, both logarithmic, from 1e-5 on."""
-    figure, axes = _blank(6.4, 5.2)
+    many = len(scores) > 5  # more lines than a legend within the axes can name
+    figure, axes = _blank(10.4 if many else 6.4, 5.2)
     axes.plot([LEAST, 1], [LEAST, 1], color="#888888", lw=1, ls=(0, (2, 3)), label="chance")
     axes.axvline(1e-3, color="#cccccc", lw=1, zorder=0)
     order = []
@@ -85,7 +86,9 @@ def roc_figure(scores: dict[str, np.ndarray], member: np.ndarray) -> Any:
     axes.set(xscale="log", yscale="log", xlim=(LEAST, 1), ylim=(LEAST, 1))
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
     lines = [line for _, line in sorted(order, key=lambda p: -p[0])]
-    axes.legend(handles=lines, loc="lower right", frameon=False, fontsize=8)
+    legend: Any = figure.legend if many else axes.legend
+    place = "outside right upper" if many else "lower right"
+    legend(handles=lines, loc=place, frameon=False, fontsize=8)
     axes.set_title("Members found against false alarms", loc="left", fontsize=11)
     return figure
 
