@@ -57,7 +57,7 @@ def test_digits_leak_to_lira_ten_times_what_they_leak_to_a_threshold(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["digits", "tabular", "cifar10_fast", "cifar10_lira", "cifar10_small"]
+    "name", ["digits", "ladder", "tabular", "cifar10_fast", "cifar10_lira", "cifar10_small"]
 )
 def test_is_a_module_of_values(name):
     module = importlib.import_module(f"experiments.{name}")
@@ -82,3 +82,8 @@ def test_speeds_are_measured(tmp_path):
             assert all(r["models_per_hour"] > 0 and r["roofline_share"] > 0 for r in rows)
         else:
             assert all(r["seconds"] > 0 and r["peak_bytes"] > 0 for r in rows)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.scaling", "--quick"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr[-2000:]

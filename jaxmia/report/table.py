@@ -21,7 +21,7 @@ def table(summary: dict[str, Any]) -> Table:
         rates = [f"{100 * found['tpr_at_fpr'][k]:.2f}" for k in LEVELS]
         balanced = f"{found['balanced_accuracy']:.3f}"
         out.add_row(f"[bold]{escape(name)}[/bold]", f"{found['auc']:.3f}", balanced, *rates)
-        if over := found["targets"]:
+        if (over := found["targets"]) and over["count"] > 1:
             spread = [_pair(over["auc"], 1), _pair(over["balanced_accuracy"], 1)]
             spread += [_pair(over["tpr_at_fpr"][k], 100) for k in LEVELS]
             out.add_row(f"  {over['count']} targets", *spread, style="dim")
