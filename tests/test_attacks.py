@@ -85,6 +85,19 @@ def test_order_of_models_and_examples_means_nothing(name):
     np.testing.assert_allclose(got, want[models][:, examples], rtol=1e-6, atol=1e-9)
 
 
+def test_a_monotone_transform_of_phi_changes_no_threshold_attacks_auc():
+    s = signals()
+    bent = Signals(phi=np.arctan(s.phi), y=s.y)
+    for name in ("global_threshold",):
+        a, b = (attack_every_model(v, MEMBER, [name])[name] for v in (s, bent))
+        assert metrics.auc(a, MEMBER) == metrics.auc(b, MEMBER)
+    for t in range(3):  # one threshold a class: the order within a class is that of phi
+        a, b = (attack_every_model(v, MEMBER, ["class_threshold"])["class_threshold"][t]
+                for v in (s, bent))  # fmt: skip
+        one = s.y == 1
+        assert metrics.auc(a[one], MEMBER[t, one]) == metrics.auc(b[one], MEMBER[t, one])
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_diverged_model_has_no_score_and_is_no_reference(name):
     s = signals()
