@@ -124,7 +124,7 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
     target = flags.target_signals or flags.target_logits
     if (run.path / "summary.json").exists():
         _show(run.summary, flags.json and not target, flags.quiet)
-    progress.say(f"report and figures: {run.path / 'report'}, scores: {run.path / 'scores.npz'}")
+    progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
     if target:
         _attack_target(run, flags, progress)
 
@@ -314,9 +314,11 @@ def _export(options: Export) -> None:
 
 def _report(options: Report) -> None:
     run = Run.open(options.run)
-    report.write(run.path, run.scores, run.member, np.asarray(run.signals.phi)[..., 0], run.summary)
+    seen = run.signals
+    phi = np.asarray(seen.phi)[..., 0]
+    report.write(run.path, run.scores, run.member, phi, run.summary, seen.y)
     _show(run.summary, options.json)
-    print(f"report and figures: {run.path / 'report'}", file=sys.stderr)
+    print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
 
 
 def _list(options: List) -> None:

@@ -216,7 +216,7 @@ def assess(experiment: Experiment, options: Options, store: Store, data: Data) -
         about=provenance.of_run(experiment, store),
         shadows=report.Shadows(scores, member, leaving),
     )
-    report.write(store.path, scores, member, phi[..., 0], summary)
+    report.write(store.path, scores, member, phi[..., 0], summary, signals.y)
     return Run(store.path)
 
 

@@ -97,7 +97,7 @@ def score(options: Score) -> dict[str, Any]:
         summary = report.summarise(scores, truth, queries=queries, about=about, shadows=shadows)
     if options.curve:
         report.draw_curve(options.out / "report", about["curve"])
-    report.write(options.out, scores, truth, phi, summary)
+    report.write(options.out, scores, truth, phi, summary, seen.y)
     return summary
 
 

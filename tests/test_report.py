@@ -1,6 +1,7 @@
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from jaxmia import report
+from jaxmia.report.page import exposed
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -110,17 +112,75 @@ def test_hostile_names_stay_text(name, tmp_path):
     scores, member = draw(2, 50)
     summary = report.summarise({name: scores["good"]}, member, queries=1, about={})
     shown(summary)
-    files = report.write(tmp_path, {"x": scores["good"]}, member, scores["good"], summary)
+    plain = report.summarise({"x": scores["good"]}, member, queries=1, about={})
+    files = report.write(tmp_path, {"x": scores["good"]}, member, scores["good"], plain)
     report.draw(tmp_path / "named", {name: scores["good"]}, member, None)
     tree = ElementTree.parse(tmp_path / "named" / "roc.svg")
     assert not [e for e in tree.iter() if e.tag.endswith("script")]
     assert (tmp_path / "named" / "roc.png").read_bytes().startswith(b"\x89PNG")
     assert {f.relative_to(tmp_path).as_posix() for f in files} == {
         "scores.npz", "report/roc.svg", "report/roc.png", "report/phi.svg", "report/phi.png",
+        "report/index.html",
         "summary.json",
     }  # fmt: skip
     with np.load(tmp_path / "scores.npz") as held:
         assert set(held.files) == {"x", "member"}
+
+
+class Reader(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.sources, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [v for k, v in attrs if k in ("src", "href", "srcset", "data", "action")]
+        assert not any(k.startswith("on") for k, _ in attrs)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    member = rng.random((6, 300)) < 0.5
+    scores = {name: rng.normal(size=(6, 300)) + member for name in HOSTILE}
+    about = {"experiment": {"name": HOSTILE[0], "device": "1 x cpu"}, "train_accuracy": 0.9,
+             "test_accuracy": None, "models_per_hour": None}  # fmt: skip
+    summary = report.summarise(scores, member, queries=1, about=about)
+    y = np.arange(300, dtype=np.int32) % 10
+    report.write(tmp_path, scores, member, None, summary, y)
+    text = (tmp_path / "report/index.html").read_text()
+    page = Reader()
+    page.feed(text)
+    assert "script" not in page.tags and len(text) < 5_000_000
+    assert page.sources and all(s.startswith("data:image/svg+xml;base64,") for s in page.sources)
+    assert "alert(1)" in page.text and "default-src 'none'" in text
+    rates = [a["tpr_at_fpr"]["0.001"] for a in summary["attacks"].values()]
+    assert f"{100 * max(rates):.2f} % of the training examples" in " ".join(page.text.split())
+
+
+def test_a_page_without_anything_to_score(tmp_path):
+    scores, member = {"x": np.full((2, 5), np.nan)}, np.eye(2, 5, dtype=bool)
+    summary = report.summarise(scores, member, queries=1, about={})
+    report.write(tmp_path, scores, member, None, summary)
+    assert "No attack could be scored" in (tmp_path / "report/index.html").read_text()
+
+
+def test_the_most_exposed_are_those_found_in_most_of_their_models():
+    scores, member = draw(T=9)
+    score = scores["good"]
+    score[:, 7] = np.where(member[:, 7], 99, -99)
+    rows, share = exposed(score, member, np.arange(300, dtype=np.int32))
+    outside = np.sort(score[~member])[::-1]
+    cut = outside[int(0.001 * len(outside))]  # the first false alarm too many
+    found = ((score > cut) & member).sum(0)
+    assert rows[0].example == rows[0].label == 7 and rows[0].found == member[:, 7].sum()
+    for row in rows:
+        assert row.found == found[row.example] and row.models == member[:, row.example].sum()
+    assert [r.found / r.models for r in rows] == sorted(r.found / r.models for r in rows)[::-1]
+    most = np.sort(found)[::-1][: round(share * 300)]
+    assert most.sum() >= found.sum() / 2 > most[:-1].sum()
 
 
 def test_figures_are_the_same_every_time(tmp_path):

@@ -95,9 +95,13 @@ def _pads(size, kernel, strides, padding: str | Padding) -> Padding:
 
 
 def _plain(x: Array, w: Array, strides: tuple[int, int], pads: Padding) -> jax.Array:
-    if min(map(min, pads)) < 0:  # XLA:CPU reads beyond the array where a padding is negative
-        crop = [(0, 0, 0), *((min(a, 0), min(b, 0), 0) for a, b in pads), (0, 0, 0)]
-        x = lax.pad(x, jnp.zeros((), x.dtype), crop)
+    if min(map(min, pads)) < 0:
+        # XLA:CPU reads beyond the array where a padding is negative, and folds a negative `pad`
+        # into the convolution: only a slice keeps it out
+        crop = [
+            slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape[1:3], pads, strict=True)
+        ]
+        x = x[:, crop[0], crop[1]]
     around = [(max(a, 0), max(b, 0)) for a, b in pads]
     return lax.conv_general_dilated(x, w, strides, around, dimension_numbers=_LAYOUT)
 
