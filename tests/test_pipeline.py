@@ -176,7 +176,7 @@ def test_killed_and_rerun_the_signals_are_the_same(tmp_path):
     out, err = child.communicate()
     assert child.returncode == 0, err
     assert json.loads(out)["models"] == 8
-    assert "report and figures" in err.strip().splitlines()[-1]
+    assert "report: " in err.strip().splitlines()[-1]
     same(jaxmia.run(experiment(recipe=recipe), options), jaxmia.Run.open(tmp_path / "run"))
 
 
