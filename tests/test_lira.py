@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nulls import check_null
 from scipy import stats
 
 from jaxmia import design, metrics
@@ -217,20 +218,6 @@ def test_null_target_regardless_of_membership(name, mode, variance, M):
         redrawn[t] = rng.normal(size=N) + 1.5 * (rng.random(N) < 0.5)
         scores.append(lira.leave_one_out(redrawn, member, mode, variance=variance)[t])
     check_null(np.stack(scores), member[:4])
-
-
-def check_null(score, member):
-    """AUC 1/2, and TPR = FPR at 1 % and 0.1 %, within five standard deviations of one target.
-
-    Pooled targets share their examples, so more of them are not more independent trials.
-    """
-    keep = ~np.isnan(score)
-    n, k = (keep & ~member).sum() / len(member), (keep & member).sum() / len(member)
-    assert abs(metrics.auc(score, member) - 0.5) < 5 * np.sqrt((n + k + 1) / (12.0 * n * k))
-    for alpha in (1e-2, 1e-3):
-        found = metrics.tpr_at_fpr(score, member, alpha)
-        slack = 5 * np.sqrt(alpha * (1 / n + 1 / k)) + 1 / n
-        assert abs(found - alpha) < slack, (alpha, found, slack)
 
 
 def test_the_null_sees_what_plain_leave_one_out_does_wrong():
