@@ -1,0 +1,131 @@
+"""The flags of an experiment's command: every field of it, and how it is carried out."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jaxmia import data, design
+from jaxmia.experiment import Experiment
+from jaxmia.export import VIEWS
+from jaxmia.values import parse
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Every field of an experiment, and how it is carried out. Rerunning resumes."""
+
+    models: int
+    """Shadow models; a rerun with more adds the missing ones."""
+    epochs: int
+    """Epochs each model is trained."""
+    batch_size: int
+    """Examples of a training step."""
+    dtype: str
+    """What networks compute in: float32 or bfloat16 (masters and signals stay float32)."""
+    seed: int
+    """All that is random comes from it and from a model's number."""
+    design: str
+    """Who is in which training set, as in `poisson(0.5)`."""
+    views: str
+    """Views a model is queried with: itself, mirror(), shifted_views(4, 4)."""
+    copies: str
+    """Changed copies for label_only: none, noised(0.1, 0.2), shifted_views(2, 1)."""
+    attacks: tuple[str, ...]
+    """Names of attacks."""
+    data: Path | None = None
+    """An .npz with x, y and optional x_test, y_test instead of the experiment's data."""
+    workdir: Path | None = None
+    """The run folder; checkpoints/NAME by default."""
+    width: str = "auto"
+    """How many models are vmapped together; auto measures it once."""
+    block: int | None = None
+    """How many models are trained, saved and queried as one."""
+    shard_index: int | None = None
+    """This worker's number; a Slurm array's or a Kubernetes job's by default."""
+    shard_count: int | None = None
+    """How many workers share the work."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints of a block in training."""
+    keep_shadows: bool = False
+    """Keep the trained models in shadows/."""
+    keep_logits: bool = False
+    """Keep the logits of every model on every example (shadow_classifier needs them)."""
+    target_signals: Path | None = None
+    """phi [N] or [N, Q] of a target of yours on the pool (.npy): attacked by all the models."""
+    target_logits: Path | None = None
+    """Its logits [N, C] instead."""
+    target_member: Path | None = None
+    """0/1 [N]: the target's training set, if known; without it there are scores, but no metrics."""
+    explain: bool = False
+    """Say how the run would be carried out, and stop."""
+    json: bool = False
+    """Print the summary as JSON on stdout."""
+    quiet: bool = False
+    """No progress."""
+
+
+def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experiment:
+    """The experiment with the fields that the flags change."""
+    recipe = replace(
+        experiment.recipe, epochs=flags.epochs, batch_size=flags.batch_size, dtype=flags.dtype
+    )
+    changed = replace(
+        experiment,
+        recipe=recipe,
+        models=flags.models,
+        seed=flags.seed,
+        attacks=tuple(flags.attacks),
+    )
+    if flags.design != default.design:
+        known = {name: getattr(design, name) for name in DESIGNS}
+        changed = replace(changed, design=parse(flags.design, known, "--design"))
+    if flags.views != default.views:
+        changed = replace(changed, views=parse(flags.views, VIEWS, "--views"))
+    if flags.copies != default.copies:
+        copies = None if flags.copies == "none" else parse(flags.copies, VIEWS, "--copies")
+        changed = replace(changed, copies=copies)
+    if flags.data is not None:
+        changed = replace(changed, data=data.arrays(str(flags.data)))
+    return changed
+
+
+DESIGNS = (
+    "complementary_halves",
+    "poisson",
+    "fixed_size",
+    "balanced_columns",
+    "official_lira",
+    "one_unknown",
+    "canaries",
+)
+
+
+def written(value: Any) -> str:
+    """A value as a flag shows it."""
+    if value is None:
+        return "none"
+    return getattr(value, "__name__", None) or repr(value)
+
+
+def width(text: str) -> int | str:
+    """`--width`: a number or auto; raises `ValueError` for anything else."""
+    if text == "auto":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"--width: {text[:80]!r} must be a whole number from 1 up, or auto")
+    return int(text)
+
+
+def shard(flags: Flags) -> tuple[int, int]:
+    """This worker's share: as given, or as Slurm and Kubernetes say in the environment."""
+    env = os.environ
+    count = flags.shard_count or int(env.get("SLURM_ARRAY_TASK_COUNT", 1))
+    first = int(env.get("SLURM_ARRAY_TASK_MIN", 0)) if "SLURM_ARRAY_TASK_ID" in env else 0
+    given = env.get("SLURM_ARRAY_TASK_ID", env.get("JOB_COMPLETION_INDEX", "0"))
+    index = flags.shard_index if flags.shard_index is not None else int(given) - first
+    if flags.shard_index is None and flags.shard_count is None and count == 1:
+        index = 0
+    if not 0 <= index < count:
+        raise ValueError(f"--shard-index: {index} must be from 0 to {count - 1} (--shard-count)")
+    return index, count

@@ -1,0 +1,59 @@
+"""What every command has in common: reading options, one clear line for a mistake, the table."""
+
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from jaxmia import report
+from jaxmia.interrupt import Stopped
+from jaxmia.store import Held, Unwritable
+
+
+def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:
+    """The options; a wrong one is told in one line, with exit status 2."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(kind, args=args, **settings)
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        words = re.sub(r"[─│╭╮╰╯]+", " ", told.getvalue())
+        print(f"{settings['prog']}: {' '.join(words.split())[:600]}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def guarded(work: Callable[[], None]) -> None:
+    """Ends the process with one clear line for a user's mistake, and no traceback."""
+    try:
+        work()
+    except Stopped as stopped:
+        print(f"jaxmia: {stopped}", file=sys.stderr)
+        raise SystemExit(128 + stopped.number) from None
+    except (ValueError, FileNotFoundError, Held, Unwritable, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and type(error) not in (RuntimeError, Held):
+            raise
+        line = " ".join(str(error).split())
+        print(f"jaxmia: {line[:1000]}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def show(summary: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
+    """A summary as a table for people, and as JSON on stdout."""
+    if as_json:
+        print(json.dumps(summary))
+    if not quiet:
+        console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+        if not summary["attacks"]:
+            console.print("scores only: whether the target was trained on them was not told")
+            return
+        console.print(report.table(summary))
+        for line in report.remarks(summary):
+            console.print(line)
