@@ -27,18 +27,18 @@ def draw(
     figures = {"roc": roc_figure(scores, member)}
     if phi is not None:
         figures["phi"] = phi_figure(phi, member)
-    return [_saved(f, folder / f"{k}.{e}") for k, f in figures.items() for e in ("svg", "png")]
+    return [saved(f, folder / f"{k}.{e}") for k, f in figures.items() for e in ("svg", "png")]
 
 
 def draw_curve(folder: Path, rows: list[dict[str, Any]]) -> list[Path]:
     """Draws `curve`: TPR at 0.1 % FPR and AUC against the number of references."""
     figure = curve_figure(rows)
-    return [_saved(figure, folder / f"curve.{e}") for e in ("svg", "png")]
+    return [saved(figure, folder / f"curve.{e}") for e in ("svg", "png")]
 
 
 def curve_figure(rows: list[dict[str, Any]]) -> Any:
     """What each attack gains from more shadow models, as `curve.curve` has measured it."""
-    figure, left = _blank(9.6, 4.4, 2)
+    figure, left = blank(9.6, 4.4, 2)
     right = figure.axes[1]
     for i, name in enumerate(dict.fromkeys(n for row in rows for n in row["attacks"])):
         seen = [(r["references"], r["attacks"].get(name)) for r in rows if r["references"]]
@@ -66,7 +66,7 @@ def curve_figure(rows: list[dict[str, Any]]) -> Any:
 def roc_figure(scores: dict[str, np.ndarray], member: np.ndarray) -> Any:
     """TPR against FPR of the pooled scores, both logarithmic, from 1e-5 on."""
     many = len(scores) > 5  # more lines than a legend within the axes can name
-    figure, axes = _blank(10.4 if many else 6.4, 5.2)
+    figure, axes = blank(10.4 if many else 6.4, 5.2)
     axes.plot([LEAST, 1], [LEAST, 1], color="#888888", lw=1, ls=(0, (2, 3)), label="chance")
     axes.axvline(1e-3, color="#cccccc", lw=1, zorder=0)
     order = []
@@ -95,7 +95,7 @@ def roc_figure(scores: dict[str, np.ndarray], member: np.ndarray) -> Any:
 
 def phi_figure(phi: np.ndarray, member: np.ndarray) -> Any:
     """Histograms of phi over all models: examples they were trained on, and others."""
-    figure, axes = _blank(6.4, 3.6)
+    figure, axes = blank(6.4, 3.6)
     seen = np.isfinite(phi)
     if not seen.any():
         return figure
@@ -117,7 +117,8 @@ def phi_figure(phi: np.ndarray, member: np.ndarray) -> Any:
     return figure
 
 
-def _blank(width: float, height: float, panels: int = 1) -> tuple[Any, Any]:
+def blank(width: float, height: float, panels: int = 1) -> tuple[Any, Any]:
+    """A figure with panels beside each other, and its first axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -148,7 +149,8 @@ def _plain(name: str) -> str:
     return "".join(c if c.isprintable() else "·" for c in short).replace("$", r"\$").lstrip("_")
 
 
-def _saved(figure: Any, path: Path) -> Path:
+def saved(figure: Any, path: Path) -> Path:
+    """Writes a figure as its file's ending says, the same bytes each time."""
     import matplotlib
 
     out = io.BytesIO()

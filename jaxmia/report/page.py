@@ -19,6 +19,8 @@ FIGURES = {
     "phi": "Histograms of phi, the logit of the true class's probability, of members and others.",
     "curve": "True-positive rate at 0.1 % false-positive rate, and AUC, against the number of "
     "reference models.",
+    "power": "AUC and true-positive rate at 0.1 % false-positive rate against the number of SNPs "
+    "per person of the pool, with what theory expects.",
 }
 
 

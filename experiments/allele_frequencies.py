@@ -1,0 +1,199 @@
+"""Whose genome is in a pool, from its allele frequencies: Homer's T and the likelihood ratio.
+
+    python -m experiments.allele_frequencies                     (simulated genotypes)
+    python -m experiments.allele_frequencies --data FILE.npz     (packed genotypes, see --help)
+
+Pools of n people are drawn again and again from the same people; a study releases the pool's mean
+genotype at S SNPs, and everybody is attacked with it: those in the pool are the members. The
+population's frequencies are the true ones where genotypes are simulated, unless `--reference R`
+estimates them from R people who are in no pool; with `--data` there is no other way. Power is held
+against `Phi(sqrt(S / 2n))` (Sankararaman et al. 2009). The report is that of every other attack.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from jaxmia import design, frequencies, metrics, report
+from jaxmia.report import figures
+from jaxmia.terminal import guarded, parsed
+
+ATTACKS = {"likelihood_ratio": frequencies.likelihood_ratio, "homer": frequencies.homer}
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Pools, people and places."""
+
+    data: Path | None = None
+    """An .npz of packed genotypes (`packed`, `n`) instead of simulated ones."""
+    people: int = 1000
+    """Simulated people that pools are drawn from."""
+    pools: int = 40
+    """Pools drawn from them."""
+    pool_sizes: tuple[int, ...] = ()
+    """People in a pool; 50 100 200 400, or half and a quarter of those in --data."""
+    snps: tuple[int, ...] = ()
+    """SNPs whose frequencies are released; 30 to 10 000, or as many as --data has."""
+    report_snps: int = 1000
+    """SNPs that the report is about (with the largest pool); the most there are, if fewer."""
+    reference: int | None = None
+    """People outside all pools that the population's frequencies are estimated from; 0: the true
+    ones. 0 by default, with --data a third."""
+    seed: int = 0
+    """Everything random comes from it."""
+    out: Path = Path("checkpoints/allele_frequencies")
+    """Folder for scores, summary and figures."""
+    json: bool = False
+    """Print the summary as JSON on stdout."""
+
+
+@dataclass(frozen=True)
+class People:
+    """Those whom pools are drawn from, and the population's frequencies."""
+
+    genotype: np.ndarray
+    population: np.ndarray
+    sizes: tuple[int, ...]
+    snps: tuple[int, ...]
+    reference: int
+
+
+def people(flags: Flags) -> People:
+    """Simulated, or read from a file; raises `ValueError` for what does not fit."""
+    if flags.data is None:
+        reference = flags.reference or 0
+        snps = flags.snps or (30, 100, 300, 1000, 3000, 10_000)
+        genotype, p = frequencies.simulated(flags.seed, flags.people + reference, max(snps))
+    else:
+        genotype, p = frequencies.packed(flags.data), np.empty(0)
+        order = np.random.default_rng(flags.seed)
+        genotype = order.permutation(order.permutation(genotype, axis=0), axis=1)
+        reference = len(genotype) // 3 if flags.reference is None else flags.reference
+        at = (30, 100, 300, 1000, 3000, 10_000)
+        snps = flags.snps or tuple(s for s in at if s < genotype.shape[1]) + (genotype.shape[1],)
+    known, rest = genotype[:reference], genotype[reference:]
+    if flags.data is not None and not 2 <= reference < len(genotype):
+        raise ValueError(
+            f"--reference: {reference} must be from 2 to {len(genotype) - 1}, the file's people"
+        )
+    if reference:
+        p = np.nanmean(known, axis=0)
+    sizes = flags.pool_sizes or (
+        (50, 100, 200, 400) if flags.data is None else (len(rest) // 4, len(rest) // 2)
+    )
+    for size in sizes:
+        if not 2 <= size < len(rest):
+            raise ValueError(f"--pool-sizes: {size} must be from 2 to {len(rest) - 1}")
+    for count in snps:
+        if not 2 <= count <= genotype.shape[1]:
+            raise ValueError(f"--snps: {count} must be from 2 to {genotype.shape[1]}")
+    if flags.report_snps < 2:
+        raise ValueError(f"--report-snps: {flags.report_snps} must be 2 or more")
+    if flags.pools < 2:
+        raise ValueError(f"--pools: {flags.pools} must be 2 or more")
+    return People(rest, p, tuple(sizes), tuple(snps), reference)
+
+
+def attacked(of: People, flags: Flags, size: int, snps: int) -> tuple[dict, np.ndarray]:
+    """The scores `[pools, people]` of every attack, and who was in which pool."""
+    member = design.fixed_size(size)(flags.seed, flags.pools, len(of.genotype))
+    genotype, p = of.genotype[:, :snps], of.population[:snps]
+    pools = frequencies.released(genotype, member)
+    return {name: of_pool(genotype, pools, p) for name, of_pool in ATTACKS.items()}, member
+
+
+def power(of: People, flags: Flags) -> list[dict[str, Any]]:
+    """A row for each pool size and number of SNPs."""
+    rows = []
+    for size in of.sizes:
+        for snps in of.snps:
+            scores, member = attacked(of, flags, size, snps)
+            found = {
+                name: {
+                    "auc": metrics.auc(score, member),
+                    "tpr_at_fpr": {"0.001": metrics.tpr_at_fpr(score, member, 1e-3)},
+                }
+                for name, score in scores.items()
+            }
+            expected = {
+                "auc": float(frequencies.expected_auc(snps, size)),
+                "tpr_at_fpr": {"0.001": float(frequencies.expected_tpr(snps, size, 1e-3))},
+            }
+            rows.append({"people": size, "snps": snps, "attacks": found, "expected": expected})
+    return rows
+
+
+def power_figure(rows: list[dict[str, Any]]) -> Any:
+    """AUC and TPR at 0.1 % FPR against S / n: points as measured, the line as theory has it."""
+    figure, left = figures.blank(9.6, 4.4, 2)
+    right = figure.axes[1]
+    ratios = [r["snps"] / r["people"] for r in rows]
+    x = np.geomspace(min(ratios), max(ratios), 200)
+    left.plot(x, frequencies.expected_auc(x, 1), color="#888888", lw=1.2, label="Φ(√(S/2n))")
+    right.plot(x, frequencies.expected_tpr(x, 1, 1e-3), color="#888888", lw=1.2)
+    for i, size in enumerate(dict.fromkeys(r["people"] for r in rows)):
+        own = [r for r in rows if r["people"] == size]
+        at = [r["snps"] / size for r in own]
+        for name, marker in zip(ATTACKS, ("o", "x"), strict=True):
+            style: dict[str, Any] = {"color": figures.COLOURS[i % 7], "marker": marker, "ls": ""}
+            label = f"{name.replace('_', ' ')}, pool of {size}"
+            left.plot(at, [r["attacks"][name]["auc"] for r in own], label=label, **style)
+            right.plot(at, [r["attacks"][name]["tpr_at_fpr"]["0.001"] for r in own], **style)
+    left.set(xscale="log", xlabel="SNPs per person in the pool, S / n", ylabel="AUC")
+    right.set(xscale="log", xlabel="SNPs per person in the pool, S / n", ylabel="TPR at 0.1 % FPR")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    left.set_title("What released frequencies give away", loc="left", fontsize=11)
+    return figure
+
+
+def run(flags: Flags) -> dict[str, Any]:
+    """Measures the power, attacks with the last size and number of SNPs, writes the report."""
+    of = people(flags)
+    rows = power(of, flags)
+    size, snps = max(of.sizes), min(flags.report_snps, of.genotype.shape[1])
+    scores, member = attacked(of, flags, size, snps)
+    own = np.arange(flags.pools)[:, None]
+    about: dict[str, Any] = {
+        "attacked": f"{flags.pools} pools of {size} people, {snps} SNPs",
+        "pool_size": size,
+        "snps": snps,
+        "population_from": of.reference or "the true frequencies",
+        "power": rows,
+    }
+    shadows = report.Shadows(scores, member, own)
+    summary = report.summarise(scores, member, queries=1, about=about, shadows=shadows)
+    figures.saved(power_figure(rows), flags.out / "report" / "power.svg")
+    figures.saved(power_figure(rows), flags.out / "report" / "power.png")
+    report.write(flags.out, scores, member, None, summary)
+    return summary
+
+
+def told(flags: Flags) -> None:
+    """Runs, and prints the power and the table."""
+    summary = run(flags)
+    if flags.json:
+        print(json.dumps(summary))
+    console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False)
+    console.print(
+        f"{'pool':>6}{'SNPs':>7}   AUC: expected, likelihood ratio, Homer    TPR at 0.1 %"
+    )
+    for r in summary["power"]:
+        found = [r["expected"], *(r["attacks"][k] for k in ATTACKS)]
+        aucs = "".join(f"{f['auc']:>8.3f}" for f in found)
+        rates = "".join(f"{f['tpr_at_fpr']['0.001']:>9.2%}" for f in found)
+        console.print(f"{r['people']:>6}{r['snps']:>7}{aucs}   {rates}")
+    console.print(report.table(summary))
+    console.print(f"report: {flags.out / 'report' / 'index.html'}")
+
+
+if __name__ == "__main__":
+    chosen = parsed(
+        Flags, None, prog="python -m experiments.allele_frequencies", description=__doc__
+    )
+    guarded(lambda: told(chosen))
