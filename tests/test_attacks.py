@@ -176,3 +176,12 @@ def test_unknown_names_and_missing_signals_are_refused():
     for name, what in lacking.items():
         with pytest.raises(ValueError, match=f"{name} needs {what}"):
             attack_every_model(Signals(phi=signals().phi), MEMBER, [name])
+
+
+def test_every_attack_says_who_the_attacker_is():
+    from jaxmia.attacks.attacker import attacker_of
+
+    for name in ATTACKS:
+        assert attacker_of(name).access in ("black-box", "white-box"), name
+    assert "without the record" in attacker_of("lira_online_global_variance").knows
+    assert attacker_of("rmia_online").knows != attacker_of("rmia_offline").knows

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from jaxmia import report
+from jaxmia import metrics, report
 from jaxmia.report.page import exposed
 
 HOSTILE = [
@@ -79,6 +79,29 @@ def test_summary_equals_scikit_learn():
     assert good["members"] + good["non_members"] == keep.sum()
     assert any("no false positive at all" in n for n in good["notes"])
     json.dumps(found, allow_nan=False)
+
+
+def test_every_figure_states_what_it_rests_on():
+    scores, member = draw(T=4, N=6000)
+    about = {"attacked": "four models of a test"}
+    names = {"lira_online": scores["good"], "made up": scores["noise"]}
+    found = report.summarise(names, member, queries=1, about=about)["attacks"]
+    lira = found["lira_online"]
+    for text in (lira["states"]["auc"], lira["states"]["tpr_at_fpr"]["0.001"]):
+        for word in ("a test", "black-box", "without the record", "n = ", "prior 0.498"):
+            assert word in text
+        assert "estimate" in text and str(lira["members"]) in text
+    spans = lira["intervals"]
+    kinds = {"0.01": "bca", "0.001": "bca", "0.00001": "clopper_pearson"}  # 12 false positives
+    assert spans["kind"]["tpr_at_fpr"] == kinds
+    want = metrics.bootstrap(scores["good"], member, [0.01])
+    np.testing.assert_allclose(spans["tpr_at_fpr"]["0.01"], want.tpr_at_fpr[0])
+    fixed = metrics.clopper_pearson(
+        round(lira["tpr_at_fpr"]["0.00001"] * lira["members"]), lira["members"]
+    )
+    np.testing.assert_allclose(spans["tpr_at_fpr"]["0.00001"], fixed)
+    assert found["made up"]["attacker"]["access"] == "not stated"
+    assert lira["prior"] == lira["members"] / (lira["members"] + lira["non_members"])
 
 
 def test_an_attack_that_scored_nothing_is_said_so():

@@ -6,8 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmia import metrics, thresholds
+from jaxmia.attacks.attacker import attacker_of
+from jaxmia.report import states
 
-SCHEMA = 2
+SCHEMA = 3
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
 PRIORS = {"0.01": 0.01, "0.1": 0.1, "0.5": 0.5}
 
@@ -34,15 +36,21 @@ def summarise(
     `shadows` there are also the rates that thresholds fitted on them really reach.
     """
     models, examples = member.shape
+    attacked = about.get("attacked", f"each of {models} models in turn, the others as references")
+    found = {
+        name: _attack(score, member) | _calibrated(name, score, member, shadows)
+        for name, score in scores.items()
+    }
+    for name, figures in found.items():
+        figures["attacker"] = attacker_of(name)._asdict()
+        figures["states"] = states.of_attack(name, figures, attacked)
     return {
         "schema": SCHEMA,
         "models": models,
         "examples": examples,
         "queries": queries,
-        "attacks": {
-            name: _attack(score, member) | _calibrated(name, score, member, shadows)
-            for name, score in scores.items()
-        },
+        "attacked": attacked,
+        "attacks": found,
         **about,
     }
 
@@ -86,51 +94,63 @@ def _attack(score: np.ndarray, member: np.ndarray) -> dict[str, Any]:
         return out | {"auc": None, "balanced_accuracy": None, "tpr_at_fpr": None, "targets": None}
     levels = list(LEVELS.values())
     pooled = metrics.figures(score, member, levels)
-    out |= {
+    return out | {
         "auc": pooled.auc,
         "balanced_accuracy": pooled.balanced_accuracy,
+        "advantage": 2 * pooled.balanced_accuracy - 1,
         "tpr_at_fpr": _levels(pooled.tpr_at_fpr),
         "targets": _targets(score, member, levels),
+        "prior": members / (members + others),
         "resolution": 1 / others,
-        "notes": _notes(others),
+        "intervals": _intervals(score, member, pooled, members, others),
+        "notes": [n for v in levels if "positives" not in (n := metrics.in_words(v, others))],
     }
-    low, high = metrics.clopper_pearson(np.rint(pooled.tpr_at_fpr * members), members)
-    out["intervals"] = {
-        "kind": "95 %, AUC by DeLong, TPR by Clopper-Pearson at a fixed threshold; estimates: "
-        "pooled targets share their examples",
-        "auc": list(metrics.auc_interval(score, member)),
-        "tpr_at_fpr": {k: [float(a), float(b)] for k, a, b in zip(LEVELS, low, high, strict=True)},
-    }
-    return out
 
 
 def _levels(values: np.ndarray) -> dict[str, float]:
     return {k: float(v) for k, v in zip(LEVELS, values, strict=True)}
 
 
+def _intervals(
+    score: np.ndarray, member: np.ndarray, pooled: metrics.Figures, members: int, others: int
+) -> dict[str, Any]:
+    """By a bootstrap over examples; where its threshold would hang on few, at a fixed threshold."""
+    levels = list(LEVELS.values())
+    drawn = metrics.bootstrap(score, member, levels)
+    hits = np.rint(pooled.tpr_at_fpr * members)
+    fixed = np.stack(metrics.clopper_pearson(hits, members), 1)
+    alarms = np.array([metrics.allowed(v, others) for v in levels])
+    steady = ((alarms >= metrics.FEW) & (hits > 0)).tolist()
+    rates = np.where(np.array(steady)[:, None], drawn.tpr_at_fpr, fixed)
+    kinds = ("clopper_pearson", "bca")
+    return {
+        "confidence": 0.95,
+        "auc": drawn.auc.tolist(),
+        "balanced_accuracy": drawn.balanced_accuracy.tolist(),
+        "tpr_at_fpr": dict(zip(LEVELS, rates.tolist(), strict=True)),
+        "kind": {
+            "auc": "bca",
+            "balanced_accuracy": "bca",
+            "tpr_at_fpr": {k: kinds[s] for k, s in zip(LEVELS, steady, strict=True)},
+        },
+        "independent": {
+            "auc": list(metrics.auc_interval(score, member)),
+            "tpr_at_fpr": dict(zip(LEVELS, fixed.tolist(), strict=True)),
+        },
+    }
+
+
 def _targets(score: np.ndarray, member: np.ndarray, levels: list[float]) -> dict[str, Any] | None:
     """Mean and standard deviation over the targets that have both members and non-members."""
-    rows = []
-    for s, m in zip(score, member, strict=True):
-        seen = m[~np.isnan(s)]
-        if seen.any() and not seen.all():
-            found = metrics.figures(s, m, levels)
-            rows.append([found.auc, found.balanced_accuracy, *found.tpr_at_fpr])
-    if not rows:
+    each = metrics.figures_per_target(score, member, levels)
+    seen = ~np.isnan(each.auc)
+    if not seen.any():
         return None
-    mean, sd = np.mean(rows, 0).tolist(), np.std(rows, 0).tolist()
-    pairs = [list(p) for p in zip(mean, sd, strict=True)]
+    rows = np.column_stack([each.auc, each.balanced_accuracy, each.tpr_at_fpr])[seen]
+    pairs = [list(p) for p in zip(rows.mean(0).tolist(), rows.std(0).tolist(), strict=True)]
     return {
-        "count": len(rows),
+        "count": int(seen.sum()),
         "auc": pairs[0],
         "balanced_accuracy": pairs[1],
         "tpr_at_fpr": dict(zip(LEVELS, pairs[2:], strict=True)),
     }
-
-
-def _notes(others: int) -> list[str]:
-    return [
-        f"{value:.3%} FPR of {others} non-members means no false positive at all"
-        for value in LEVELS.values()
-        if value * others < 1
-    ]

@@ -42,8 +42,8 @@ pre { background: var(--card); padding: .8rem; overflow-x: auto; font-size: .8re
 <p class="verdict">An attacker who may be wrong once in 1000 identifies
 {{ percent(best.tpr_at_fpr["0.001"]) }} of the training examples.</p>
 <p>By {{ short(lead) }}; 95 % interval {{ percent(best.intervals.tpr_at_fpr["0.001"][0]) }} to
-{{ percent(best.intervals.tpr_at_fpr["0.001"][1]) }} at a fixed threshold, an estimate where
-targets share their examples. Chance would be 0.10 %. Attacked: {{ attacked }}. The attacker sees
+{{ percent(best.intervals.tpr_at_fpr["0.001"][1]) }} had the examples been others, an estimate.
+Chance would be 0.10 %. Attacked: {{ attacked }}. The attacker sees
 what the model answers for an example and its label (black box), and has models of his own.</p>
 {% else %}
 <p class="verdict">No attack could be scored.</p>
@@ -85,8 +85,8 @@ what the model answers for an example and its label (black box), and has models 
 </tbody>
 </table>
 </div>
-<p class="soft">AUC with its 95 % interval (DeLong); beneath each rate its mean ± standard deviation
-over targets. {{ summary.models }} targets, {{ summary.examples }} examples,
+<p class="soft">AUC with its 95 % interval (a bootstrap over examples); beneath
+each rate its mean ± standard deviation over targets. {{ summary.models }} targets, {{ summary.examples }} examples,
 {{ summary.queries }} view{{ "s" if summary.queries != 1 }} of each.</p>
 {% if remarks %}
 <ul class="soft">{% for line in remarks %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}

@@ -1,16 +1,18 @@
 """How well scores tell members from non-members. Higher scores mean "member"; ties are one point.
 
 NumPy in float64. Scores that are NaN (not scorable) are left out. `score` and `member` are `[N]`,
-or `[T, N]` for T targets, which the functions pool; `per_target` gives one row each.
+or `[T, N]` for T targets, which the functions pool; `targets` has them one by one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.types import Array
+
+FEW = 10  # false positives under which a threshold hangs on single examples
 
 
 class Roc(NamedTuple):
@@ -116,82 +118,29 @@ def resolution(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> floa
     return float(1 / (~truth).sum())
 
 
-def per_target(
-    metric: Callable[..., float], score: Float[Array, "T N"], member: Bool[Array, "T N"], *args
-) -> Float[np.ndarray, " T"]:
-    """A metric of each target alone; NaN for a target without scored members and non-members."""
-    out = np.full(len(score), np.nan)
-    for t, (s, m) in enumerate(zip(np.asarray(score), np.asarray(member), strict=True)):
-        seen = m[~np.isnan(s)].astype(bool)
-        if seen.any() and not seen.all():
-            out[t] = metric(s, m, *args)
-    return out
+def allowed(fpr: float, non_members: int) -> int:
+    """How many non-members may be called members at an FPR of at most `fpr`."""
+    count = int(np.ceil(fpr * non_members)) + 1
+    while count and count / non_members > fpr:  # as the ROC compares, rounding included
+        count -= 1
+    return min(count, non_members)
 
 
-def clopper_pearson(
-    hits: int | np.ndarray, trials: int | np.ndarray, confidence: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """The exact interval of a proportion (Clopper & Pearson 1934), two-sided."""
-    from scipy.special import betaincinv
-
-    hits, trials = np.asarray(hits, np.float64), np.asarray(trials, np.float64)
-    tail = (1 - confidence) / 2
-    low = betaincinv(np.maximum(hits, 1e-300), trials - hits + 1, tail)
-    high = betaincinv(hits + 1, np.maximum(trials - hits, 1e-300), 1 - tail)
-    return np.where(hits == 0, 0.0, low), np.where(hits == trials, 1.0, high)
-
-
-def auc_interval(
-    score: Float[Array, "*T N"], member: Bool[Array, "*T N"], confidence: float = 0.95
-) -> tuple[float, float]:
-    """DeLong's interval of the AUC (DeLong, DeLong & Clarke-Pearson 1988), from midranks.
-
-    It takes the examples as independent.
-    """
-    from scipy.special import ndtri
-
-    score, truth = scorable(score, member)
-    inside, outside = np.sort(score[truth]), np.sort(score[~truth])
-    wins = _share_below(outside, inside)
-    losses = 1 - _share_below(inside, outside)
-    area = wins.mean()
-    spread = sum(v.var(ddof=1) / len(v) if len(v) > 1 else 0.25 for v in (wins, losses))
-    half = ndtri(0.5 + confidence / 2) * np.sqrt(spread)
-    return float(max(0.0, area - half)), float(min(1.0, area + half))
+def in_words(fpr: float, non_members: int) -> str:
+    """What an FPR means of so many non-members, where it is finer than the eye thinks."""
+    count = allowed(fpr, non_members)
+    if count == 0:
+        return f"{_share(fpr)} FPR of {non_members} non-members means no false positive at all"
+    if count < FEW:
+        return (
+            f"{_share(fpr)} FPR of {non_members} non-members means at most {count} false "
+            f"positive{'s' * (count > 1)}: the threshold hangs on few"
+        )
+    return f"{_share(fpr)} FPR of {non_members} non-members means at most {count} false positives"
 
 
-def _share_below(of: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """For each of `at`, the share of the sorted `of` that is below, ties counting half."""
-    return (np.searchsorted(of, at) + np.searchsorted(of, at, side="right")) / (2 * len(of))
-
-
-def bootstrap_interval(
-    metric: Callable[..., float],
-    score: Float[Array, "*T N"],
-    member: Bool[Array, "*T N"],
-    *args,
-    confidence: float = 0.95,
-    draws: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """The percentile bootstrap over examples, members and non-members drawn apart.
-
-    With `score [T, N]`, an example is drawn with all its targets.
-    """
-    score, truth = np.atleast_2d(np.asarray(score), np.asarray(member, bool))
-    rng = np.random.default_rng(seed)
-    single = len(score) == 1
-    groups = (
-        [np.flatnonzero(truth[0]), np.flatnonzero(~truth[0])]
-        if single
-        else [np.arange(score.shape[1])]
-    )
-    found = []
-    for _ in range(draws):
-        at = np.concatenate([rng.choice(g, len(g)) for g in groups])
-        found.append(metric(score[:, at], truth[:, at], *args))
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def _share(fpr: float) -> str:
+    return f"{100 * fpr:.4g} %"
 
 
 class Figures(NamedTuple):
