@@ -86,7 +86,8 @@ what the model answers for an example and its label (black box), and has models 
 </table>
 </div>
 <p class="soft">AUC with its 95 % interval (a bootstrap over examples); beneath
-each rate its mean ± standard deviation over targets. {{ summary.models }} targets, {{ summary.examples }} examples,
+each rate its mean ± standard deviation over targets. {{ summary.models }} targets,
+{{ summary.examples }} examples,
 {{ summary.queries }} view{{ "s" if summary.queries != 1 }} of each.</p>
 {% if remarks %}
 <ul class="soft">{% for line in remarks %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}
