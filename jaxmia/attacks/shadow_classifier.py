@@ -25,11 +25,12 @@ LEAST = -30.0  # log probabilities below are all the same
 
 
 class _Pool(NamedTuple):
-    """What networks learn from, and which examples are whose: `[C, n]`, filled up by repetition."""
+    """What networks learn from; of `examples`, class c has the first `count[c]`, then repeats."""
 
     features: Float[Array, "M N F"]
     member: Bool[Array, "M N"]
     examples: Int[Array, "C n"]
+    count: Int[Array, " C"]
 
 
 def features(
@@ -56,26 +57,34 @@ def _forward(weights: tuple, x: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="steps")
-def _trained(pool: _Pool, rows: Int[Array, " R"], key: Array, steps: int) -> tuple:
-    """The weights of every class's network, and the scale of its features."""
+def _trained(
+    pool: _Pool, rows: Int[Array, " R"], many: Int[Array, ""], key: Array, steps: int
+) -> tuple:
+    """The weights of every class's network from the first `many` rows, and its features' scale."""
     import optax
 
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
     width = pool.features.shape[-1]
 
-    def one(examples: Array, key: Array) -> tuple:
+    def one(examples: Array, count: Array, key: Array) -> tuple:
+        def drawn(key: Array, size: int) -> tuple:
+            first, second = jax.random.split(key)
+            model = rows[jax.random.randint(first, (size,), 0, many)]
+            example = examples[jax.random.randint(second, (size,), 0, count)]
+            return pool.features[model, example], pool.member[model, example].astype(jnp.float32)
+
         first, second, key = jax.random.split(key, 3)
         he = jax.nn.initializers.he_normal()
         weights = (
             (he(first, (width, HIDDEN)), jnp.zeros(HIDDEN)),
             (he(second, (HIDDEN, 1)), jnp.zeros(())),
         )
-        sample = _drawn(pool, rows, examples, key, 4096)[0]
+        sample = drawn(key, 4096)[0]
         centre, scale = sample.mean(0), sample.std(0) + 1e-3
 
         def step(carry: tuple, i: Array) -> tuple:
             weights, state = carry
-            x, y = _drawn(pool, rows, examples, jax.random.fold_in(key, i), BATCH)
+            x, y = drawn(jax.random.fold_in(key, i), BATCH)
 
             def loss(weights: tuple) -> Array:
                 odds = _forward(weights, _scaled(x, centre, scale))
@@ -87,14 +96,7 @@ def _trained(pool: _Pool, rows: Int[Array, " R"], key: Array, steps: int) -> tup
         (weights, _), _ = jax.lax.scan(step, (weights, optimizer.init(weights)), jnp.arange(steps))
         return weights, centre, scale
 
-    return jax.vmap(one)(pool.examples, jax.random.split(key, len(pool.examples)))
-
-
-def _drawn(pool: _Pool, rows: Array, examples: Array, key: Array, size: int) -> tuple:
-    first, second = jax.random.split(key)
-    model = rows[jax.random.randint(first, (size,), 0, len(rows))]
-    example = examples[jax.random.randint(second, (size,), 0, len(examples))]
-    return pool.features[model, example], pool.member[model, example].astype(jnp.float32)
+    return jax.vmap(one)(pool.examples, pool.count, jax.random.split(key, len(pool.examples)))
 
 
 def _scaled(x: Array, centre: Array, scale: Array) -> Array:
@@ -114,17 +116,17 @@ def _odds(trained: tuple, x: Float[Array, "N F"], examples: Array) -> Float[Arra
     return jnp.zeros(len(x)).at[examples.reshape(-1)].set(found.reshape(-1))
 
 
-def _classes(y: np.ndarray) -> Int[np.ndarray, "C n"]:
-    """The examples of each class that has any."""
+def _classes(y: np.ndarray) -> tuple[Int[np.ndarray, "C n"], Int[np.ndarray, " C"]]:
+    """The examples of each class that has any, and how many; rows are filled up by repetition."""
     groups = [np.flatnonzero(y == label) for label in np.unique(y)]
-    most = max(map(len, groups))
-    return np.stack([np.resize(g, most) for g in groups])
+    count = np.array([len(g) for g in groups])
+    return np.stack([np.resize(g, count.max()) for g in groups]), count
 
 
-def _learn(pool: _Pool, rows: Sequence[int] | np.ndarray, many: int) -> tuple:
-    """Networks from these models, repeated to `many` so that one program serves all folds."""
+def _learn(pool: _Pool, rows: Sequence[int] | np.ndarray, size: int) -> tuple:
+    """Networks from these models; `size` is the same for all folds, so one program serves them."""
     key = jax.random.key(0, impl="threefry2x32")
-    return _trained(pool, jnp.asarray(np.resize(rows, many)), key, STEPS)
+    return _trained(pool, jnp.asarray(np.resize(rows, size)), jnp.int32(len(rows)), key, STEPS)
 
 
 def _sound(x: np.ndarray) -> Bool[np.ndarray, " M"]:
@@ -143,8 +145,9 @@ def attack(top: int | None = None) -> Attack:
         assert signals.logits is not None and signals.y is not None
         y = np.asarray(signals.y)
         x = features(signals.logits, y, top)
-        groups = _classes(np.zeros_like(y) if top is not None else y)
-        return _Pool(jnp.asarray(x), jnp.asarray(np.asarray(member, bool)), jnp.asarray(groups)), x
+        examples, count = _classes(np.zeros_like(y) if top is not None else y)
+        whose = jnp.asarray(np.asarray(member, bool))
+        return _Pool(jnp.asarray(x), whose, jnp.asarray(examples), jnp.asarray(count)), x
 
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
         pool, x = prepared(reference, member)
