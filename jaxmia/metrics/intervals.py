@@ -8,7 +8,9 @@ from jaxmia.types import Array
 
 
 def clopper_pearson(
-    hits: int | np.ndarray, trials: int | np.ndarray, confidence: float = 0.95
+    hits: int | np.integer | np.ndarray,
+    trials: int | np.integer | np.ndarray,
+    confidence: float = 0.95,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The exact interval of a proportion (Clopper & Pearson 1934), two-sided."""
     from scipy.special import betaincinv
