@@ -1,9 +1,15 @@
 """`--explain`: how a run would be carried out, before it is."""
 
-from jaxmia import parallel, provenance
+import math
+
+import jax
+
+from jaxmia import defences, parallel, provenance
 from jaxmia.experiment import Experiment
 from jaxmia.pipeline import Options
 from jaxmia.plan import choose, measure
+from jaxmia.train import places, schedule
+from jaxmia.types import Data
 
 
 def explain(experiment: Experiment, options: Options) -> list[str]:
@@ -35,7 +41,28 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
     views = 4 * plan.block * len(data.y)
     return [
         *lines,
+        *_private(experiment, data, members, plan.width),
         f"training: {experiment.models} models x {steps} steps, about {seconds:.0f} s "
         f"({3600 * experiment.models / seconds:,.0f} models/h)",
         f"signals: {views / 2**20:.0f} MiB per block and view",
+    ]
+
+
+def _private(experiment: Experiment, data: Data, members: int, width: int) -> list[str]:
+    """What DP-SGD guarantees, and what the gradients of single examples take."""
+    told = defences.guarantee(experiment.recipe, members)
+    if told is None:
+        return []
+    params, _ = jax.eval_shape(
+        experiment.recipe.model(data).init, jax.random.key(0, impl="threefry2x32")
+    )
+    one = 4 * width * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    whole = places(schedule(experiment.recipe, members)[0], len(data.y))
+    group = min(defences.microbatch(experiment.recipe) or whole, whole)
+    return [
+        f"DP-SGD: epsilon {told.epsilon:.3f} at delta {told.delta:g} ({told.relation}), noise "
+        f"multiplier {told.noise_multiplier:.3f}, clip {told.clip:g}, sampling rate "
+        f"{told.rate:.4f}, {told.steps} steps",
+        f"gradients of {group} examples at once: {group * one / 2**20:.1f} MiB on a device "
+        f"(microbatch=None: {whole}, {whole * one / 2**20:.1f} MiB)",
     ]

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxmia import data as sources
-from jaxmia import design
+from jaxmia import defences, design
 from jaxmia.experiment import Experiment
 from jaxmia.store import Store
 from jaxmia.types import Data
@@ -94,6 +94,10 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
         values = [v for r in records for m, v in r.get(key, {}).items() if _counts(m, experiment)]
         accuracy[key] = float(np.mean(values)) if values else float("nan")
     gap = accuracy["train_accuracy"] - accuracy["test_accuracy"]
+    expected = design.expected_members(
+        experiment.design, experiment.seed, identity_of(store)["examples"]
+    )
+    private = defences.guarantee(experiment.recipe, expected)
     told = {**accuracy, "generalization_gap": gap}
     seconds = sum(s for r in records for s in r.get("seconds", {}).values())
     finished = sum(len(r["models"]) for r in records)
@@ -103,6 +107,7 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
             m for r in records for m in r.get("diverged", []) if _counts(m, experiment)
         ),
         "models_per_hour": finished / seconds * 3600 if seconds else None,
+        **({"differential_privacy": private._asdict()} if private else {}),
         "experiment": {
             **identity_of(store),
             "name": experiment.name[:200],

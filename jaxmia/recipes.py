@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmia import augment as augmentation
-from jaxmia.types import Array, Key, Params, Recipe, State
+from jaxmia.types import Array, Key, Moment, Params, Recipe, State
 from jaxmia.values import factory
 
 
@@ -94,23 +94,41 @@ def cross_entropy(weight_decay: float = 0.0, label_smoothing: float = 0.0) -> Ca
         )
 
     def loss(
-        apply: Callable, params: Params, state: State, x: Array, y: Array, key: Key
+        apply: Callable,
+        params: Params,
+        state: State,
+        x: Array,
+        y: Array,
+        key: Key,
+        at: Moment | None = None,
     ) -> tuple[Array, tuple[State, Array]]:
         logits, state = apply(params, state, x, key, True)
         target = optax.smooth_labels(jax.nn.one_hot(y, logits.shape[-1]), label_smoothing)
         value = optax.softmax_cross_entropy(logits, target).mean()
-        if weight_decay:
-            weights = [w for w in jax.tree.leaves(params) if w.ndim > 1]
-            value += 0.5 * weight_decay * sum(jnp.vdot(w, w) for w in weights)
-        return value, (state, logits)
+        return value + decay(params, weight_decay), (state, logits)
 
     return loss
 
 
+def decay(params: Params, weight_decay: float) -> Array | float:
+    """`weight_decay / 2 ||w||^2` of matrices and kernels."""
+    if not weight_decay:
+        return 0.0
+    weights = [w for w in jax.tree.leaves(params) if w.ndim > 1]
+    return 0.5 * weight_decay * sum(jnp.vdot(w, w) for w in weights)
+
+
 def batch_gradient(
-    loss: Callable, apply: Callable, params: Params, state: State, x: Array, y: Array, key: Key
+    loss: Callable,
+    apply: Callable,
+    params: Params,
+    state: State,
+    x: Array,
+    y: Array,
+    key: Key,
+    at: Moment | None = None,
 ) -> tuple[Params, Array, State, Array]:
     """The gradient of the batch's loss: `grads, value, state, logits`."""
     gradient = jax.value_and_grad(loss, argnums=1, has_aux=True)
-    (value, (state, logits)), grads = gradient(apply, params, state, x, y, key)
+    (value, (state, logits)), grads = gradient(apply, params, state, x, y, key, at)
     return grads, value, state, logits

@@ -3,6 +3,7 @@
 Nothing here knows of other models, devices or files; `parallel.over_models` maps it over many.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import optax
 from jax import lax
 from jaxtyping import Bool, Float, Int, Num
 
-from jaxmia.types import Array, Data, Key, Model, Params, Recipe, State
+from jaxmia.types import Array, Data, Key, Model, Moment, Params, Recipe, State
 
 
 class Pool(NamedTuple):
@@ -70,6 +71,7 @@ def model_key(seed: int, m: Int[Array, ""] | int) -> Key:
 
 
 DTYPES = ("float32", "bfloat16")
+BATCHES = ("shuffled", "poisson")
 _INIT, _ORDER, _STEP = range(3)  # the streams of a model's key
 
 
@@ -79,8 +81,8 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
     A model with more members sees a random part of them each epoch, one with fewer sees some twice.
     """
     model = recipe.model(data)
-    batch_size = min(recipe.batch_size, members)
-    steps = members // batch_size
+    check(recipe, model)
+    batch_size, steps = schedule(recipe, members)
     optimizer = recipe.optimizer(steps * recipe.epochs)
     apply = in_dtype(model.apply, recipe.dtype)
 
@@ -93,26 +95,78 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
     ) -> tuple[Shadow, Curve]:
         order_key = jax.random.fold_in(jax.random.fold_in(key, _ORDER), number)
         step_key = jax.random.fold_in(jax.random.fold_in(key, _STEP), number)
-        batches = epoch_order(order_key, member, steps * batch_size).reshape(steps, batch_size)
+        moment = Moment(number, recipe.epochs, steps * recipe.epochs, batch_size, members)
+        present = None
+        if recipe.batches == "poisson":
+            batches, present = poisson_batches(
+                order_key, member, batch_size / members, steps, places(batch_size, len(member))
+            )
+        else:
+            batches = epoch_order(order_key, member, steps * batch_size).reshape(steps, batch_size)
 
-        def step(shadow: Shadow, at: tuple[Array, Array]) -> tuple[Shadow, Curve]:
-            index, i = at
+        def step(shadow: Shadow, at: tuple) -> tuple[Shadow, Curve]:
+            index, here, i = at
             augment_key, noise_key = jax.random.split(jax.random.fold_in(step_key, i))
             x, y = (jnp.asarray(a).at[index].get(mode="promise_in_bounds") for a in pool[:2])
             x = normalised(pool, x)
-            x = jax.vmap(recipe.augment)(x, jax.random.split(augment_key, batch_size))
+            x = jax.vmap(recipe.augment)(x, jax.random.split(augment_key, len(index)))
             grads, loss, state, logits = recipe.gradient(
-                recipe.loss, apply, shadow.params, shadow.state, x, y, noise_key
-            )
+                recipe.loss, apply, shadow.params, shadow.state, x, y, noise_key,
+                moment._replace(present=here),
+            )  # fmt: skip
             updates, opt = optimizer.update(grads, shadow.optimizer, shadow.params)
             params = optax.apply_updates(shadow.params, updates)
-            right = (logits.argmax(-1) == y).mean()
+            right = (logits.argmax(-1) == y).mean(where=here)
             return Shadow(params, state, opt), Curve(loss, right)
 
-        shadow, curve = lax.scan(step, shadow, (batches, jnp.arange(steps)))
+        shadow, curve = lax.scan(step, shadow, (batches, present, jnp.arange(steps)))
         return shadow, Curve(curve.loss.mean(), curve.accuracy.mean())
 
     return Trainer(model, init, epoch, steps)
+
+
+def check(recipe: Recipe, model: Model) -> None:
+    """Raises `ValueError` where examples of a batch would see each other, but must not."""
+    if recipe.batches not in BATCHES:
+        raise ValueError(f"recipe.batches={recipe.batches!r} is not one of {BATCHES}")
+    if recipe.batches != "poisson":
+        return
+    _, state = jax.eval_shape(model.init, jax.random.key(0, impl="threefry2x32"))
+    if jax.tree.leaves(state):
+        raise ValueError(
+            f"recipe.model={recipe.model!r} normalises over the batch (BatchNorm), so that no "
+            "example's gradient can be bounded; DP-SGD needs norm='group', or a network without"
+        )
+
+
+def schedule(recipe: Recipe, members: int) -> tuple[int, int]:
+    """The (expected) size of a batch, and the steps of one epoch."""
+    batch_size = min(recipe.batch_size, members)
+    return batch_size, members // batch_size
+
+
+def places(batch_size: int, examples: int) -> int:
+    """How many places a Poisson batch gets: eight standard deviations more than it needs."""
+    return min(examples, batch_size + 8 * (math.isqrt(batch_size) + 1))
+
+
+def poisson_batches(
+    key: Key, member: Bool[Array, " N"], rate: float, steps: int, size: int
+) -> tuple[Int[Array, "S B"], Bool[Array, "S B"]]:
+    """Batches in which each member is with probability `rate`, independently; and who is present.
+
+    A place that stays empty holds anybody. Of more than `size` a random part is kept, as the
+    accountant assumes (`truncated_batch_size`). The rate is rounded down to 24 bits.
+    """
+    level = jnp.float32(math.floor(rate * 2**24))
+
+    def batch(i: Array) -> tuple[Array, Array]:
+        draw = jax.random.bits(jax.random.fold_in(key, i), member.shape, jnp.uint32) >> 8
+        last = jnp.float32(2**24)
+        least, index = lax.top_k(-jnp.where(member, draw.astype(jnp.float32), last), size)
+        return index, -least < level
+
+    return lax.map(batch, jnp.arange(steps))
 
 
 def epoch_order(key: Key, member: Bool[Array, " N"], length: int) -> Int[Array, " length"]:
