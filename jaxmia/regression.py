@@ -19,8 +19,9 @@ from jaxtyping import Float
 from jaxmia import data as sources
 from jaxmia import parallel
 from jaxmia.experiment import Experiment
+from jaxmia.recipes import batch_gradient
 from jaxmia.train import Pool, model_key, normalised, pool, trainer
-from jaxmia.types import Array, Data, Key, Params, Signals, State
+from jaxmia.types import Array, Data, Key, Moment, Params, Signals, State
 
 ENSEMBLE = 4
 EPOCHS = 30
@@ -61,6 +62,9 @@ def _fitter(experiment: Experiment, data: Data, points: int) -> Callable:
         optimizer=lambda steps: optax.adam(optax.cosine_decay_schedule(RATE, steps)),
         epochs=EPOCHS,
         dtype="float32",
+        gradient=batch_gradient,
+        batches="shuffled",
+        validation=False,
     )
     one = trainer(recipe, replace(data, classes=2), points)
 
@@ -106,7 +110,7 @@ def _head(out: Float[Array, "*N 2"]) -> tuple[Array, Array]:
 
 
 def _likelihood(
-    apply: Callable, params: Params, state: State, x: Array, y: Array, key: Key
+    apply: Callable, params: Params, state: State, x: Array, y: Array, key: Key, at: Moment
 ) -> tuple[Array, tuple[State, Array]]:
     """The negative Gaussian log-likelihood of y, and an L2 penalty as in the recipes."""
     out, state = apply(params, state, x, key, True)
