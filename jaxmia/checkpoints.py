@@ -3,17 +3,20 @@
 Orbax is atomic and fast, but restores a flipped bit silently as other weights.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxmia.store import Unwritable, write_json
+from jaxmia.files import Unwritable, reason, write_json
 
 KEEP = 2
 
@@ -25,17 +28,18 @@ def save(folder: Path, epoch: int, tree: Any) -> None:
     """
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     held = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
     place = (Path(folder) / f"{epoch:06d}").absolute()
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _check_room(place.parent, sum(leaf.nbytes for leaf in held.values()))
         if place.exists():
             shutil.rmtree(place)
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        with _only_raising(), ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(place, held)
     except (OSError, ValueError) as error:
-        raise Unwritable(f"cannot write {place}: {error}") from error
+        raise Unwritable(f"cannot write {place}: {reason(error)}") from error
     write_json(place / "digests.json", {k: _digest(v) for k, v in held.items()})
     for old in _epochs(folder)[:-KEEP]:
         shutil.rmtree(Path(folder) / f"{old:06d}", ignore_errors=True)
@@ -53,9 +57,14 @@ def restore(folder: Path, epoch: int, like: Any) -> tuple[Any, str]:
         return None, f"checkpoint {place.parent.name}/{place.name} is skipped: {error!s:.200}"
 
 
-def remove(folder: Path) -> None:
-    """Deletes a block's checkpoints."""
-    shutil.rmtree(folder, ignore_errors=True)
+def remove(folder: Path, but: int | None = None) -> None:
+    """Deletes a block's checkpoints, and what half a one left behind; `but` that of one epoch."""
+    if but is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for place in Path(folder).iterdir() if Path(folder).is_dir() else ():
+        if place.name != f"{but:06d}":
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _restored(place: Path, like: Any) -> Any:
@@ -77,6 +86,27 @@ def _restored(place: Path, like: Any) -> Any:
             raise ValueError(f"leaf {i} does not match its digest")
         out.append(got)
     return jax.tree.unflatten(tree, out)
+
+
+def _check_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(f"No space left on device: {size:,} bytes are needed, {free:,} are free")
+
+
+@contextlib.contextmanager
+def _only_raising() -> Iterator[None]:
+    """Orbax's threads also print what goes wrong, some of it later, where all is told already."""
+    absl, before = logging.getLogger("absl"), sys.unraisablehook
+    absl.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda seen: None if _is_late(seen.exc_value) else before(seen)
+    yield
+    sys.unraisablehook = before
+    absl.setLevel(logging.ERROR)
+
+
+def _is_late(error: BaseException | None) -> bool:
+    return isinstance(error, RuntimeError) and "Event loop is closed" in str(error)
 
 
 def _epochs(folder: Path) -> list[int]:

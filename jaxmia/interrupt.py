@@ -31,6 +31,11 @@ class Interrupt:
             raise Stopped(number)
         self.number = number
 
+    def check(self) -> None:
+        """Raises `Stopped` if a signal came."""
+        if self.number:
+            raise Stopped(self.number)
+
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ Rerunning the same experiment in the same folder resumes it, or finds that all i
 """
 
 import time
+import zipfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from jaxmia import checkpoints, design, parallel, provenance, regression, report
 from jaxmia import data as sources
-from jaxmia import design, parallel, provenance, regression, report
 from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.references import balance_of
 from jaxmia.experiment import Experiment
+from jaxmia.interrupt import Interrupt
 from jaxmia.plan import Plan, choose
 from jaxmia.progress import Progress
 from jaxmia.shadows import Block, Programs, programs
-from jaxmia.store import Lock, Store
+from jaxmia.store import Held, Store
 from jaxmia.types import Data, Signals
 
 
@@ -35,6 +37,7 @@ class Options:
     checkpoint_seconds: float = 60.0
     keep_shadows: bool = False
     keep_logits: bool = False
+    retrain_diverged: bool = False
     progress: Progress = field(default_factory=Progress)
 
 
@@ -91,30 +94,78 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     by whoever finds that all are done. Raises `ValueError` for what cannot be run, `store.Held` if
     another process is at work on a block, `store.Unwritable` if the folder cannot be written.
     """
-    options = options or Options()
+    options = _of_process(options or Options())
     say = options.progress.say
-    parallel.start(parallel.cache_folder() / "programs")
     data = experiment.data()
     member = membership(experiment, data)
     store, plan = _opened(experiment, options, data)
-    for line in store.verify():
+    for line in store.verify({"y": data.y}, lambda block: _mine(block, options)):
         say(line)
+    if options.retrain_diverged and (again := store.retry_diverged(experiment.models)):
+        say(f"models {again} had diverged: trained again, each with another key")
     todo = [(b, models) for b, models in store.missing(experiment.models) if _mine(b, options)]
     if todo:
-        compiled = _programs(experiment, data, plan, options)
-        with options.progress.models(sum(len(m) for _, m in todo), experiment.recipe.epochs):
-            for number, models in todo:
-                with store.lock(number) as lock:
-                    folder = store.path / "shadows" / f"{number:04d}"
-                    block = Block(compiled, experiment.seed, models, member, plan.block, folder)
-                    _finish(experiment, options, store, data, block, lock)
+        _train(experiment, options, store, plan, data, member, todo)
+    if options.shard_count > 1 and not store.missing(experiment.models):
+        for line in store.verify():  # the blocks of the others, too
+            say(line)
     if waiting := store.missing(experiment.models):
         say(f"{sum(len(m) for _, m in waiting)} models are left to other workers")
         return Run(store.path)
     if not todo and _assessed(experiment, store):
         say(f"all {experiment.models} models are trained and attacked: nothing to do")
         return Run(store.path)
-    return assess(experiment, options, store, data)
+    try:
+        with store.assessing():
+            if options.shard_count > 1 and _assessed(experiment, store):
+                return Run(store.path)
+            return assess(experiment, options, store, data)
+    except Held as held:
+        if options.shard_count == 1:
+            raise
+        say(str(held))
+        return Run(store.path)
+
+
+def _of_process(options: Options) -> Options:
+    """The options of one of several processes that run one program: its share of the share."""
+    here = parallel.start(parallel.cache_folder() / "programs")
+    return replace(
+        options,
+        shard_index=options.shard_index * here.count + here.index,
+        shard_count=options.shard_count * here.count,
+    )
+
+
+def _train(
+    experiment: Experiment,
+    options: Options,
+    store: Store,
+    plan: Plan,
+    data: Data,
+    member: np.ndarray,
+    todo: list[tuple[int, list[int]]],
+) -> None:
+    """Trains and queries blocks, but for those that another process holds or was faster with."""
+    compiled, held = _programs(experiment, data, plan, options), None
+    whole = sum(len(m) for _, m in todo)
+    with Interrupt() as interrupt, options.progress.models(whole, experiment.recipe.epochs):
+        for number, _ in todo:
+            try:
+                with store.lock(number):
+                    if not (models := store.lacking(number, experiment.models)):
+                        continue
+                    folder = store.path / "shadows" / f"{number:04d}"
+                    attempts = store.attempts(number, models)
+                    seed = experiment.seed
+                    block = Block(compiled, seed, models, member, plan.block, folder, attempts)
+                    _finish(experiment, options, store, data, block, interrupt)
+            except Held as error:
+                held = error
+                options.progress.say(str(error))
+            interrupt.check()
+    if held and any(_mine(b, options) for b, _ in store.missing(experiment.models)):
+        raise held
 
 
 def _assessed(experiment: Experiment, store: Store) -> bool:
@@ -122,8 +173,11 @@ def _assessed(experiment: Experiment, store: Store) -> bool:
     try:
         found = provenance.read_json(store.path / "summary.json")
         same = found["models"] == experiment.models
-        return same and set(found["attacks"]) == set(experiment.attacks)
-    except (ValueError, KeyError, TypeError):
+        if not (same and set(found["attacks"]) == set(experiment.attacks)):
+            return False
+        with zipfile.ZipFile(store.path / "scores.npz") as scores:
+            return scores.testzip() is None
+    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile):
         return False
 
 
@@ -142,8 +196,10 @@ def _mine(block: int, options: Options) -> bool:
 def _opened(experiment: Experiment, options: Options, data: Data) -> tuple[Store, Plan]:
     """The run folder, and the plan that its first start chose."""
     path = options.workdir or Path("checkpoints") / experiment.name
-    if (path / "experiment.json").exists():
+    if Store.there(path):
         found = Store(path)
+        for line in found.said:
+            options.progress.say(line)
         plan = Plan(**found.plan)
         there = found.experiment["identity"].get("models", experiment.models)
         if design.fixed_models(experiment.design) and there != experiment.models:
@@ -182,19 +238,31 @@ def _programs(experiment: Experiment, data: Data, plan: Plan, options: Options) 
 
 
 def _finish(
-    experiment: Experiment, options: Options, store: Store, data: Data, block: Block, lock: Lock
+    experiment: Experiment,
+    options: Options,
+    store: Store,
+    data: Data,
+    block: Block,
+    interrupt: Interrupt,
 ) -> None:
     """Trains and queries a block, writes its signals, then the record that vouches for them."""
     start, epochs = time.time(), experiment.recipe.epochs
-    block.train(epochs, options.checkpoint_seconds, options.progress, lock.refresh)
+    block.train(epochs, options.checkpoint_seconds, options.progress, interrupt)
     seen = block.query(sources.held_out(data))
-    store.write_fixed("y", data.y)
-    digests = store.write_models(block.models, experiment.models, seen.arrays)
+    if options.keep_shadows:
+        block.keep(epochs)
     seconds = time.time() - start
-    facts = {**seen.facts, "seconds": {str(block.models[0]): seconds}}
-    store.finish(int(block.folder.name), block.models, digests, facts)
-    store.log(block=int(block.folder.name), models=len(block.models), seconds=seconds)
-    block.close(epochs, options.keep_shadows)
+    store.finish(
+        block.number,
+        block.models,
+        seen.arrays,
+        experiment.models,
+        **seen.facts,
+        fixed={"y": store.write_fixed("y", data.y)},
+        seconds={str(block.models[0]): seconds},
+    )
+    store.log(block=block.number, models=len(block.models), seconds=seconds)
+    checkpoints.remove(block.folder, epochs if options.keep_shadows else None)
 
 
 def assess(experiment: Experiment, options: Options, store: Store, data: Data) -> Run:

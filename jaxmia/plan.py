@@ -4,6 +4,7 @@ Weights are bit-equal only where the same program runs, so a run's plan is chose
 start, and every later start and every worker takes it from the run folder.
 """
 
+import contextlib
 import hashlib
 import json
 import time
@@ -19,7 +20,7 @@ from jax.sharding import Mesh
 
 from jaxmia import augment, parallel, shadows
 from jaxmia.models import conv
-from jaxmia.store import write_json
+from jaxmia.store import Unwritable, write_json
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
 
@@ -82,7 +83,8 @@ def choose(
         if not trials:
             say("timing how many models to train together (once; kept for later runs)")
             trials = measure(recipe, data, mesh, tried)
-            write_json(where, [asdict(t) for t in trials])
+            with contextlib.suppress(Unwritable):  # it is measured again next time
+                write_json(where, [asdict(t) for t in trials])
         best = min(trials, key=lambda t: t.step_seconds)
         tried = [(best.width, best.convolution)]
     ((g, convolution),) = tried

@@ -14,12 +14,12 @@ from jaxtyping import Bool, Int
 
 from jaxmia import checkpoints, parallel
 from jaxmia.data import HeldOut
-from jaxmia.interrupt import Interrupt, Stopped
+from jaxmia.interrupt import Interrupt
 from jaxmia.models import conv
 from jaxmia.progress import Progress
 from jaxmia.query import asker
 from jaxmia.train import Curve, Pool, Shadow, Trainer, model_key, pool, trainer
-from jaxmia.types import Data, Recipe
+from jaxmia.types import Array, Data, Key, Recipe
 
 QUERY_BATCH = 512  # views that one model is asked at once
 
@@ -74,10 +74,25 @@ def programs(
     )
 
 
-def keys(mesh: Mesh, seed: int, models: Int[np.ndarray, " G"]) -> Any:
-    """The models' own keys, on the devices."""
-    made = jax.vmap(lambda m: model_key(seed, m))(jnp.asarray(models, jnp.int32))
-    return parallel.spread(made, mesh)
+_RETRY = 1 << 16  # a stream of a model's key that no stage uses
+
+
+def keys(
+    mesh: Mesh,
+    seed: int,
+    models: Int[np.ndarray, " G"],
+    attempts: Int[np.ndarray, " G"] | None = None,
+) -> Any:
+    """The models' own keys, on the devices; from a further attempt on, another one of each."""
+    again = np.zeros(len(models)) if attempts is None else attempts
+
+    def made(m: Array, attempt: Array) -> Key:
+        key = model_key(seed, m)
+        anew = jax.random.fold_in(jax.random.fold_in(key, _RETRY), attempt)
+        return jnp.where(attempt > 0, anew, key)
+
+    both = (jnp.asarray(a, jnp.int32) for a in (models, again))
+    return parallel.spread(jax.vmap(made)(*both), mesh)
 
 
 class Seen(NamedTuple):
@@ -98,23 +113,25 @@ class Block:
         member: Bool[np.ndarray, "M N"],
         size: int,
         folder: Path,
+        attempts: Sequence[int] = (),
     ) -> None:
         self.programs, self.models, self.folder = programs, list(models), folder
-        self.rows = np.array([*models, *[models[-1]] * (size - len(models))])
-        self.keys = keys(programs.mesh, seed, self.rows)
+        self.number = int(folder.name)
+        filled = [*range(len(models)), *[len(models) - 1] * (size - len(models))]
+        self.rows = np.asarray(models)[filled]
+        self.attempts = np.asarray(attempts or [0] * len(models))[filled]
+        self.keys = keys(programs.mesh, seed, self.rows, self.attempts)
         self.member = member[self.rows]
         self.shadows: Any = None
         self.curves = Curve(np.empty((size, 0), np.float32), np.empty((size, 0), np.float32))
 
-    def train(
-        self, epochs: int, every: float, progress: Progress, refresh: Callable[[], None]
-    ) -> None:
+    def train(self, epochs: int, every: float, progress: Progress, interrupt: Interrupt) -> None:
         """Trains all epochs, from the newest sound checkpoint on; one is saved `every` seconds.
 
         Raises `Stopped` when the process is asked to stop, after a checkpoint.
         """
         p, saved = self.programs, time.time()
-        with Interrupt() as interrupt, conv.using(p.convolution):
+        with conv.using(p.convolution):
             member = parallel.spread(self.member, p.mesh)
             first = self._resumed(epochs, progress)
             if first:
@@ -128,12 +145,10 @@ class Block:
                     *(np.c_[a, b[:, None]] for a, b in zip(self.curves, new, strict=True))
                 )
                 progress.advance(len(self.models), number + 1)
-                refresh()
-                if number + 1 < epochs and (interrupt.number or time.time() - saved > every):
+                if interrupt.number or (number + 1 < epochs and time.time() - saved > every):
                     self._save(number + 1)
                     saved = time.time()
-                if interrupt.number and number + 1 < epochs:
-                    raise Stopped(interrupt.number)
+                interrupt.check()
 
     def _resumed(self, epochs: int, progress: Progress) -> int:
         """The epochs that a checkpoint has behind it; fresh models without one."""
@@ -143,17 +158,22 @@ class Block:
             if not (self.folder / f"{epoch:06d}").exists():
                 continue
             blank = np.empty((len(self.rows), epoch), np.float32)
-            like = (self.rows, jax.eval_shape(lambda: self.shadows), Curve(blank, blank))
+            like = (self._who(), jax.eval_shape(lambda: self.shadows), Curve(blank, blank))
             tree, reason = checkpoints.restore(self.folder, epoch, like)
             if tree is None:
                 progress.say(reason)
-            elif np.array_equal(tree[0], self.rows):
+            elif np.array_equal(tree[0], self._who()):
                 self.shadows, self.curves = parallel.spread(tree[1], p.mesh), tree[2]
                 return epoch
         return 0
 
     def _save(self, epoch: int) -> None:
-        checkpoints.save(self.folder, epoch, (self.rows, jax.device_get(self.shadows), self.curves))
+        tree = (self._who(), jax.device_get(self.shadows), self.curves)
+        checkpoints.save(self.folder, epoch, tree)
+
+    def _who(self) -> Int[np.ndarray, "2 G"]:
+        """The models, and the attempt at each: a checkpoint of others is none of theirs."""
+        return np.stack([self.rows, self.attempts])
 
     def query(self, held_out: HeldOut) -> Seen:
         """Asks every model about the whole pool and the test part."""
@@ -188,12 +208,9 @@ class Block:
         told[~np.isfinite(values)] = None
         return dict(zip(map(str, self.models), told.tolist(), strict=True))
 
-    def close(self, epochs: int, keep: bool) -> None:
-        """Deletes the block's checkpoints, or keeps only the trained models."""
-        if keep:
-            self._save(epochs)
-        else:
-            checkpoints.remove(self.folder)
+    def keep(self, epochs: int) -> None:
+        """Saves the trained models, before the block's record is written."""
+        self._save(epochs)
 
 
 def _rows(sound: np.ndarray, like: np.ndarray) -> np.ndarray:

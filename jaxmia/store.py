@@ -2,12 +2,11 @@
 
 Every write is atomic and every block has its own files, so workers share nothing but the metadata
 that the first of them writes. Signals are written before the record that vouches for them, with a
-digest of every row, so a reader never sees half a block.
+digest of every row, so a reader never sees half a block. Descriptions and records carry a digest of
+themselves, and the description has a copy, so that damage is found, and costs what it hit.
 """
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import socket
@@ -18,17 +17,22 @@ from typing import Any
 
 import numpy as np
 
+from jaxmia.files import (
+    SEAL,
+    Unwritable,
+    read_sealed,
+    sealed,
+    write_bytes,
+    write_json,
+    write_sealed,
+)
+from jaxmia.locks import Held, Lock
+from jaxmia.zarr import Arrays, kind_of, row_digest
+
+__all__ = ["Held", "Lock", "Store", "Unwritable", "differences", "write_bytes", "write_json"]
+
 SCHEMA = 1
-STALE = 600.0  # seconds without a sign of life, after which a lock of another host is taken over
-CHUNK_BYTES = 64 << 20
-
-
-class Held(RuntimeError):
-    """A block is being worked on by another process."""
-
-
-class Unwritable(OSError):
-    """The run folder could not be written: the disk is full, or the folder is read-only."""
+FIELDS = {"schema", "identity", "plan", "about"}
 
 
 def differences(old: Any, new: Any, field: str = "") -> list[str]:
@@ -42,52 +46,58 @@ def differences(old: Any, new: Any, field: str = "") -> list[str]:
     return [] if old == new else [f"{field} is {str(old)[:200]} there, {str(new)[:200]} here"]
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """A whole file or none: written beside its place, then renamed.
-
-    Raises `Unwritable`, naming file and reason; an older file stays as it was.
-    """
-    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise Unwritable(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """JSON, atomically."""
-    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-
-
-def row_digest(row: np.ndarray) -> str:
-    """sha256 of a row's numbers."""
-    return hashlib.sha256(np.ascontiguousarray(row).tobytes()).hexdigest()[:32]
-
-
 class Store:
     """One run folder, opened for reading and writing."""
 
     def __init__(self, path: Path) -> None:
-        """Opens a folder that `create` has made; raises `ValueError` for any other."""
+        """Opens a folder that `create` has made; raises `ValueError` for any other.
+
+        A broken description is taken from its copy; `said` tells it.
+        """
         self.path = Path(path)
+        self.said: list[str] = []
+        self.experiment = self._described()
         try:
-            self.experiment = json.loads((self.path / "experiment.json").read_text())
             self.plan = dict(self.experiment["plan"])
             self.block = int(self.plan["block"])
             schema = self.experiment["schema"]
-        except FileNotFoundError as error:
-            raise ValueError(f"{path}: is no run folder (no experiment.json)") from error
+            if self.block < 1:
+                raise ValueError(f"block={self.block}")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}/experiment.json: cannot be read ({error!r})") from error
         if schema != SCHEMA:
             raise ValueError(f"{path}: has schema {schema}, this jaxmia reads {SCHEMA}")
+        self.arrays = Arrays(self.path / "signals.zarr", self.block)
+
+    def _described(self) -> dict[str, Any]:
+        file, copy = _description(self.path)
+        try:
+            found = read_sealed(file, required=False)
+            # 0.1 wrote no digests: there the fields are all that can be looked at
+            self._sealed = SEAL in json.loads(file.read_bytes())
+            if self._sealed or found.keys() == FIELDS:
+                return found
+            reason = f"has the fields {sorted(found)}"
+        except FileNotFoundError as error:
+            if not copy.is_file():
+                raise ValueError(f"{self.path}: is no run folder (no experiment.json)") from error
+            reason = "is gone"
+        except (OSError, ValueError) as error:
+            reason = str(error)
+        try:
+            found = read_sealed(copy)
+        except (OSError, ValueError):
+            raise ValueError(f"{file}: cannot be read ({reason})") from None
+        self._sealed = True
+        self.said.append(f"experiment.json {reason}: taken from its copy")
+        with contextlib.suppress(Unwritable):
+            write_sealed(file, found)
+        return found
+
+    @staticmethod
+    def there(path: Path) -> bool:
+        """Whether a folder is a run's."""
+        return any(file.exists() for file in _description(path))
 
     @classmethod
     def create(cls, path: Path, identity: dict, plan: dict, about: dict) -> "Store":
@@ -97,89 +107,81 @@ class Store:
         field that differs, and for one that is not empty and no run folder.
         """
         path = Path(path)
-        file = path / "experiment.json"
-        if not file.exists():
-            if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        file, copy = _description(path)
+        if not cls.there(path):
+            if path.is_file() or (path.is_dir() and any(map(_foreign, path.iterdir()))):
                 raise ValueError(f"workdir={path}: exists and is no run folder")
             content = {"schema": SCHEMA, "identity": identity, "plan": plan, "about": about}
-            fresh = json.dumps(content, indent=1) + "\n"
             beside = path / f".experiment.{socket.gethostname()}.{os.getpid()}"
-            write_bytes(beside, fresh.encode())
+            write_json(beside, sealed(content))
             with contextlib.suppress(FileExistsError):  # another worker was first
                 os.link(beside, file)
             beside.unlink()
         store = cls(path)
         if found := differences(store.experiment.get("identity"), identity):
+            if all(f.startswith("pool is") for f in found):
+                found = ["the data have changed since this run began", *found]
             raise ValueError(f"workdir={path} belongs to another experiment: {'; '.join(found)}")
+        if store._sealed:
+            store._keep_copy(copy)
         return store
 
+    def _keep_copy(self, copy: Path) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if read_sealed(copy) == self.experiment:
+                return
+        with contextlib.suppress(Unwritable):  # who only looks needs none
+            write_sealed(copy, self.experiment)
+
     # signals
-
-    def _open(self, name: str, shape: Sequence[int] | None = None, dtype: str = "", by_model=True):
-        import tensorstore as ts
-
-        folder = self.path / "signals.zarr"
-        if not folder.resolve().is_relative_to(self.path.resolve()):
-            raise ValueError(f"{folder}: leads out of the run folder")
-        spec: dict[str, Any] = {
-            "driver": "zarr3",
-            "kvstore": {"driver": "file", "path": str(folder / name) + "/"},
-        }
-        if shape is None:
-            return ts.open(spec).result()
-        group = folder / "zarr.json"
-        if not group.exists():
-            write_json(group, {"zarr_format": 3, "node_type": "group", "attributes": {}})
-        chunks = [self.block if by_model else shape[0], *shape[1:]]
-        for axis in range(1, len(chunks)):
-            size = int(np.prod(chunks)) * np.dtype(dtype).itemsize
-            chunks[axis] = max(1, -(-chunks[axis] // max(1, -(-size // CHUNK_BYTES))))
-        letters = {"logits": "MNC", "population": "MZQ"}.get(name, "MNQ") if by_model else "N"
-        spec["metadata"] = {
-            "shape": list(shape),
-            "data_type": dtype,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunks}},
-            "dimension_names": list(letters[: len(shape)]),
-            "fill_value": False if dtype == "bool" else "NaN" if dtype[0] == "f" else 0,
-        }
-        if not (folder / name / "zarr.json").exists():
-            with contextlib.suppress(ValueError):  # another worker was first
-                return ts.open(spec, create=True).result()
-        array = ts.open({k: spec[k] for k in ("driver", "kvstore")}).result()
-        if by_model and array.shape[0] < shape[0]:
-            array = array.resize(exclusive_max=shape, expand_only=True).result()
-        return array
 
     def write_models(
         self, models: Sequence[int], total: int, arrays: dict[str, np.ndarray]
     ) -> dict:
         """Writes rows of a block's models into arrays `[total, ...]`, and gives their digests."""
-        digests = {}
-        try:
-            for name, rows in arrays.items():
-                array = self._open(name, (total, *rows.shape[1:]), rows.dtype.name)
-                array[np.asarray(models)].write(rows).result()
-                digests[name] = {
-                    str(m): row_digest(row) for m, row in zip(models, rows, strict=True)
-                }
-        except (ValueError, OSError) as error:
-            raise Unwritable(f"cannot write {self.path}/signals.zarr: {error}") from error
-        return digests
+        return {name: self.arrays.write(models, total, name, rows) for name, rows in arrays.items()}
 
-    def write_fixed(self, name: str, values: np.ndarray) -> None:
-        """Writes an array that has no model axis, such as the labels `y [N]`."""
-        self._open(name, values.shape, values.dtype.name, by_model=False).write(values).result()
+    def write_fixed(self, name: str, values: np.ndarray) -> str:
+        """Writes an array that has no model axis, such as `y [N]`, and gives its digest."""
+        return self.arrays.write_fixed(name, values)
 
     def read(self, name: str, models: int | None = None) -> np.ndarray | None:
-        """An array, or its first models' rows; None if there is none, or not of all of them."""
-        if not (self.path / "signals.zarr" / name / "zarr.json").exists():
+        """An array, or its first models' rows; None if there is none, or not of all of them.
+
+        Raises `ValueError` where it is not what was written.
+        """
+        if not self.arrays.has(name):
             return None
-        array = self._open(name)
+        told = self.told(name)
+        if models is not None and not set(told).issuperset(range(models)):
+            return None
+        try:
+            array = self.arrays.open(name)
+            found = np.asarray((array if models is None else array[:models]).read().result())
+        except (ValueError, OSError, IndexError) as error:
+            raise ValueError(f"{self.path}: {name} cannot be read; run the experiment again") from (
+                error
+            )
+        fixed = {r["fixed"][name] for r in self.records() if name in r.get("fixed", {})}
         if models is not None:
-            written = {m for r in self.records() for m in r["digests"].get(name, ())}
-            if not written.issuperset(map(str, range(models))):
-                return None
-        return np.asarray((array if models is None else array[:models]).read().result())
+            wrong = [m for m, row in enumerate(found) if row_digest(row) != told[m]]
+        else:
+            wrong = [name] if fixed and row_digest(found) not in fixed else []
+        if wrong:
+            raise ValueError(
+                f"{self.path}: {name} of {wrong[:20]} is not what was written; run the experiment "
+                "again, which makes it anew"
+            )
+        return found
+
+    def told(self, name: str) -> dict[int, str]:
+        """By model, the digest that the records tell of an array's row."""
+        return {
+            int(m): digest
+            for r in self.records()
+            for m, digest in r["digests"].get(name, {}).items()
+            if int(m) in r["models"]
+        }
 
     # blocks
 
@@ -188,86 +190,160 @@ class Store:
 
     def record(self, block: int) -> dict:
         """A block's record; one without models where there is none, or where it is broken."""
-        try:
-            found = json.loads(self._record_file(block).read_text())
+        return self._read_record(self._record_file(block)) or {"models": [], "digests": {}}
+
+    def _read_record(self, file: Path) -> dict:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = read_sealed(file, self._sealed)
             if isinstance(found["models"], list) and isinstance(found["digests"], dict):
                 return found
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return {"models": [], "digests": {}}
+        return {}
+
+    def _write_record(self, block: int, record: dict) -> None:
+        (write_sealed if self._sealed else write_json)(self._record_file(block), record)
+
+    def numbers(self) -> list[int]:
+        """The blocks that have a record, in order."""
+        files = (self.path / "blocks").glob("[0-9]*.json")
+        return sorted(int(f.stem) for f in files if f.stem.isdigit())
 
     def records(self) -> list[dict]:
         """The records of all blocks, in order."""
-        files = sorted((self.path / "blocks").glob("[0-9]*.json"))
-        return [self.record(int(f.stem)) for f in files]
+        return [self.record(block) for block in self.numbers()]
+
+    def lacking(self, block: int, models: int) -> list[int]:
+        """The models of a block that are not finished, of so many in all."""
+        done = set(self.record(block)["models"])
+        wanted = range(block * self.block, min((block + 1) * self.block, models))
+        return [m for m in wanted if m not in done]
 
     def missing(self, models: int) -> list[tuple[int, list[int]]]:
         """The blocks with models that are not finished, and which."""
-        out = []
-        for block in range(-(-models // self.block)):
-            done = set(self.record(block)["models"])
-            wanted = range(block * self.block, min((block + 1) * self.block, models))
-            if lacking := [m for m in wanted if m not in done]:
-                out.append((block, lacking))
-        return out
+        blocks = range(-(-models // self.block))
+        return [(b, lacking) for b in blocks if (lacking := self.lacking(b, models))]
 
-    def finish(self, block: int, models: Sequence[int], digests: dict, facts: dict) -> None:
-        """Records models as finished, beside those that the block's record has already.
+    def finish(
+        self, block: int, models: Sequence[int], arrays: dict[str, np.ndarray], total: int, **facts
+    ) -> None:
+        """Writes the signals of models, then the record that vouches for them.
 
-        `facts` are dicts by model (as text), merged, or plain values, which replace.
+        They stand beside those that the block has already. `facts` are dicts by name or model (as
+        text), merged, or plain values, which replace; `diverged` lists models among these.
         """
-        record = self.record(block)
-        record["models"] = sorted({*record["models"], *(int(m) for m in models)})
+        digests = self.write_models(models, total, arrays)
+        record, new = self.record(block), {int(m) for m in models}
+        record["models"] = sorted({*record["models"], *new})
+        record["diverged"] = sorted(
+            {*record.get("diverged", [])} - new | {*facts.pop("diverged", [])}
+        )
         for name, rows in digests.items():
             record["digests"].setdefault(name, {}).update(rows)
+        facts["arrays"] = {name: kind_of(rows) for name, rows in arrays.items()}
         for name, value in facts.items():
             if isinstance(value, dict):
                 value = {**record.get(name, {}), **value}
             record[name] = value
-        write_json(self._record_file(block), record)
+        self._write_record(block, record)
 
-    def verify(self) -> list[str]:
+    def retry_diverged(self, models: int) -> list[int]:
+        """Forgets the diverged among the first models, so that each is trained with a key anew.
+
+        How often that happened to a model stays in its block's record, under `attempts`.
+        """
+        again = []
+        for block in self.numbers():
+            if not any(m < models for m in self.record(block).get("diverged", [])):
+                continue
+            with self.lock(block):
+                record = self.record(block)
+                chosen = [m for m in record.get("diverged", []) if m < models]
+                attempts = record.setdefault("attempts", {})
+                for m in chosen:
+                    attempts[str(m)] = attempts.get(str(m), 0) + 1
+                record["models"] = [m for m in record["models"] if m not in chosen]
+                record["diverged"] = [m for m in record["diverged"] if m not in chosen]
+                self._write_record(block, record)
+                again += chosen
+        return again
+
+    def attempts(self, block: int, models: Sequence[int]) -> list[int]:
+        """How often each model was asked to be trained with another key."""
+        told = self.record(block).get("attempts", {})
+        return [int(told.get(str(m), 0)) for m in models]
+
+    def verify(self, fixed: dict[str, np.ndarray] | None = None, mine=lambda block: True) -> list:
         """Compares every finished row with its digest, and forgets models that do not match.
 
-        Returns a line for each block in which something was lost.
+        Of the blocks that are `mine` and that nobody works on. `fixed` arrays are written again
+        where they differ. Returns a line for each thing that was lost.
         """
-        said = []
-        for file in sorted((self.path / "blocks").glob("[0-9]*.json")):
-            block, record = int(file.stem), self.record(int(file.stem))
-            if not record["models"]:
-                said.append(f"{file.name}: the record is broken; its models are trained again")
-                continue
-            bad = self._unmatched(record)
-            if bad:
-                record["models"] = [m for m in record["models"] if m not in bad]
-                write_json(file, record)
-                said.append(f"block {block}: models {sorted(bad)} do not match their digests")
+        said, self.said = self.said, []
+        blocks = [b for b in self.numbers() if mine(b)]
+        said += self._mended(blocks)
+        for block in blocks:
+            if self._broken(block):
+                name = self._record_file(block).name
+                said.append(f"{name}: the record is broken; its models are trained again")
+            elif self._unmatched(self.record(block)):
+                with contextlib.suppress(Held), self.lock(block):  # whoever holds it writes it
+                    record = self.record(block)
+                    bad = self._unmatched(record)
+                    record["models"] = [m for m in record["models"] if m not in bad]
+                    self._write_record(block, record)
+                    said.append(
+                        f"block {block}: models {sorted(bad)} do not match their digests; they are "
+                        "trained again"
+                    )
+        for name, values in (fixed or {}).items():
+            if self.arrays.has(name) and not self._holds(name, values):
+                self.write_fixed(name, values)
+                said.append(f"{name} is not what was written, and was written again")
         return said
+
+    def _broken(self, block: int) -> bool:
+        file = self._record_file(block)
+        return file.exists() and "digests" not in self._read_record(file)
+
+    def _mended(self, blocks: list[int]) -> list[str]:
+        """Lines of the arrays whose description was broken."""
+        records = [self.record(b) for b in blocks]
+        kinds = {k: v for r in records for k, v in r.get("arrays", {}).items()}
+        total = 1 + max((m for r in records for m in r["models"]), default=-1)
+        lines = [self.arrays.mend(name, total, kind) for name, kind in kinds.items()]
+        return [line for line in lines if line]
+
+    def _holds(self, name: str, values: np.ndarray) -> bool:
+        try:
+            return row_digest(self.arrays.open(name).read().result()) == row_digest(values)
+        except (ValueError, OSError):
+            return False
 
     def _unmatched(self, record: dict) -> set[int]:
         bad = set()
         for name, rows in record["digests"].items():
             models = [m for m in record["models"] if str(m) in rows]
             try:
-                found = np.asarray(self._open(name)[np.asarray(models)].read().result())
+                found = self.arrays.digests(name, models)
             except (ValueError, OSError, IndexError):
                 bad |= set(models)
                 continue
-            bad |= {
-                m for m, row in zip(models, found, strict=True) if row_digest(row) != rows[str(m)]
-            }
+            bad |= {m for m in models if found[m] != rows[str(m)]}
         return bad
 
     # locks and the log
 
     @contextlib.contextmanager
-    def lock(self, block: int) -> Iterator["Lock"]:
+    def lock(self, block: int) -> Iterator[Lock]:
         """Holds a block while it is worked on; raises `Held`, saying by whom it is held."""
-        held = Lock(self.path / "blocks" / f"{block:04d}.lock")
-        try:
-            yield held
-        finally:
-            held.release()
+        file = self.path / "blocks" / f"{block:04d}.lock"
+        with _held(Lock(file, f"block {block}", "trained")) as lock:
+            yield lock
+
+    @contextlib.contextmanager
+    def assessing(self) -> Iterator[Lock]:
+        """Holds the report while it is made; raises `Held`."""
+        with _held(Lock(self.path / "blocks" / "report.lock", "the report", "made")) as lock:
+            yield lock
 
     def log(self, **entry: Any) -> None:
         """Appends a line to `log.jsonl`."""
@@ -279,90 +355,18 @@ class Store:
             raise Unwritable(f"cannot write {self.path}/log.jsonl: {error.strerror}") from error
 
 
-class Lock:
-    """A file that names who works on a block, made by an atomic link, taken over by a rename."""
-
-    def __init__(self, file: Path) -> None:
-        """Takes the lock; raises `Held` if a living process has it."""
-        self.file = file
-        self.holder = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": _started(os.getpid()),
-            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "token": os.urandom(8).hex(),
-        }
-        beside = file.with_name(f".{file.name}.{self.holder['token']}")
-        write_bytes(beside, json.dumps(self.holder).encode())
-        try:
-            while not self._linked(beside):
-                if self._taken_over(beside):
-                    return
-        finally:
-            beside.unlink(missing_ok=True)
-
-    def _linked(self, beside: Path) -> bool:
-        try:
-            os.link(beside, self.file)
-            return True
-        except FileExistsError:
-            return False
-
-    def _taken_over(self, beside: Path) -> bool:
-        """Replaces a dead holder's file; false if the file is gone; raises `Held` if he lives.
-
-        Looking and replacing are one step for all who try: the lock of the kernel on `.takeover`
-        ends with the process that holds it.
-        """
-        with open(self.file.with_name(".takeover"), "wb") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            try:
-                holder = _holder(self.file)
-            except FileNotFoundError:
-                return False
-            if holder:
-                raise Held(f"{self.file.stem} is being trained by {holder}")
-            os.replace(beside, self.file)
-            return True
-
-    def refresh(self) -> None:
-        """Says that the holder is alive."""
-        with contextlib.suppress(OSError):
-            os.utime(self.file)
-
-    def release(self) -> None:
-        """Gives the lock back, if it is still this process's."""
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads(self.file.read_text())["token"] == self.holder["token"]:
-                self.file.unlink()
-
-
-def _holder(file: Path) -> str | None:
-    """Who holds a lock, in words; None if nobody alive does."""
-    content, age = file.read_bytes(), time.time() - file.stat().st_mtime
+@contextlib.contextmanager
+def _held(lock: Lock) -> Iterator[Lock]:
     try:
-        holder = json.loads(content)
-        host, pid, started = holder["host"], int(holder["pid"]), holder["started"]
-    except (ValueError, KeyError, TypeError):
-        return "an unknown process" if age < STALE else None
-    if host == socket.gethostname():
-        alive = pid > 0 and started is not None and _started(pid) == started
-    else:
-        alive = age < STALE
-    return f"process {pid} on {host}, since {holder.get('since')}" if alive else None
+        yield lock
+    finally:
+        lock.release()
 
 
-def _started(pid: int) -> str | None:
-    """When a process of this machine started, by its own clock; None if there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        if Path("/proc/self").exists():
-            return None
-    try:
-        os.kill(pid, 0)
-        return "alive"
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "alive"
+def _description(path: Path) -> tuple[Path, Path]:
+    return path / "experiment.json", path / "blocks" / "experiment.json"
+
+
+def _foreign(file: Path) -> bool:
+    """Whether a file says that a folder is not one in which a run was about to begin."""
+    return not file.name.startswith(".experiment.")

@@ -3,11 +3,8 @@
 import json
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -82,16 +79,6 @@ def test_workers_share_the_blocks(tmp_path):
     same(whole, last, 12)
 
 
-def test_a_flipped_bit_is_found_and_redone(tmp_path):
-    got = run(tmp_path / "a")
-    (chunk,) = (p for p in (tmp_path / "a/signals.zarr/phi/c/1").rglob("*") if p.is_file())
-    want = np.asarray(got.signals.phi)
-    content = chunk.read_bytes()
-    chunk.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
-    again = run(tmp_path / "a")
-    np.testing.assert_array_equal(again.signals.phi, want)
-
-
 def test_another_experiment_is_refused_and_nothing_changes(tmp_path):
     run(tmp_path / "a")
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*") if p.is_file()}
@@ -128,77 +115,6 @@ def test_a_diverged_model_is_listed_and_left_out(tmp_path):
     got = run(tmp_path / "a", recipe=recipe)
     assert got.summary["diverged"] == list(range(8))
     assert got.summary["attacks"]["lira_online"]["auc"] is None
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from jaxmia import Experiment, cli, data, recipes
-from jaxmia.models import mlp
-experiment = Experiment("small", data.first(data.digits(), 80, 40),
-                        recipes.sgd(mlp(16), epochs=40, batch_size=16), models=8)
-cli(experiment)
-"""
-
-
-def start(tmp_path, *flags, **env):
-    (tmp_path / "small.py").write_text(SCRIPT)
-    return subprocess.Popen(
-        [sys.executable, str(tmp_path / "small.py"), "--workdir", str(tmp_path / "run"), "--width",
-         "1", "--block", "4", "--checkpoint-seconds", "0", *flags],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path / "home")} | env,
-    )  # fmt: skip
-
-
-def watch(tmp_path, pattern, child):
-    deadline = time.time() + 120
-    while not list((tmp_path / "run").glob(pattern)):
-        assert time.time() < deadline and child.poll() is None, child.communicate()
-        time.sleep(0.005)
-
-
-def test_killed_and_rerun_the_signals_are_the_same(tmp_path):
-    options = Options(workdir=tmp_path / "whole", width=1, block=4, progress=QUIET)
-    recipe = recipes.sgd(mlp(16), epochs=40, batch_size=16)
-    devices = {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
-    for moment in ("shadows/0000/000003", "blocks/0000.json", "shadows/0001/000011"):
-        child = start(tmp_path, **devices)
-        watch(tmp_path, moment, child)
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-    child = start(tmp_path, **devices)
-    watch(tmp_path, "shadows/0001/00002*", child)
-    child.send_signal(signal.SIGTERM)
-    _, err = child.communicate()
-    assert child.returncode == 128 + signal.SIGTERM and "run the same command again" in err
-    child = start(tmp_path, "--json", **devices)
-    out, err = child.communicate()
-    assert child.returncode == 0, err
-    assert json.loads(out)["models"] == 8
-    assert "report: " in err.strip().splitlines()[-1]
-    same(jaxmia.run(experiment(recipe=recipe), options), jaxmia.Run.open(tmp_path / "run"))
-
-
-@pytest.mark.soak
-def test_killed_at_twenty_moments_the_signals_are_the_same(tmp_path):
-    options = Options(workdir=tmp_path / "whole", width=1, block=4, progress=QUIET)
-    recipe = recipes.sgd(mlp(16), epochs=40, batch_size=16)
-    devices = {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
-    kills, rng = 0, np.random.default_rng(0)
-    while kills < 20:
-        child = start(tmp_path, **devices)
-        try:
-            child.communicate(timeout=rng.uniform(3, 9))
-            shutil.rmtree(tmp_path / "run")  # it was faster: from the start again
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
-            kills += 1
-    child = start(tmp_path, **devices)
-    _, err = child.communicate()
-    assert child.returncode == 0, err
-    same(jaxmia.run(experiment(recipe=recipe), options), jaxmia.Run.open(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def rows(models, N=5, Q=2):
 
 
 def fill(s, block, models, total=6):
-    s.finish(block, models, s.write_models(models, total, rows(models)), {"seconds": {"0": 1.5}})
+    s.finish(block, models, rows(models), total, seconds={"0": 1.5})
 
 
 def test_blocks_are_written_read_and_topped_up(tmp_path):
@@ -90,9 +90,100 @@ def test_another_experiment_is_refused_naming_the_fields(tmp_path):
 )
 def test_a_broken_description_is_one_clear_line(tmp_path, content):
     make(tmp_path / "run")
+    (tmp_path / "run/blocks/experiment.json").unlink()
     (tmp_path / "run/experiment.json").write_text(content)
     with pytest.raises(ValueError, match="cannot be read|has schema 99"):
         Store(tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+def test_a_damaged_description_is_taken_from_its_copy(tmp_path, damage):
+    want, file = make(tmp_path / "run").experiment, tmp_path / "run/experiment.json"
+    content = file.read_text()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_text(content.replace('"block": 4', '"block": 5') if damage == "flip" else "{")
+    s = make(tmp_path / "run")
+    assert s.experiment == want and file.read_text() == content
+    (line,) = s.verify()
+    assert "experiment.json" in line and "taken from its copy" in line
+    assert make(tmp_path / "run").verify() == []
+
+
+def test_a_changed_record_is_noticed(tmp_path):
+    s = make(tmp_path / "run")
+    fill(s, 0, [0, 1, 2, 3])
+    file = tmp_path / "run/blocks/0000.json"
+    file.write_text(file.read_text().replace('"models": [\n  0,', '"models": [\n  1,'))
+    (line,) = s.verify()
+    assert "the record is broken" in line and s.missing(6)[0] == (0, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("damage", [None, "{", ("float32", "float64"), ("[4,5,2]", "[4,5,1]")])
+def test_a_broken_array_description_costs_no_model(tmp_path, damage):
+    s = make(tmp_path / "run")
+    fill(s, 0, [0, 1, 2, 3])
+    fill(s, 1, [4, 5])
+    file = tmp_path / "run/signals.zarr/phi/zarr.json"
+    if damage is None:
+        file.unlink()
+    else:
+        content = file.read_text().replace(*damage) if isinstance(damage, tuple) else damage
+        file.write_text(content)
+    (line,) = s.verify()
+    assert "phi/zarr.json: is broken" in line and s.missing(6) == [] and s.verify() == []
+    np.testing.assert_array_equal(s.read("phi", 6), rows(range(6))["phi"])
+
+
+def test_labels_that_changed_are_written_again(tmp_path):
+    s = make(tmp_path / "run")
+    y = np.arange(5, dtype=np.int32)
+    fill(s, 0, [0, 1, 2, 3])
+    s.write_fixed("y", y + 1)
+    (line,) = s.verify({"y": y})
+    assert "y is not what was written" in line
+    np.testing.assert_array_equal(s.read("y"), y)
+    assert s.verify({"y": y}) == []
+
+
+def test_reading_what_was_changed_is_refused(tmp_path):
+    s = make(tmp_path / "run")
+    s.finish(0, [0, 1], rows([0, 1]), 2, fixed={"y": s.write_fixed("y", np.arange(5))})
+    s.write_models([1], 2, {"phi": np.full((1, 5, 2), 7, np.float32)})
+    with pytest.raises(ValueError, match=r"phi of \[1\] is not what was written"):
+        s.read("phi", 2)
+    s.write_fixed("y", np.arange(5) + 1)
+    with pytest.raises(ValueError, match="y of .* is not what was written"):
+        s.read("y")
+
+
+def test_rows_are_compared_panel_by_panel(tmp_path, monkeypatch):
+    from jaxmia import zarr
+
+    monkeypatch.setattr(zarr, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(zarr, "PANEL_BYTES", 1)
+    s = make(tmp_path / "run")
+    phi = np.random.default_rng(0).normal(size=(4, 100, 2)).astype(np.float32)
+    s.finish(0, [0, 1, 2, 3], {"phi": phi}, 6)
+    assert s.arrays.open("phi").chunk_layout.read_chunk.shape[1] < 10
+    assert s.verify() == [] and s.missing(4) == []
+    other = phi.copy()
+    other[2, 99, 1] += 1
+    s.write_models([0, 1, 2, 3], 6, {"phi": other})
+    assert len(s.verify()) == 1 and s.missing(4) == [(0, [2])]
+
+
+def test_diverged_models_are_forgotten_on_request(tmp_path):
+    s = make(tmp_path / "run")
+    s.finish(0, [0, 1], rows([0, 1]), 6, diverged=[1])
+    s.finish(0, [2, 3], rows([2, 3]), 6, diverged=[2])
+    assert s.record(0)["diverged"] == [1, 2]
+    assert s.retry_diverged(2) == [1] and s.missing(4) == [(0, [1])]
+    assert s.attempts(0, [0, 1, 2]) == [0, 1, 0]
+    s.finish(0, [1], rows([1]), 6, diverged=[])
+    assert s.record(0)["diverged"] == [2] and s.missing(4) == []
+    assert s.attempts(0, [1]) == [1] and s.verify() == []
 
 
 def test_the_first_plan_stays(tmp_path):

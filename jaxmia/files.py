@@ -1,0 +1,76 @@
+"""Files that are whole or absent, and JSON that vouches for itself by a digest."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+SEAL = "sha256"
+
+
+class Unwritable(OSError):
+    """The run folder could not be written: the disk is full, or the folder is read-only."""
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in one line, without the settings that TensorStore adds."""
+    return " ".join(re.split(r" \[\w+=", str(error))[0].split())[:400]
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """A whole file or none: written beside its place, then renamed.
+
+    Raises `Unwritable`, naming file and reason; an older file stays as it was.
+    """
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise Unwritable(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON, atomically."""
+    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """JSON with a digest of itself, atomically."""
+    write_json(path, sealed(content))
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content and its digest; what JSON does not tell apart is made equal first."""
+    plain = json.loads(json.dumps({k: v for k, v in content.items() if k != SEAL}))
+    return plain | {SEAL: _digest(plain)}
+
+
+def read_sealed(path: Path, required: bool = True) -> dict[str, Any]:
+    """What `write_sealed` wrote, without the seal.
+
+    Raises `ValueError` for anything else; a file without a seal is taken unless one is `required`.
+    """
+    found = json.loads(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError("is no JSON object")
+    told = found.pop(SEAL, None)
+    if told is None and required:
+        raise ValueError("has no digest")
+    if told is not None and told != _digest(found):
+        raise ValueError("does not match its digest")
+    return found
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,119 @@
+"""Locks that name their holder, survive his death, and work on a shared folder."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from jaxmia.files import Unwritable, write_bytes
+
+STALE = 600.0  # seconds without a sign of life, after which a lock of another host is taken over
+
+
+class Held(RuntimeError):
+    """Something is being worked on by another process."""
+
+
+class Lock:
+    """A file that names who works on something, made by an atomic link, taken over by a rename."""
+
+    def __init__(self, file: Path, what: str = "", doing: str = "held") -> None:
+        """Takes the lock; raises `Held` if a living process has it.
+
+        A thread says every half minute that the holder is alive, however long an epoch takes.
+        """
+        self.file, self.what, self.doing = file, what or file.stem, doing
+        self.holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "token": os.urandom(8).hex(),
+        }
+        beside = file.with_name(f".{file.name}.{self.holder['token']}")
+        write_bytes(beside, json.dumps(self.holder).encode())
+        try:
+            while not self._linked(beside) and not self._taken_over(beside):
+                pass
+        except OSError as error:
+            raise Unwritable(f"cannot write {file}: {error.strerror or error}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+        self._released = threading.Event()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _linked(self, beside: Path) -> bool:
+        try:
+            os.link(beside, self.file)
+            return True
+        except FileExistsError:
+            return False
+
+    def _taken_over(self, beside: Path) -> bool:
+        """Replaces a dead holder's file; false if the file is gone; raises `Held` if he lives.
+
+        Looking and replacing are one step for all who try: the lock of the kernel on `.takeover`
+        ends with the process that holds it.
+        """
+        with open(self.file.with_name(".takeover"), "wb") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            try:
+                holder = _holder(self.file)
+            except FileNotFoundError:
+                return False
+            if holder:
+                raise Held(f"{self.what} is being {self.doing} by {holder}")
+            os.replace(beside, self.file)
+            return True
+
+    def refresh(self) -> None:
+        """Says that the holder is alive."""
+        with contextlib.suppress(OSError):
+            os.utime(self.file)
+
+    def _beat(self) -> None:
+        while not self._released.wait(STALE / 20):
+            self.refresh()
+
+    def release(self) -> None:
+        """Gives the lock back, if it is still this process's."""
+        self._released.set()
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(self.file.read_text())["token"] == self.holder["token"]:
+                self.file.unlink()
+
+
+def _holder(file: Path) -> str | None:
+    """Who holds a lock, in words; None if nobody alive does."""
+    content, age = file.read_bytes(), time.time() - file.stat().st_mtime
+    try:
+        holder = json.loads(content)
+        host, pid, started = holder["host"], int(holder["pid"]), holder["started"]
+    except (ValueError, KeyError, TypeError):
+        return "an unknown process" if age < STALE else None
+    if host == socket.gethostname():
+        alive = pid > 0 and started is not None and _started(pid) == started
+    else:
+        alive = age < STALE
+    return f"process {pid} on {host}, since {holder.get('since')}" if alive else None
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine started, by its own clock; None if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        if Path("/proc/self").exists():
+            return None
+    try:
+        os.kill(pid, 0)
+        return "alive"
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "alive"

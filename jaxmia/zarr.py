@@ -1,0 +1,143 @@
+"""The signals of a run in Zarr, by TensorStore: rows of models, each with a digest of its own."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmia.files import Unwritable, reason, write_json
+
+CHUNK_BYTES = 64 << 20
+PANEL_BYTES = 256 << 20  # of rows that are held at once while they are compared with digests
+LETTERS = {"logits": "MNC", "population": "MZQ", "robustness": "MN"}
+
+
+def row_digest(row: np.ndarray) -> str:
+    """sha256 of a row's numbers."""
+    return hashlib.sha256(np.ascontiguousarray(row).tobytes()).hexdigest()[:32]
+
+
+class Arrays:
+    """The arrays of one folder, whose chunks hold `block` models each."""
+
+    def __init__(self, folder: Path, block: int) -> None:
+        """`folder` need not be there yet."""
+        self.folder, self.block = folder, block
+
+    def has(self, name: str) -> bool:
+        """Whether there is such an array."""
+        return (self.folder / name / "zarr.json").exists()
+
+    def open(self, name: str) -> Any:
+        """An array that is there, as TensorStore has it; raises `ValueError` if it is not sound."""
+        import tensorstore as ts
+
+        return ts.open(self._spec(name)).result()
+
+    def _spec(self, name: str) -> dict[str, Any]:
+        run = self.folder.parent
+        if not (self.folder / name).resolve().is_relative_to(run.resolve()):
+            raise ValueError(f"{self.folder / name}: leads out of the run folder")
+        where = {"driver": "file", "path": str(self.folder / name) + "/"}
+        return {"driver": "zarr3", "kvstore": where}
+
+    def _metadata(self, name: str, shape: Sequence[int], dtype: str, by_model: bool) -> dict:
+        chunks = [self.block if by_model else shape[0], *shape[1:]]
+        for axis in range(1, len(chunks)):
+            size = int(np.prod(chunks)) * np.dtype(dtype).itemsize
+            chunks[axis] = max(1, -(-chunks[axis] // max(1, -(-size // CHUNK_BYTES))))
+        letters = LETTERS.get(name, "MNQ") if by_model else "N"
+        return {
+            "shape": list(shape),
+            "data_type": dtype,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunks}},
+            "dimension_names": list(letters[: len(shape)]),
+            "fill_value": False if dtype == "bool" else "NaN" if dtype[0] == "f" else 0,
+        }
+
+    def create(self, name: str, shape: Sequence[int], dtype: str, by_model: bool = True) -> Any:
+        """An array of at least so many models, made or grown where it is not yet."""
+        import tensorstore as ts
+
+        spec = self._spec(name)
+        group = self.folder / "zarr.json"
+        if not group.exists():
+            write_json(group, {"zarr_format": 3, "node_type": "group", "attributes": {}})
+        if not self.has(name):
+            with contextlib.suppress(ValueError):  # another worker was first
+                metadata = self._metadata(name, shape, dtype, by_model)
+                return ts.open({**spec, "metadata": metadata}, create=True).result()
+        array = ts.open(spec).result()
+        if by_model and array.shape[0] < shape[0]:
+            array = array.resize(exclusive_max=shape, expand_only=True).result()
+        return array
+
+    def write(self, models: Sequence[int], total: int, name: str, rows: np.ndarray) -> dict:
+        """Writes rows of models into an array `[total, ...]`, and gives their digests."""
+        try:
+            array = self.create(name, (total, *rows.shape[1:]), rows.dtype.name)
+            array[np.asarray(models)].write(rows).result()
+        except (ValueError, OSError) as error:
+            raise Unwritable(f"cannot write {self.folder / name}: {reason(error)}") from error
+        return {str(m): row_digest(row) for m, row in zip(models, rows, strict=True)}
+
+    def write_fixed(self, name: str, values: np.ndarray) -> str:
+        """Writes an array without a model axis, unless it is there already; gives its digest."""
+        digest = row_digest(values)
+        with contextlib.suppress(ValueError, OSError):
+            if self.has(name) and row_digest(self.open(name).read().result()) == digest:
+                return digest
+        try:
+            with contextlib.suppress(OSError):
+                (self.folder / name / "zarr.json").unlink()
+            array = self.create(name, values.shape, values.dtype.name, by_model=False)
+            array.write(values).result()
+        except (ValueError, OSError) as error:
+            raise Unwritable(f"cannot write {self.folder / name}: {reason(error)}") from error
+        return digest
+
+    def mend(self, name: str, total: int, kind: dict[str, Any]) -> str | None:
+        """Writes an array's description again if it is not the one that `kind` tells.
+
+        The rows stay as they are. Gives a line where something was mended.
+        """
+        shape = (total, *kind["shape"])
+        wanted = self._metadata(name, shape, kind["dtype"], True)
+        file = self.folder / name / "zarr.json"
+        try:
+            found = json.loads(file.read_bytes())
+            found = {k: found[k] for k in wanted} | {"shape": [total, *found["shape"][1:]]}
+            if found == wanted and self.open(name).shape[0] >= total:
+                return None
+        except (ValueError, KeyError, TypeError, IndexError, OSError):
+            pass
+        with contextlib.suppress(OSError):
+            file.unlink()
+        self.create(name, shape, kind["dtype"])
+        return f"{file.relative_to(self.folder.parent)}: is broken, and was written again"
+
+    def digests(self, name: str, models: Sequence[int]) -> dict[int, str]:
+        """The digests of rows as they lie there; a panel of columns is held at a time."""
+        array, rows = self.open(name), np.asarray(models)
+        sums = [hashlib.sha256() for _ in models]
+        for at in self._panels(array, len(rows)):
+            panel = np.ascontiguousarray(array[rows, at].read().result())
+            for total, row in zip(sums, panel, strict=True):
+                total.update(row.tobytes())
+        return {m: s.hexdigest()[:32] for m, s in zip(models, sums, strict=True)}
+
+    def _panels(self, array: Any, rows: int) -> Iterator[slice]:
+        width = array.chunk_layout.read_chunk.shape[1]
+        bytes_ = rows * int(np.prod(array.shape[2:])) * array.dtype.numpy_dtype.itemsize
+        many = max(1, PANEL_BYTES // max(1, bytes_ * width)) * width
+        for start in range(0, array.shape[1], many):
+            yield slice(start, min(start + many, array.shape[1]))
+
+
+def kind_of(rows: np.ndarray) -> dict[str, Any]:
+    """What `mend` needs to know of an array: its dtype, and its shape but for the models."""
+    return {"dtype": rows.dtype.name, "shape": list(rows.shape[1:])}
