@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxmia import checkpoints, design, parallel, provenance, regression, report
 from jaxmia import data as sources
-from jaxmia.attacks import attack_every_model
+from jaxmia.attacks import attack_every_model, needed
 from jaxmia.attacks.references import balance_of
 from jaxmia.experiment import Experiment
 from jaxmia.interrupt import Interrupt
@@ -104,6 +104,7 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     if options.retrain_diverged and (again := store.retry_diverged(experiment.models)):
         say(f"models {again} had diverged: trained again, each with another key")
     todo = [(b, models) for b, models in store.missing(experiment.models) if _mine(b, options)]
+    _check_signals(experiment, store)
     if todo:
         _train(experiment, options, store, plan, data, member, todo)
     if options.shard_count > 1 and not store.missing(experiment.models):
@@ -189,6 +190,19 @@ def membership(experiment: Experiment, data: Data) -> np.ndarray:
     return member
 
 
+def _check_signals(experiment: Experiment, store: Store) -> None:
+    """Refuses attacks whose signals were not taken of the models that are there already."""
+    records = [r for r in store.records() if r["models"]]
+    for name in sorted(needed(experiment.attacks)):
+        without = sum(name not in r["digests"] for r in records)
+        if without:
+            by = [a for a in experiment.attacks if name in needed([a])]
+            raise ValueError(
+                f"attacks: {by[0]} needs {name}, which was not taken of the models in {store.path} "
+                "when they were trained; take another workdir"
+            )
+
+
 def _mine(block: int, options: Options) -> bool:
     return block % options.shard_count == options.shard_index
 
@@ -232,8 +246,9 @@ def _programs(experiment: Experiment, data: Data, plan: Plan, options: Options) 
         width=plan.width,
         mesh=parallel.mesh(),
         convolution=plan.convolution,
-        logits=options.keep_logits or any("shadow_classifier" in a for a in experiment.attacks),
+        logits=options.keep_logits or "logits" in needed(experiment.attacks),
         copies=experiment.copies,
+        wanted=needed(experiment.attacks),
     )
 
 
@@ -294,6 +309,7 @@ def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:
         name: None if (a := store.read(name, models)) is None else a[..., None]
         for name in ("margin", "entropy", "modified_entropy")
     }
-    whole = {k: store.read(k, models) for k in ("phi", "population", "logits", "robustness")}
+    names = ("phi", "population", "logits", "robustness", "gradient", "activations", "trajectory")
+    whole = {k: store.read(k, models) for k in names}
     member = np.asarray(store.read("member", models), bool)
     return Signals(y=store.read("y"), **whole, **view0), member  # type: ignore[arg-type]

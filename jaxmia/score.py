@@ -41,6 +41,18 @@ class Score:
     """phi [M, Z] or [M, Z, Q] of points in nobody's training set."""
     target_population: Path | None = None
     """phi [Z], [Z, Q], [T, Z] or [T, Z, Q] of the same points by the targets."""
+    gradient_norms: Path | None = None
+    """Norms [M, N] of each example's loss gradient, or [M, N, 1 + L]: whole, then by layer."""
+    target_gradient_norms: Path | None = None
+    """Those of the targets: one axis fewer for one target, as --target."""
+    activations: Path | None = None
+    """The last hidden layer's activations [M, N, H]."""
+    target_activations: Path | None = None
+    """Those of the targets."""
+    trajectory: Path | None = None
+    """phi [M, N, E] after some epochs of each model's training."""
+    target_trajectory: Path | None = None
+    """That of the targets."""
     pairs: Path | None = None
     """Whole numbers [M]: models of one number leave together (complementary halves)."""
     attacks: tuple[str, ...] = field(default=DEFAULT)
@@ -105,7 +117,7 @@ def _of_run(options: Score) -> tuple[Signals, np.ndarray]:
     """The finished models of a run folder."""
     from jaxmia.pipeline import Run  # brings Flax, which arrays do not need
 
-    given = ("member", "signals", "logits", "labels", "population")
+    given = ("member", "signals", "logits", "labels", "population", *INSIDE)
     if also := [name for name in given if getattr(options, name) is not None]:
         raise ValueError(f"--run already holds what --{also[0]} would give")
     assert options.run is not None
@@ -144,7 +156,7 @@ def _references(options: Score) -> tuple[Signals, np.ndarray]:
         raise ValueError(
             f"--signals: has {shape[0]} models and {shape[1]} examples, 2 of each are needed"
         )
-    return replace(seen, population=population), member
+    return replace(seen, population=population, **_inside(options, "", shape)), member
 
 
 def _targets(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray | None]:
@@ -174,11 +186,20 @@ def _targets(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray |
             raise ValueError(
                 f"--target-population: has {len(population)} targets, {name} has {len(asked)}"
             )
+    inside = _inside(options, "target_", asked.shape[:2], one)
+    for of, signal in INSIDE.items():
+        like, own = getattr(seen, signal), inside.get(signal)
+        if own is not None and (like is None or like.shape[2:] != own.shape[2:]):
+            there = "absent" if like is None else f"{like.shape[1:]} for each model"
+            raise ValueError(
+                f"{_flag('target_' + of)}: has {own.shape[1:]}, the models' is {there}"
+            )
     targets = []
     for i, z in enumerate(asked):
         own = _of_logits(name, z, _labels(options, seen)) if as_logits else Signals(z, seen.y)
         held = None if population is None else population[i]
-        targets.append(replace(own, population=held))
+        within = {k: v[i] for k, v in inside.items()}
+        targets.append(replace(own, population=held, **within))
     if options.target_member is None:
         return targets, None
     truth = _member("--target-member", options.target_member, (1, 2), None)
@@ -186,6 +207,35 @@ def _targets(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray |
     if truth.shape != asked.shape[:2]:
         raise ValueError(f"--target-member: has shape {truth.shape}, not {asked.shape[:2]}")
     return targets, truth
+
+
+INSIDE = {"gradient_norms": "gradient", "activations": "activations", "trajectory": "trajectory"}
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _inside(
+    options: Score, prefix: str, shape: tuple[int, ...], one: bool = False
+) -> dict[str, np.ndarray]:
+    """What was given of the models' insides, as signals hold it: norms by their logarithm."""
+    out = {}
+    for of, signal in INSIDE.items():
+        if (file := getattr(options, prefix + of)) is None:
+            continue
+        least = 2 if of == "gradient_norms" else 3
+        found = _array(_flag(prefix + of), file, "f", (least - one, 3 - one))
+        found = found[None] if one else found
+        if found.shape[:2] != tuple(shape[:2]):
+            raise ValueError(f"{_flag(prefix + of)}: has shape {found.shape}, not {shape[:2]}")
+        found = found.reshape(*found.shape[:2], -1)
+        if of == "gradient_norms":
+            if np.nanmin(found) < 0:
+                raise ValueError(f"{_flag(prefix + of)}: has a negative norm")
+            found = np.log(np.maximum(found, np.finfo(np.float32).tiny))
+        out[signal] = found
+    return out
 
 
 def _like(seen: Signals, as_logits: bool) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """A block of shadow models, trained, saved and queried as one: one program for each stage."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
-from jaxmia import checkpoints, parallel
+from jaxmia import augment, checkpoints, parallel, whitebox
 from jaxmia.data import HeldOut
 from jaxmia.interrupt import Interrupt
 from jaxmia.models import conv
@@ -22,6 +22,7 @@ from jaxmia.train import Curve, Pool, Shadow, Trainer, model_key, pool, trainer
 from jaxmia.types import Array, Data, Key, Recipe
 
 QUERY_BATCH = 512  # views that one model is asked at once
+POINTS = 8  # of a training at which phi is read for its trajectory, the last epoch's included
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Programs:
     """The compiled stages for blocks of one shape, and the data on the devices.
 
     `init(None, keys)`, `epoch((pool, number), member, keys, shadows)` and `ask(pool, shadows)` take
-    and give arrays whose leading axis is the block's models.
+    and give arrays whose leading axis is the block's models; so do `look_inside(pool, shadows)` and
+    `look_along(pool, shadows)`, which are None where no attack wants what they give.
     """
 
     trainer: Trainer
@@ -40,6 +42,9 @@ class Programs:
     init: Callable
     epoch: Callable
     ask: Callable
+    look_inside: Callable | None
+    look_along: Callable | None
+    layers: tuple[str, ...]
 
 
 def programs(
@@ -53,10 +58,22 @@ def programs(
     convolution: str,
     logits: bool = False,
     copies: Callable | None = None,
+    wanted: Collection[str] = (),
 ) -> Programs:
-    """Readies a recipe on the devices of a mesh; each program is compiled at its first use."""
+    """Readies a recipe on the devices of a mesh; each program is compiled at its first use.
+
+    `wanted` names signals beyond the usual ones: those of `whitebox.SIGNALS`, "trajectory".
+    """
     one = trainer(recipe, data, members)
     ask = asker(recipe, one.model, views, QUERY_BATCH, logits, copies)
+    inside = along = None
+    if seen := set(wanted) & set(whitebox.SIGNALS):
+        observe = whitebox.observer(recipe, one.model, data, seen)
+        inside = parallel.over_models(observe, mesh, width)
+    if "trajectory" in wanted:
+        look = asker(recipe, one.model, augment.itself, QUERY_BATCH, logits=False)
+        along = parallel.over_models(lambda x, shadow: look(x, shadow)["phi"], mesh, width)
+    shapes = jax.eval_shape(one.init, model_key(0, 0)).params
 
     def epoch(shared: tuple, member: Any, key: Any, shadow: Shadow) -> tuple[Shadow, Curve]:
         examples, number = shared
@@ -71,6 +88,9 @@ def programs(
         init=parallel.over_models(lambda _, key: one.init(key), mesh, width),
         epoch=parallel.over_models(epoch, mesh, width, donate=(2,)),
         ask=parallel.over_models(ask, mesh, width),
+        look_inside=inside,
+        look_along=along,
+        layers=tuple(whitebox.layers(shapes)),
     )
 
 
@@ -124,6 +144,7 @@ class Block:
         self.member = member[self.rows]
         self.shadows: Any = None
         self.curves = Curve(np.empty((size, 0), np.float32), np.empty((size, 0), np.float32))
+        self.trajectory = np.empty((size, 0, member.shape[1]), np.float32)
 
     def train(self, epochs: int, every: float, progress: Progress, interrupt: Interrupt) -> None:
         """Trains all epochs, from the newest sound checkpoint on; one is saved `every` seconds.
@@ -144,11 +165,19 @@ class Block:
                 self.curves = Curve(
                     *(np.c_[a, b[:, None]] for a, b in zip(self.curves, new, strict=True))
                 )
+                self._look_along(number + 1, epochs)
                 progress.advance(len(self.models), number + 1)
                 if interrupt.number or (number + 1 < epochs and time.time() - saved > every):
                     self._save(number + 1)
                     saved = time.time()
                 interrupt.check()
+
+    def _look_along(self, epoch: int, epochs: int) -> None:
+        """Adds phi after this epoch to the trajectory, if it is one of its points."""
+        p = self.programs
+        if p.look_along is not None and epoch in points(epochs):
+            phi = np.asarray(p.look_along(p.pool, self.shadows))[..., 0]
+            self.trajectory = np.concatenate([self.trajectory, phi[:, None]], axis=1)
 
     def _resumed(self, epochs: int, progress: Progress) -> int:
         """The epochs that a checkpoint has behind it; fresh models without one."""
@@ -158,17 +187,21 @@ class Block:
             if not (self.folder / f"{epoch:06d}").exists():
                 continue
             blank = np.empty((len(self.rows), epoch), np.float32)
-            like = (self._who(), jax.eval_shape(lambda: self.shadows), Curve(blank, blank))
+            seen = sum(at <= epoch for at in points(epochs)) if p.look_along else 0
+            path = np.empty((len(self.rows), seen, self.member.shape[1]), np.float32)
+            shadows = jax.eval_shape(lambda: self.shadows)
+            like = (self._who(), shadows, Curve(blank, blank), path)
             tree, reason = checkpoints.restore(self.folder, epoch, like)
             if tree is None:
                 progress.say(reason)
             elif np.array_equal(tree[0], self._who()):
                 self.shadows, self.curves = parallel.spread(tree[1], p.mesh), tree[2]
+                self.trajectory = tree[3]
                 return epoch
         return 0
 
     def _save(self, epoch: int) -> None:
-        tree = (self._who(), jax.device_get(self.shadows), self.curves)
+        tree = (self._who(), jax.device_get(self.shadows), self.curves, self.trajectory)
         checkpoints.save(self.folder, epoch, tree)
 
     def _who(self) -> Int[np.ndarray, "2 G"]:
@@ -181,6 +214,11 @@ class Block:
         with conv.using(p.convolution):
             inside = {k: np.asarray(v)[:many] for k, v in p.ask(p.pool, self.shadows).items()}
             outside = {k: np.asarray(v)[:many] for k, v in p.ask(p.held_out, self.shadows).items()}
+            if p.look_inside is not None:
+                seen = p.look_inside(p.pool, self.shadows)
+                inside |= {k: np.asarray(v)[:many] for k, v in seen.items()}
+        if p.look_along is not None:
+            inside["trajectory"] = self.trajectory[:many].swapaxes(1, 2)
         member = self.member[:many]
         arrays = {"member": member, **inside, "population": outside["phi"][:, held_out.population]}
         right = inside["margin"] > 0
@@ -196,6 +234,7 @@ class Block:
             "test_accuracy": self._by_model(test) if test is not None else {},
             "loss": self._by_model(self.curves.loss[:many]),
             "accuracy": self._by_model(self.curves.accuracy[:many]),
+            "layers": list(p.layers),
             "diverged": [m for m, ok in zip(self.models, sound, strict=True) if not ok],
         }
         for name in [k for k in arrays if k not in ("member",)]:
@@ -211,6 +250,11 @@ class Block:
     def keep(self, epochs: int) -> None:
         """Saves the trained models, before the block's record is written."""
         self._save(epochs)
+
+
+def points(epochs: int) -> list[int]:
+    """After which epochs phi is read: at most `POINTS` of them, evenly, the last one included."""
+    return sorted({-(-epochs * i // POINTS) for i in range(1, POINTS + 1)})
 
 
 def _rows(sound: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -98,7 +98,9 @@ class Signals:
     View 0 is the example itself; signals other than phi may hold that view alone. `population` is
     phi `[..., Z, Q]` of points in nobody's training set; `robustness` is the share of changed
     copies that are classified rightly; `expected` is the mean and scale of phi by a regression on
-    examples that the model has not seen. What an attack does not need may be None.
+    examples that the model has not seen. `gradient` is the log-norm of the loss's gradient, whole
+    and then of each layer; `activations` are the last hidden layer's; `trajectory` is phi of view 0
+    after some of the epochs, the last one included. What an attack does not need may be None.
     """
 
     phi: Float[Array, "*M N Q"]
@@ -109,6 +111,9 @@ class Signals:
     logits: Float[Array, "*M N C"] | None = None
     robustness: Float[Array, "*M N"] | None = None
     expected: Float[Array, "*M N 2"] | None = None
+    gradient: Float[Array, "*M N G"] | None = None
+    activations: Float[Array, "*M N H"] | None = None
+    trajectory: Float[Array, "*M N E"] | None = None
     population: Float[Array, "*M Z Q"] | None = None
 
 
@@ -118,9 +123,11 @@ class Attack(NamedTuple):
     `score(target, reference, member) -> [N]` for one target and `member [R, N]` of the references;
     `leave_one_out(signals, member, pairs) -> [M, N]`, where each model is the target in turn and
     `pairs` (int `[M]` or None) names partners that leave together. NaN marks what cannot be scored.
-    `missing(signals) -> str` names what the signals lack for it, "" if nothing.
+    `missing(signals) -> str` names what the signals lack for it, "" if nothing; `needs` are the
+    signals that a run takes of its models only if an attack asks for them.
     """
 
     score: Callable[[Signals, Signals, Bool[Array, "R N"]], Float[np.ndarray, " N"]]
     leave_one_out: Callable[..., Float[np.ndarray, "M N"]]
     missing: Callable[[Signals], str]
+    needs: tuple[str, ...] = ()

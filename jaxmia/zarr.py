@@ -13,7 +13,14 @@ from jaxmia.files import Unwritable, reason, write_json
 
 CHUNK_BYTES = 64 << 20
 PANEL_BYTES = 256 << 20  # of rows that are held at once while they are compared with digests
-LETTERS = {"logits": "MNC", "population": "MZQ", "robustness": "MN"}
+LETTERS = {
+    "logits": "MNC",
+    "population": "MZQ",
+    "robustness": "MN",
+    "gradient": "MNG",
+    "activations": "MNH",
+    "trajectory": "MNE",
+}
 
 
 def row_digest(row: np.ndarray) -> str:

@@ -11,7 +11,12 @@ from jaxmia.types import Signals
 
 M, N = 20, 400
 MEMBER = design.complementary_halves(0, M, N)
-TRAINED = [name for name in ATTACKS if name.startswith("shadow_classifier")]
+TRAINED = [
+    name
+    for name in ATTACKS
+    if name.startswith("shadow_classifier")
+    or name in ("activations", "gradients", "loss_trajectory", "joint_lira_online")
+]
 CLOSED = [name for name in ATTACKS if name not in TRAINED]
 
 
@@ -34,11 +39,24 @@ def signals(strength=1.0, seed=0, member=MEMBER):
         logits=logits.astype(np.float32),
         robustness=copies.astype(np.float32),
         expected=np.stack([0.3 * rng.normal(size=phi.shape), np.full(phi.shape, 1.5)], -1),
+        gradient=norms(phi, rng),
+        activations=np.exp(0.3 * rng.normal(size=(*phi.shape, 5)) + phi[..., None]).astype(
+            np.float32
+        ),
+        trajectory=(phi[..., None] + 0.3 * rng.normal(size=(*phi.shape, 3))).astype(np.float32),
         population=rng.normal(size=(len(member), 150, 1)).astype(np.float32),
     )
 
 
-BY_EXAMPLE = ("phi", "margin", "logits", "robustness", "expected")
+def norms(phi, rng):
+    """Log-norms of gradients, whole and of two layers."""
+    parts = 0.3 * rng.normal(size=(*phi.shape, 2)) - np.logaddexp(0, phi)[..., None]
+    whole = 0.5 * logsumexp(2 * parts, -1, keepdims=True)
+    return np.concatenate([whole, parts], -1).astype(np.float32)
+
+
+BY_EXAMPLE = ("phi", "margin", "logits", "robustness", "expected", "gradient", "activations",
+              "trajectory")  # fmt: skip
 BY_MODEL = (*BY_EXAMPLE, "population")
 
 
@@ -114,7 +132,8 @@ def test_degenerate_examples_are_finite(name):
     s.phi[:, 0] = 7.25
     s.phi[:, 1] = np.where(MEMBER[:, 1], 90, -90)[:, None]
     s.phi[:, 2] = np.where(np.arange(M)[:, None] < M // 2, 1.0, 2.0)  # nothing but ties
-    s.logits[:, :3] = 0
+    s.logits[:, :3] = s.activations[:, :3] = s.trajectory[:, :3] = 0
+    s.gradient[:, :3] = -87.3  # the logarithm of the smallest number
     found = attack_every_model(s, MEMBER, [name])[name]
     assert np.isfinite(found).all()
     by_references = ("instance_threshold", "instance_threshold_phi", "attack_r", "base")
@@ -159,19 +178,40 @@ def test_null_target_regardless_of_membership(attack, name, models):
     check_null(np.stack(scores), member[:4])
 
 
+@pytest.mark.parametrize("models", [8, 16])
+@pytest.mark.parametrize("name", ["complementary", "balanced"])
+@pytest.mark.parametrize("attack", ["gradient_norm_lira_online", "joint_lira_online"])
+def test_nulls_of_gradient_norms(attack, name, models):
+    member = DESIGNS[name](0, models, 4_000)
+    rng = np.random.default_rng(models)
+    s = noise(member, rng)
+    check_null(attack_every_model(s, member, [attack])[attack][:4], member[:4])
+    phi, gradient = s.phi + 1.5 * member[..., None], s.gradient - member[..., None]
+    drawn = rng.random(member[0].shape) < 0.5  # the first target's row regardless of membership
+    phi[0] = (rng.normal(size=drawn.shape) + 1.5 * drawn)[:, None]
+    gradient[0] = norms(phi[0, :, 0], rng) - drawn[:, None]
+    s = Signals(phi, s.y, gradient=gradient)
+    check_null(attack_every_model(s, member, [attack])[attack][:1], member[:1])
+
+
 def noise(member, rng):
     models, examples = member.shape
     phi = rng.normal(size=(models, examples, 1)) * rng.gamma(4, 0.25, (examples, 1))
     y = rng.integers(0, 3, examples).astype(np.int32)
-    return Signals(phi=phi, y=y, population=rng.normal(size=(models, 100, 1)))
+    population = rng.normal(size=(models, 100, 1))
+    return Signals(phi=phi, y=y, population=population, gradient=norms(phi[..., 0], rng))
 
 
 def test_unknown_names_and_missing_signals_are_refused():
-    with pytest.raises(ValueError, match="'gap' is not one of attack_r, base, bavaria"):
+    with pytest.raises(
+        ValueError, match="'gap' is not one of activations, attack_r, base, bavaria"
+    ):
         attack_every_model(signals(), MEMBER, ["gap"])
     lacking = {
         "correctness": "margin", "class_threshold": "labels", "shadow_classifier": "logits",
         "label_only": "robustness", "quantile_regression": "the examples",
+        "gradient_norm": "gradient norms", "gradients": "gradient norms .* and activations",
+        "loss_trajectory": "phi along the training", "joint_lira_online": "gradient norms",
     }  # fmt: skip
     for name, what in lacking.items():
         with pytest.raises(ValueError, match=f"{name} needs {what}"):

@@ -9,7 +9,10 @@ from jaxmia.attacks import lira, rmia, shadow_classifier, threshold
 from jaxmia.attacks.attack_r import ATTACK_R
 from jaxmia.attacks.base import BASE
 from jaxmia.attacks.class_threshold import CLASS_THRESHOLD
+from jaxmia.attacks.gradient_norm import GRADIENT_NORM, TRAJECTORY_LIRA
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
+from jaxmia.attacks.joint import JOINT_LIRA
+from jaxmia.attacks.white_box import ACTIVATIONS, GRADIENTS, LOSS_TRAJECTORY
 from jaxmia.types import Array, Attack, Signals
 
 ATTACKS: dict[str, Attack] = {
@@ -35,7 +38,18 @@ ATTACKS: dict[str, Attack] = {
     "lira_offline_global_variance": lira.attack("offline", "global"),
     "lira_online_student_t": lira.attack("online", "student_t"),
     "lira_offline_student_t": lira.attack("offline", "student_t"),
+    **GRADIENT_NORM,
+    "joint_lira_online": JOINT_LIRA,
+    "activations": ACTIVATIONS,
+    "gradients": GRADIENTS,
+    "trajectory_lira_online": TRAJECTORY_LIRA,
+    "loss_trajectory": LOSS_TRAJECTORY,
 }
+
+
+def needed(names: Sequence[str]) -> set[str]:
+    """The signals that a run takes of its models for these attacks, beyond the usual ones."""
+    return {signal for name in names for signal in ATTACKS[name].needs}
 
 
 def named(names: Sequence[str], signals: Signals) -> dict[str, Attack]:

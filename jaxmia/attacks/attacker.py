@@ -21,6 +21,7 @@ OUT = f"{RECORD}; models trained the same way without the record"
 BOTH = f"{RECORD}; models trained the same way with and without the record"
 POPULATION = "; records that nobody was trained on"
 PARAMETERS = "the parameters, and with them gradients and activations"
+ALONG = "the model at several points of its training"
 
 ATTACKERS = {
     "correctness": Attacker(BLACK, LABEL, RECORD),
@@ -38,6 +39,14 @@ ATTACKERS = {
     "lira_online": Attacker(BLACK, CHANCE, BOTH),
     "lira_offline": Attacker(BLACK, CHANCE, OUT),
     "gradient_norm": Attacker(WHITE, PARAMETERS, RECORD),
+    "gradient_norm_instance_threshold": Attacker(WHITE, PARAMETERS, OUT),
+    "gradient_norm_attack_r": Attacker(WHITE, PARAMETERS, OUT),
+    "gradient_norm_lira_online": Attacker(WHITE, PARAMETERS, BOTH),
+    "gradient_norm_lira_offline": Attacker(WHITE, PARAMETERS, OUT),
+    "gradient_norm_layers_lira_online": Attacker(WHITE, PARAMETERS, BOTH),
+    "joint_lira_online": Attacker(WHITE, PARAMETERS, BOTH),
+    "trajectory_lira_online": Attacker(WHITE, ALONG, BOTH),
+    "loss_trajectory": Attacker(WHITE, ALONG, BOTH),
     "activations": Attacker(WHITE, PARAMETERS, BOTH),
     "gradients": Attacker(WHITE, PARAMETERS, BOTH),
 }

@@ -1,0 +1,74 @@
+"""LiRA on several signals at once: phi, and the log-norm of every layer's gradient.
+
+The signals of one example hang together, so their log-ratios cannot be added as they are. Of the
+residuals about each example's own IN and OUT means the pooled covariances are taken, S_in and
+S_out, and the generalised eigenvectors of the two, after which both are diagonal:
+
+    W' S_out W = 1,    W' S_in W = diag(s)
+
+In these directions the joint log-ratio of two Gaussians is the sum of the single ones, each fitted
+per example as LiRA does. When every model is attacked in turn, W comes from other folds of models
+than the target's. It takes the form of Carlini et al. 2022, section VI-C (queries), with the
+dependence between queries; phi enters as it is, a layer's log-norm as that of phi's own gradient.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxmia.attacks import lira
+from jaxmia.attacks.gradient_norm import by_layer, lacking
+from jaxmia.attacks.networks import as_one, folds
+from jaxmia.types import Array, Attack, Signals
+
+RIDGE = 1e-6  # of a signal's variance, added to both covariances
+
+
+def stacked(signals: Signals) -> Float[np.ndarray, "M N D"]:
+    """phi of view 0, and log ||grad phi|| of each layer: the loss's less log sigma(-phi)."""
+    phi = np.asarray(signals.phi, np.float64)[..., :1]
+    with np.errstate(invalid="ignore"):  # a diverged model's
+        return np.concatenate([phi, -by_layer(signals) + np.logaddexp(0, phi)], axis=-1)
+
+
+def directions(
+    x: Float[np.ndarray, "R N D"], member: Bool[np.ndarray, "R N"]
+) -> Float[np.ndarray, "D D"]:
+    """W, its columns the directions in which both sides' residuals are uncorrelated."""
+    from scipy.linalg import eigh
+
+    sides = [_covariance(x, side) for side in (member, ~member)]
+    scale = np.sqrt(np.maximum(np.diag(sides[0] + sides[1]), 1e-30))  # of each signal
+    inside, outside = (s / np.outer(scale, scale) + RIDGE * np.eye(len(s)) for s in sides)
+    return eigh(inside, outside)[1] / scale[:, None]
+
+
+def _covariance(x: np.ndarray, weight: np.ndarray) -> Float[np.ndarray, "D D"]:
+    """Of the residuals about each example's mean, pooled over the examples."""
+    w = weight[..., None].astype(np.float64)
+    n = w.sum(0)
+    r = (x - (w * x).sum(0)[None] / np.maximum(n, 1)[None]) * w
+    flat = r.reshape(-1, x.shape[-1])
+    return flat.T @ flat / max(1.0, float(np.maximum(n - 1, 0).sum()))
+
+
+def _on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
+    x, own = stacked(reference), stacked(as_one(target, reference))[0]
+    sound = np.isfinite(x).all((1, 2))
+    w = directions(x[sound], np.asarray(member, bool)[sound])
+    return x.shape[-1] * lira.online(own @ w, x @ w, member)
+
+
+def _on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
+    x, member = stacked(signals), np.asarray(member, bool)
+    sound, fold = np.isfinite(x).all((1, 2)), folds(member, pairs)
+    out = np.full(member.shape, np.nan)
+    for number in range(fold.max() + 1):
+        others = (fold != number) & sound
+        if others.any():
+            turned = x @ directions(x[others], member[others])
+            score = lira.leave_one_out(turned, member, pairs=pairs)
+            out[fold == number] = x.shape[-1] * score[fold == number]
+    return out
+
+
+JOINT_LIRA = Attack(_on_target, _on_all, missing=lacking("gradient"), needs=("gradient",))

@@ -1,0 +1,171 @@
+"""Attack networks: small perceptrons that tell IN from OUT by features of the shadow models.
+
+The networks of several groups of examples (a class each, say) are trained at once, under `vmap`.
+When every model is attacked in turn, folds of models (partners together) are scored by networks
+that were trained on the other folds. Shokri et al. 2017, section V.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxmia.attacks.references import balance_of
+from jaxmia.types import Array, Attack, Signals
+
+FOLDS, HIDDEN, STEPS, BATCH, RATE = 4, 64, 2000, 256, 3e-3
+
+Groups: TypeAlias = tuple[Int[np.ndarray, "C n"], Int[np.ndarray, " C"]]
+
+
+class _Pool(NamedTuple):
+    """What networks learn from; of `examples`, class c has the first `count[c]`, then repeats."""
+
+    features: Float[Array, "M N F"]
+    member: Bool[Array, "M N"]
+    examples: Int[Array, "C n"]
+    count: Int[Array, " C"]
+
+
+def _forward(weights: tuple, x: Array) -> Array:
+    """The log-odds of membership."""
+    (w1, b1), (w2, b2) = weights
+    hidden = jax.nn.relu(x @ w1 + jnp.broadcast_to(b1, (*x.shape[:-1], len(b1))))
+    return (hidden @ w2)[..., 0] + b2
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _trained(
+    pool: _Pool, rows: Int[Array, " R"], many: Int[Array, ""], key: Array, steps: int
+) -> tuple:
+    """The weights of every class's network from the first `many` rows, and its features' scale."""
+    import optax
+
+    optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
+    width = pool.features.shape[-1]
+
+    def one(examples: Array, count: Array, key: Array) -> tuple:
+        def drawn(key: Array, size: int) -> tuple:
+            first, second = jax.random.split(key)
+            model = rows[jax.random.randint(first, (size,), 0, many)]
+            example = examples[jax.random.randint(second, (size,), 0, count)]
+            return pool.features[model, example], pool.member[model, example].astype(jnp.float32)
+
+        first, second, key = jax.random.split(key, 3)
+        he = jax.nn.initializers.he_normal()
+        weights = (
+            (he(first, (width, HIDDEN)), jnp.zeros(HIDDEN)),
+            (he(second, (HIDDEN, 1)), jnp.zeros(())),
+        )
+        sample = drawn(key, 4096)[0]
+        centre, scale = sample.mean(0), sample.std(0) + 1e-3
+
+        def step(carry: tuple, i: Array) -> tuple:
+            weights, state = carry
+            x, y = drawn(jax.random.fold_in(key, i), BATCH)
+
+            def loss(weights: tuple) -> Array:
+                odds = _forward(weights, _scaled(x, centre, scale))
+                return optax.sigmoid_binary_cross_entropy(odds, y).mean()
+
+            updates, state = optimizer.update(jax.grad(loss)(weights), state)
+            return (optax.apply_updates(weights, updates), state), None
+
+        (weights, _), _ = jax.lax.scan(step, (weights, optimizer.init(weights)), jnp.arange(steps))
+        return weights, centre, scale
+
+    return jax.vmap(one)(pool.examples, pool.count, jax.random.split(key, len(pool.examples)))
+
+
+def _scaled(x: Array, centre: Array, scale: Array) -> Array:
+    shape = (1,) * (x.ndim - 1) + centre.shape
+    return (x - centre.reshape(shape)) / scale.reshape(shape)
+
+
+@jax.jit
+def _odds(trained: tuple, x: Float[Array, "N F"], examples: Array) -> Float[Array, " N"]:
+    """The log-odds of every example by its own class's network."""
+
+    def one(trained: tuple, at: Array) -> Array:
+        weights, centre, scale = trained
+        return _forward(weights, _scaled(x[at], centre, scale))
+
+    found = jax.vmap(one)(trained, examples)
+    return jnp.zeros(len(x)).at[examples.reshape(-1)].set(found.reshape(-1))
+
+
+def _learn(pool: _Pool, rows: Sequence[int] | np.ndarray, size: int) -> tuple:
+    """Networks from these models; `size` is the same for all folds, so one program serves them."""
+    key = jax.random.key(0, impl="threefry2x32")
+    return _trained(pool, jnp.asarray(np.resize(rows, size)), jnp.int32(len(rows)), key, STEPS)
+
+
+def _sound(x: np.ndarray) -> Bool[np.ndarray, " M"]:
+    return np.isfinite(x).all((1, 2))
+
+
+def _score(trained: tuple, x: np.ndarray, examples: Array) -> Float[np.ndarray, "T N"]:
+    found = [np.asarray(_odds(trained, one, examples), np.float64) for one in x]
+    return np.where(_sound(x)[:, None], np.stack(found), np.nan)
+
+
+def attack(
+    features: Callable[[Signals], Float[np.ndarray, "M N F"]],
+    groups: Callable[[Int[np.ndarray, " N"]], Groups],
+    missing: Callable[[Signals], str],
+    needs: tuple[str, ...] = (),
+) -> Attack:
+    """The attack as a rung of the ladder: `features` of many models' signals, with labels.
+
+    `groups(y)` names the examples of each network, every example in one of them, and how many they
+    are before they repeat.
+    """
+
+    def prepared(signals: Signals, member: Array) -> tuple[_Pool, np.ndarray]:
+        x, whose = features(signals), jnp.asarray(np.asarray(member, bool))
+        examples, count = groups(np.asarray(signals.y))
+        return _Pool(jnp.asarray(x), whose, jnp.asarray(examples), jnp.asarray(count)), x
+
+    def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
+        pool, x = prepared(reference, member)
+        rows = np.flatnonzero(_sound(x))
+        trained = _learn(pool, rows, len(rows))
+        return _score(trained, features(as_one(target, reference)), pool.examples)[0]
+
+    def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
+        pool, x = prepared(signals, member)
+        fold = folds(np.asarray(member, bool), pairs)
+        out = np.full(x.shape[:2], np.nan)
+        for number in range(fold.max() + 1):
+            rows = np.flatnonzero((fold != number) & _sound(x))
+            if len(rows):
+                trained = _learn(pool, rows, len(x))
+                out[fold == number] = _score(trained, x[fold == number], pool.examples)
+        return out
+
+    return Attack(on_target, on_all, missing=missing, needs=needs)
+
+
+def as_one(target: Signals, reference: Signals) -> Signals:
+    """A target as a row of many models, with the references' labels."""
+    held = {
+        f.name: np.asarray(v)[None]
+        for f in fields(target)
+        if f.name != "y" and (v := getattr(target, f.name)) is not None
+    }
+    return Signals(y=reference.y, **held)
+
+
+def folds(member: np.ndarray, pairs: np.ndarray | None) -> Int[np.ndarray, " M"]:
+    """The fold of each model, partners in one."""
+    balance = balance_of(member, "auto", pairs)
+    own = np.arange(len(member))
+    partner = balance.partner if balance.partner is not None else np.full(len(member), -1)
+    first = np.where(partner >= 0, np.minimum(own, partner), own)
+    _, number = np.unique(first, return_inverse=True)
+    return number % min(FOLDS, number.max() + 1)
