@@ -9,7 +9,7 @@ family of Li et al. 2013, and goes with one relation of differential privacy: "a
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from jaxmia.types import Array
 from jaxmia.values import Value, factory
@@ -154,6 +154,22 @@ def canaries(index: Sequence[int]) -> Callable[[int, int, int], Member]:
         member = _everyone_but("canaries", chosen, M, N)
         member[:, chosen] = np.stack([_uniform(seed, m, len(chosen)) < 0.5 for m in range(M)])
         return member
+
+    return draw
+
+
+def of_people(design: Callable, person: Int[np.ndarray, " N"]) -> Callable[[int, int, int], Member]:
+    """The design drawn over persons instead of records: who is in is in with all their records.
+
+    A design's list of numbers counts the persons then, in the order of their ids. Raises
+    `ValueError` for a pool of another size.
+    """
+    ids, index = np.unique(person, return_inverse=True)
+
+    def draw(seed: int, M: int, N: int) -> Member:
+        if len(person) != N:
+            raise ValueError(f"of_people: {len(person)} records have a person, the pool has {N}")
+        return np.asarray(design(seed, M, len(ids)), bool)[:, index.reshape(-1)]
 
     return draw
 

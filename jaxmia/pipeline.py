@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from jaxmia import checkpoints, design, parallel, provenance, regression, report
+from jaxmia import checkpoints, design, parallel, privacy, provenance, regression, report
 from jaxmia import data as sources
 from jaxmia.attacks import attack_every_model, needed
+from jaxmia.attacks import posterior as posteriors
 from jaxmia.attacks.references import balance_of
 from jaxmia.experiment import Experiment
 from jaxmia.interrupt import Interrupt
@@ -80,6 +82,25 @@ class Run:
         """The score `[T, N]` of every attack."""
         with np.load(self.path / "scores.npz", allow_pickle=False) as held:
             return {k: held[k] for k in held.files if k != "member"}
+
+    def posterior(
+        self, prior: float = 0.5, attack: str = "lira_online"
+    ) -> Float[np.ndarray, "T N"]:
+        """The probability of each example's membership in each model, calibrated on other models.
+
+        Raises `ValueError` for an attack that was not made, or whose scores are no log-ratios.
+        """
+        if attack not in self.scores or not posteriors.is_ratio(attack):
+            fit = ", ".join(n for n in self.scores if posteriors.is_ratio(n)) or "none in this run"
+            raise ValueError(f"attack={attack!r} has no log-ratios here; those that have: {fit}")
+        pairs = np.arange(len(self.member)) // 2
+        odds = posteriors.crossed(self.scores[attack], self.member, pairs)
+        return posteriors.at_prior(odds, prior)
+
+    @cached_property
+    def person(self) -> np.ndarray | None:
+        """The person `[N]` that each record belongs to, if it does."""
+        return Store(self.path).read("person")
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -184,7 +205,8 @@ def _assessed(experiment: Experiment, store: Store) -> bool:
 
 def membership(experiment: Experiment, data: Data) -> np.ndarray:
     """Who is in which model's training set; raises `ValueError` for a model without members."""
-    member = np.asarray(experiment.design(experiment.seed, experiment.models, len(data.y)), bool)
+    drawn = provenance.drawing(experiment, data.person)
+    member = np.asarray(drawn(experiment.seed, experiment.models, len(data.y)), bool)
     if not member.any(1).all():
         raise ValueError(f"design={experiment.design!r} leaves a model without members")
     return member
@@ -267,13 +289,14 @@ def _finish(
     if options.keep_shadows:
         block.keep(epochs)
     seconds = time.time() - start
+    fixed = {"y": data.y} | ({} if data.person is None else {"person": data.person})
     store.finish(
         block.number,
         block.models,
         seen.arrays,
         experiment.models,
         **seen.facts,
-        fixed={"y": store.write_fixed("y", data.y)},
+        fixed={name: store.write_fixed(name, values) for name, values in fixed.items()},
         seconds={str(block.models[0]): seconds},
     )
     store.log(block=block.number, models=len(block.models), seconds=seconds)
@@ -298,6 +321,8 @@ def assess(experiment: Experiment, options: Options, store: Store, data: Data) -
         queries=phi.shape[-1],
         about=provenance.of_run(experiment, store),
         shadows=report.Shadows(scores, member, leaving),
+        person=data.person,
+        relation=privacy.relation_of(experiment.design, member),
     )
     report.write(store.path, scores, member, phi[..., 0], summary, signals.y)
     return Run(store.path)

@@ -3,12 +3,14 @@
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from jaxmia import data as sources
 from jaxmia import defences, design
@@ -30,6 +32,8 @@ def identity(experiment: Experiment, data: Data) -> dict[str, Any]:
         "views": describe(experiment.views),
         "seed": experiment.seed,
     }
+    if data.person is not None:
+        out["people"] = len(np.unique(data.person))  # who are in or out whole
     if experiment.copies is not None:
         out["copies"] = describe(experiment.copies)
     if design.fixed_models(experiment.design):
@@ -94,9 +98,7 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
         values = [v for r in records for m, v in r.get(key, {}).items() if _counts(m, experiment)]
         accuracy[key] = float(np.mean(values)) if values else float("nan")
     gap = accuracy["train_accuracy"] - accuracy["test_accuracy"]
-    expected = design.expected_members(
-        experiment.design, experiment.seed, identity_of(store)["examples"]
-    )
+    expected = expected_members(experiment, identity_of(store)["examples"], store.read("person"))
     private = defences.guarantee(experiment.recipe, expected)
     told = {**accuracy, "generalization_gap": gap}
     seconds = sum(s for r in records for s in r.get("seconds", {}).values())
@@ -119,7 +121,20 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
 
 def members(experiment: Experiment, data: Data) -> int:
     """How many members a model is expected to have."""
-    return design.expected_members(experiment.design, experiment.seed, len(data.y))
+    return expected_members(experiment, len(data.y), data.person)
+
+
+def expected_members(
+    experiment: Experiment, examples: int, person: Int[np.ndarray, " N"] | None
+) -> int:
+    """How many members that is, of a pool known by its size and its people."""
+    drawn = drawing(experiment, person)
+    return design.expected_members(drawn, experiment.seed, examples)
+
+
+def drawing(experiment: Experiment, person: Int[np.ndarray, " N"] | None) -> Callable:
+    """The experiment's design as it is drawn: over persons, where records belong to them."""
+    return experiment.design if person is None else design.of_people(experiment.design, person)
 
 
 def _counts(model: str | int, experiment: Experiment) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxmia import report, signals
+from jaxmia import privacy, report, signals
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
+from jaxmia.attacks import people as persons
 from jaxmia.attacks.references import balance_of
 from jaxmia.curve import curve
 from jaxmia.types import Signals
@@ -53,6 +54,8 @@ class Score:
     """phi [M, N, E] after some epochs of each model's training."""
     target_trajectory: Path | None = None
     """That of the targets."""
+    person: Path | None = None
+    """Whole numbers [N]: the person each record belongs to, in or out of a training set whole."""
     pairs: Path | None = None
     """Whole numbers [M]: models of one number leave together (complementary halves)."""
     attacks: tuple[str, ...] = field(default=DEFAULT)
@@ -71,6 +74,7 @@ def score(options: Score) -> dict[str, Any]:
     seen, member = _references(options)
     queries = np.asarray(seen.phi).shape[-1]
     pairs = None if options.pairs is None else _array("--pairs", options.pairs, "iu", (1,))
+    person = _person(options, member)
     named(options.attacks, seen)
     targets: list[Signals] | None = None
     truth: np.ndarray | None = member
@@ -106,11 +110,36 @@ def score(options: Score) -> dict[str, Any]:
         nobody = np.full((len(phi), 1), -1)
         leaving = balance_of(member, "auto", pairs).leaving(len(member))
         shadows = report.Shadows(every, member, leaving if targets is None else nobody)
-        summary = report.summarise(scores, truth, queries=queries, about=about, shadows=shadows)
+        summary = report.summarise(
+            scores,
+            truth,
+            queries=queries,
+            about=about,
+            shadows=shadows,
+            person=person,
+            relation=privacy.relation_of(None, member),
+        )
     if options.curve:
         report.draw_curve(options.out / "report", about["curve"])
     report.write(options.out, scores, truth, phi, summary, seen.y)
     return summary
+
+
+def _person(options: Score, member: np.ndarray) -> np.ndarray | None:
+    """Whose each record is: as given, or as the run knows; checked against the membership."""
+    person = None
+    if options.person is not None:
+        person = np.asarray(_array("--person", options.person, "iu", (1,)))
+        if len(person) != member.shape[1]:
+            raise ValueError(
+                f"--person: has {len(person)} records, the signals have {member.shape[1]}"
+            )
+        persons.member_of_people(member, persons.people(person))
+    elif options.run is not None:
+        from jaxmia.pipeline import Run
+
+        person = Run.open(options.run).person
+    return person
 
 
 def _of_run(options: Score) -> tuple[Signals, np.ndarray]:

@@ -54,6 +54,11 @@ def test_digits_leak_to_lira_ten_times_what_they_leak_to_a_threshold(tmp_path):
     found = json.loads(done.stdout)["attacks"]
     lira, threshold = (found[k]["tpr_at_fpr"]["0.001"] for k in ("lira_online", "global_threshold"))
     assert lira >= 10 * threshold > 0 and lira > 0.02, (lira, threshold)
+    told = found["lira_online"]["posterior"]
+    assert told["calibration_error"] < 0.01
+    surest = [b for b in zip(*told["reliability"].values(), strict=True) if 0.85 < b[0] < 0.95]
+    (stated, true, _, _, count) = surest[0]  # what is stated as 0.9, on other models than fitted
+    assert abs(stated - 0.9) < 0.01 and abs(true - 0.9) < 0.03 and count > 1500, surest
 
 
 @pytest.mark.parametrize(

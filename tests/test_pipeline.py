@@ -110,6 +110,29 @@ def test_random_labels_are_memorised_and_the_attack_sees_it(tmp_path):
     assert metrics.auc(got.scores["lira_online"], got.member) > 0.9
 
 
+def test_people_are_trained_on_whole(tmp_path):
+    file = tmp_path / "people.npz"
+    source = data.digits()()
+    person = np.repeat(np.arange(40), 3) + 100
+    np.savez(file, x=source.x[:150], y=source.y[:150], person=np.append(person, [7] * 30))
+    got = run(tmp_path / "run", data=data.arrays(str(file)))
+    held, member = got.person, got.member
+    assert held is not None and held.shape == (120,)  # a fixed fifth was set aside
+    for who in np.unique(held):
+        rows = member[:, held == who]
+        assert (rows == rows[:, :1]).all()
+    persons = len(np.unique(held))
+    assert got.experiment["identity"]["people"] == persons == got.summary["people"]["count"]
+    halves = np.stack([member[:, held == who][:, 0] for who in np.unique(held)], 1)
+    np.testing.assert_array_equal(halves, design.complementary_halves(0, 8, persons))
+    found = got.summary["people"]["attacks"]["lira_online"]
+    assert found["members"] + found["non_members"] <= 8 * persons
+    stated = got.posterior(0.2)
+    assert stated.shape == (8, 120) and np.nanmean(stated) < 0.5
+    with pytest.raises(ValueError, match="those that have: lira_online"):
+        got.posterior(attack="lira_offline")
+
+
 def test_a_diverged_model_is_listed_and_left_out(tmp_path):
     recipe = recipes.sgd(mlp(16), epochs=4, batch_size=16, rate=1e30)
     got = run(tmp_path / "a", recipe=recipe)

@@ -47,6 +47,21 @@ def call(files, capsys, line):
     return code, out.out, out.err
 
 
+def test_persons_are_scored_by_all_their_records(files, capsys):
+    person = np.arange(N) // 3
+    member = design.of_people(design.complementary_halves, person)(0, M, N)
+    np.save(files / "person.npy", person)
+    np.save(files / "people_in.npy", member)
+    line = "--signals phi --member people_in --person person --json"
+    code, out, err = call(files, capsys, line)
+    assert code == 0, err
+    found = json.loads(out)["people"]
+    assert found["count"] == N // 3 and found["records"] == {"least": 3, "mean": 3.0, "most": 3}
+    assert found["attacks"]["lira_online"]["members"] == member.sum() // 3
+    code, _, err = call(files, capsys, "--signals phi --member member --person person")
+    assert code == 2 and "in or out whole" in err and len(err.splitlines()) == 1
+
+
 def test_every_model_in_turn(files, capsys):
     code, out, err = call(files, capsys, "--signals phi --member member --json")
     assert code == 0, err

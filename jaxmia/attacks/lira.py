@@ -16,7 +16,19 @@ from scipy.special import digamma, gammaln, log_ndtr, polygamma, stdtr
 from jaxmia.attacks.chunks import Job, every_model, one_target
 from jaxmia.attacks.gaussians import CENTRES, Side, side
 from jaxmia.attacks.official import official
+from jaxmia.attacks.posterior import Calibration, fit_calibration, posterior
 from jaxmia.types import Array, Attack, Signals
+
+__all__ = [
+    "Calibration",
+    "attack",
+    "fit_calibration",
+    "leave_one_out",
+    "offline",
+    "online",
+    "posterior",
+    "upper_tail",
+]
 
 MODES = ("online", "offline")
 VARIANCES = ("auto", "per_example", "global", "student_t")
@@ -83,62 +95,6 @@ def leave_one_out(
         return _refitted(job, mode, fitted, centre)
     gone = 1 if job.remedy.kind == "none" else 2
     return _scores(job, _Law(mode, _resolved(variance, len(job.reference) - gone), centre))
-
-
-class Calibration(NamedTuple):
-    """`a` and `b` of the posterior `sigmoid(a score + b + logit prior)`."""
-
-    a: float
-    b: float
-
-
-def posterior(
-    score: Float[Array, "*T N"], prior: float = 0.5, calibration: Calibration | None = None
-) -> Float[np.ndarray, "*T N"]:
-    """The probability of membership, from online log-likelihood ratios and a prior.
-
-    Raises `ValueError` for a prior outside (0, 1), and for scores without a negative one among
-    many: offline scores are no log-ratios.
-    """
-    from scipy.special import expit, logit
-
-    if not 0 < prior < 1:
-        raise ValueError(f"prior={prior} must be above 0 and below 1")
-    score = np.asarray(score, np.float64)
-    _check_ratio(score)
-    a, b = calibration or Calibration(1.0, 0.0)
-    return expit(a * score + b + logit(prior))
-
-
-def fit_calibration(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Calibration:
-    """Logistic regression of membership on online scores of shadow models, at a balanced prior.
-
-    Fit it on other targets than those whose posterior is wanted.
-    """
-    from scipy.optimize import minimize
-
-    from jaxmia.metrics import scorable
-
-    _check_ratio(np.asarray(score, np.float64))
-    ratio, truth = scorable(score, member)
-    sign = np.where(truth, 1.0, -1.0)
-    weight = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum())
-
-    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
-        m = sign * (at[0] * ratio + at[1])
-        slope = -weight * sign * np.exp(-np.logaddexp(0, m))
-        return float(weight @ np.logaddexp(0, -m)), np.array([slope @ ratio, slope.sum()])
-
-    a, b = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
-    return Calibration(float(a), float(b))
-
-
-def _check_ratio(score: np.ndarray) -> None:
-    seen = score[np.isfinite(score)]
-    if len(seen) >= 20 and seen.min() >= 0:
-        raise ValueError(
-            "score: has no negative entry, so these are no log-ratios; use mode online"
-        )
 
 
 def _check(mode: str, variance: str, centre: str, convention: str) -> None:

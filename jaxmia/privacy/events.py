@@ -1,6 +1,6 @@
 """Lower bounds of epsilon, mu and gamma from how often events happened in independent trials."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -130,6 +130,30 @@ def gamma_lower_bound(
     p = float(checked_prior(prior))
     worth = lambda tpr, fpr: _gamma(tpr, fpr, p)  # noqa: E731
     return _lower_bound(score, member, worth, confidence, seed, thresholds)
+
+
+class Leak(NamedTuple):
+    """Lower bounds of epsilon, of mu, and of gamma at each prior, that hold together."""
+
+    epsilon: float
+    mu: float
+    gamma: Float[np.ndarray, " G"]
+
+
+def leak(
+    score: Float[Array, "*T N"],
+    member: Bool[Array, "*T N"],
+    priors: Sequence[float] = (0.5,),
+    delta: float = 0.0,
+    confidence: float = 0.95,
+) -> Leak:
+    """All of them from one pass, thresholds corrected for; estimates where trials are dependent."""
+    check(0.0, delta)
+    rates = _corrected_rates(*scorable(score, member), confidence)
+    gamma = [_gamma(*rates, float(checked_prior(p))).max() for p in priors]
+    return Leak(
+        float(_epsilon(*rates, delta).max()), float(_mu(*rates).max()), np.array(gamma, np.float64)
+    )
 
 
 def _lower_bound(score, member, worth: Worth, confidence: float, seed: int, how: str) -> float:

@@ -104,6 +104,21 @@ def family_of(design: Callable, examples: int) -> Family:
     raise ValueError(f"design={design!r} samples no family that is known here")
 
 
+def relation_of(design: Callable | None, member: Bool[Array, "M N"]) -> str:
+    """The relation that goes with a design; with none that is known, with the membership drawn.
+
+    All models of one size are a sample of a family whose number of records is known.
+    """
+    try:
+        if design is not None:
+            return family_of(design, np.shape(member)[1]).relation
+    except ValueError:
+        pass
+    sizes = np.asarray(member, bool).sum(1)
+    same = len(sizes) > 1 and sizes.max() - sizes.min() <= 1
+    return "replace-one" if same else "add/remove"
+
+
 class Membership(NamedTuple):
     """What an epsilon allows of each record, or at the worst: posteriors, and both gammas."""
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxmia.report.belief import Shadows
 from jaxmia.report.figures import draw, draw_curve
 from jaxmia.report.page import page
-from jaxmia.report.summary import SCHEMA, Shadows, summarise
+from jaxmia.report.summary import SCHEMA, summarise
 from jaxmia.report.table import remarks, table
 from jaxmia.store import write_bytes, write_json
 

@@ -1,25 +1,20 @@
 """The figures of a run, as `summary.json` holds them (docs/summary.md has every field)."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia import metrics, thresholds
+from jaxmia import metrics, privacy, thresholds
+from jaxmia.attacks import people as persons
 from jaxmia.attacks.attacker import attacker_of
-from jaxmia.report import states
+from jaxmia.attacks.posterior import is_ratio
+from jaxmia.report import belief, states
+from jaxmia.report.belief import Shadows
 
 SCHEMA = 3
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
 PRIORS = {"0.01": 0.01, "0.1": 0.1, "0.5": 0.5}
-
-
-class Shadows(NamedTuple):
-    """The scores that thresholds are fitted on, and which of their rows leave with each target."""
-
-    scores: dict[str, Float[np.ndarray, "M N"]]
-    member: Bool[np.ndarray, "M N"]
-    leaving: Int[np.ndarray, "T L"]
 
 
 def summarise(
@@ -29,21 +24,29 @@ def summarise(
     queries: int,
     about: dict[str, Any],
     shadows: Shadows | None = None,
+    person: Int[np.ndarray, " N"] | None = None,
+    relation: str | None = None,
 ) -> dict[str, Any]:
     """All figures of all attacks: those of the pooled scores, and over targets.
 
     `about` is what the caller knows besides: accuracies, device, how the run was made. With
-    `shadows` there are also the rates that thresholds fitted on them really reach.
+    `shadows` there are also the rates that thresholds fitted on them really reach, and calibrated
+    posteriors; with `person` the figures of persons; `relation` is that of the membership design.
     """
     models, examples = member.shape
     attacked = about.get("attacked", f"each of {models} models in turn, the others as references")
-    found = {
-        name: _attack(score, member) | _calibrated(name, score, member, shadows)
-        for name, score in scores.items()
-    }
-    for name, figures in found.items():
-        figures["attacker"] = attacker_of(name)._asdict()
-        figures["states"] = states.of_attack(name, figures, attacked)
+    found = {}
+    for name, score in scores.items():
+        found[name] = _attack(score, member) | _calibrated(name, score, member, shadows)
+        if found[name]["auc"] is not None:
+            found[name]["leak"] = _leak(score, member, relation)
+            if is_ratio(name):
+                found[name] |= belief.of_attack(name, score, member, shadows)
+        found[name]["attacker"] = attacker_of(name)._asdict()
+        found[name]["states"] = states.of_attack(name, found[name], attacked)
+    people = {}
+    if person is not None:
+        people["people"] = _people(scores, member, shadows, person, attacked)
     return {
         "schema": SCHEMA,
         "models": models,
@@ -51,7 +54,49 @@ def summarise(
         "queries": queries,
         "attacked": attacked,
         "attacks": found,
+        **(
+            {} if person is None else {"people": _people(scores, member, shadows, person, attacked)}
+        ),
         **about,
+    }
+
+
+def _people(
+    scores: dict[str, np.ndarray],
+    member: np.ndarray,
+    shadows: Shadows | None,
+    person: np.ndarray,
+    attacked: str,
+) -> dict[str, Any]:
+    """The figures where not records are told apart but persons, by all of their records."""
+    who = persons.people(person)
+    inside = persons.member_of_people(member, who)
+    found = {}
+    for name, score in scores.items():
+        ratio = is_ratio(name)
+        found[name] = _attack(persons.score_of_people(score, who, ratio), inside)
+        if ratio and found[name]["auc"] is not None:
+            found[name] |= belief.of_people(name, score, member, shadows, who)
+        found[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
+        found[name]["attacker"] = attacker_of(name)._asdict()
+        whole = f"{attacked}; persons by all their records"
+        found[name]["states"] = states.of_attack(name, found[name], whole)
+    records = np.bincount(who.index)
+    told = {"least": int(records.min()), "mean": float(records.mean()), "most": int(records.max())}
+    return {"count": len(who.ids), "records": told, "attacks": found}
+
+
+def _leak(score: np.ndarray, member: np.ndarray, relation: str | None) -> dict[str, Any]:
+    """What the pooled scores would show, were they independent trials: no bound."""
+    found = privacy.leak(score, member, list(PRIORS.values()))
+    return {
+        "kind": "estimate: examples of the same models are no independent trials; a lower bound "
+        "needs an audit",
+        "relation": relation or "not stated",
+        "confidence": 0.95,
+        "epsilon": found.epsilon,
+        "mu": found.mu,
+        "gamma": dict(zip(PRIORS, found.gamma.tolist(), strict=True)),
     }
 
 

@@ -1,0 +1,213 @@
+"""Posteriors of membership from log-likelihood ratios, calibrated on shadow models.
+
+    logit posterior = a ratio + sum_j bends_j max(ratio - knots_j, 0) + b + logit prior
+
+A ratio of independent evidence would have a = 1 and b = 0. Queries that depend on each other,
+estimated Gaussians and heavy tails move the slope, differently near 0 and far from it: hence the
+bends. Slopes are nowhere negative, so that a posterior ranks as its ratio does.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import expit, logit
+
+from jaxmia.metrics import clopper_pearson, scorable
+from jaxmia.types import Array
+
+GROUPS = 1 << 13  # of ratios that lie close together, where there are more
+KNOTS = (-3.0, -1.0, 0.0, 1.0, 3.0)  # in nats of the ratio
+BINS = (0.0, *(round(0.05 + 0.1 * i, 2) for i in range(10)), 1.0)  # about 0.1, 0.2, ..., 0.9
+
+
+class Calibration(NamedTuple):
+    """`a`, `b` and the bends of the posterior; a straight line has none."""
+
+    a: float
+    b: float
+    knots: tuple[float, ...] = ()
+    bends: tuple[float, ...] = ()
+
+
+def is_ratio(attack: str) -> bool:
+    """Whether an attack's scores are log-likelihood ratios."""
+    return attack == "bavaria" or attack.startswith("lira_online")
+
+
+def evidence(score: Float[Array, "*T N"], fitted: Calibration) -> Float[np.ndarray, "*T N"]:
+    """The calibrated log-odds at a prior of one half."""
+    ratio = np.asarray(score, np.float64)
+    out = fitted.a * ratio + fitted.b
+    for knot, bend in zip(fitted.knots, fitted.bends, strict=True):
+        out = out + bend * np.maximum(ratio - knot, 0)
+    return out
+
+
+def posterior(
+    score: Float[Array, "*T N"],
+    prior: float | Float[Array, " N"] = 0.5,
+    calibration: Calibration | None = None,
+) -> Float[np.ndarray, "*T N"]:
+    """The probability of membership, from online log-likelihood ratios and a prior.
+
+    The prior is one number, or one for each example. Raises `ValueError` for a prior outside (0,
+    1), and for scores without a negative one among many: offline scores are no log-ratios.
+    """
+    score = np.asarray(score, np.float64)
+    odds = evidence(score, calibration or Calibration(1.0, 0.0))
+    out = at_prior(odds, prior)
+    _check_ratio(score)
+    return out
+
+
+def at_prior(
+    odds: Float[Array, "*T N"], prior: float | Float[Array, " N"]
+) -> Float[np.ndarray, "*T N"]:
+    """Log-odds at a prior of one half as probabilities at another."""
+    p = np.asarray(prior, np.float64)
+    if not ((p > 0) & (p < 1)).all():
+        raise ValueError(f"prior={prior} must be above 0 and below 1")
+    return expit(np.asarray(odds, np.float64) + logit(p))
+
+
+def fit_calibration(
+    score: Float[Array, "*T N"], member: Bool[Array, "*T N"], knots: Sequence[float] = ()
+) -> Calibration:
+    """Logistic regression of membership on online scores of shadow models, at a balanced prior.
+
+    Fit it on other targets than those whose posterior is wanted. `knots` are where the line may
+    bend (`KNOTS`).
+    """
+    _check_ratio(np.asarray(score, np.float64))
+    ratio, truth = scorable(score, member)
+    ratio = np.clip(ratio, -1e6, 1e6)
+    ratio, inside, outside = _grouped(ratio, truth)
+    edges = [-np.inf, *knots, np.inf]
+    anchor = knots[0] if len(knots) else 0.0  # the first segment counts from here, downwards
+    parts = [np.minimum(ratio, edges[1]) - anchor]
+    parts += [
+        np.clip(ratio, low, high) - low for low, high in zip(edges[1:-1], edges[2:], strict=True)
+    ]
+    design = np.stack([*parts, np.ones_like(ratio)], 1)
+    found = _newton(design, inside, outside)
+    if len(knots) and not (found[:-1] >= 0).all():
+        found = _rising(design, inside, outside)
+    slopes = found[:-1]
+    bends = tuple(float(b) for b in np.diff(slopes))
+    shift = float(found[-1] - slopes[0] * anchor)
+    return Calibration(float(slopes[0]), shift, tuple(float(k) for k in knots), bends)
+
+
+def _newton(design: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Weighted logistic regression, with so little of a ridge that separable data end somewhere."""
+    at = np.zeros(design.shape[1])
+    ridge = 1e-9 * np.eye(len(at))
+
+    def loss(at: np.ndarray) -> float:
+        z = design @ at
+        return float(inside @ np.logaddexp(0, -z) + outside @ np.logaddexp(0, z))
+
+    held = loss(at)
+    for _ in range(100):
+        p = expit(design @ at)
+        slope = (outside * p - inside * (1 - p)) @ design + ridge @ at
+        curve = (design * ((inside + outside) * p * (1 - p))[:, None]).T @ design + ridge
+        step, size = np.linalg.solve(curve, slope), 1.0
+        while (found := loss(at - size * step)) > held and size > 1e-6:
+            size /= 2
+        at, gained, held = at - size * step, held - found, found
+        if gained < 1e-13:
+            break
+    return at
+
+
+def _rising(design: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """The same where no slope may be negative."""
+    from scipy.optimize import minimize
+
+    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
+        z = design @ at
+        value = inside @ np.logaddexp(0, -z) + outside @ np.logaddexp(0, z)
+        return float(value), (outside * expit(z) - inside * expit(-z)) @ design
+
+    slopes = design.shape[1] - 1
+    limits: list[Any] = [(0.0, None)] * slopes + [(None, None)]
+    start = np.append(np.ones(slopes), 0.0)
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits).x
+
+
+def _grouped(ratio: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ratios, and the weights of members and of others there; very many are grouped by rank."""
+    inside, outside = 0.5 * truth / truth.sum(), 0.5 * ~truth / (~truth).sum()
+    if len(ratio) <= GROUPS:
+        return ratio, inside, outside
+    order = np.argsort(ratio)
+    first = np.linspace(0, len(ratio), GROUPS, endpoint=False).astype(np.int64)
+    count = np.diff(first, append=len(ratio))
+    mean = np.add.reduceat(ratio[order], first) / count
+    return mean, *(np.add.reduceat(w[order], first) for w in (inside, outside))
+
+
+def crossed(
+    score: Float[Array, "T N"],
+    member: Bool[Array, "T N"],
+    group: Int[Array, " T"],
+    knots: Sequence[float] = KNOTS,
+) -> Float[np.ndarray, "T N"]:
+    """Log-odds of each target, by a calibration that was fitted on the other half of the targets.
+
+    Targets of one `group`, such as the two models of a pair, are in one half. Raises `ValueError`
+    for fewer than two groups.
+    """
+    _, rank = np.unique(np.asarray(group), return_inverse=True)
+    if rank.max() < 1:
+        raise ValueError("group: needs two groups of targets or more, one to be calibrated by")
+    out = np.empty(np.shape(score))
+    for half in (rank % 2 == 0, rank % 2 == 1):
+        out[half] = evidence(score[half], fit_calibration(score[~half], member[~half], knots))
+    return out
+
+
+class Reliability(NamedTuple):
+    """Stated probabilities against what came true, by bins of the stated; empty ones are left out.
+
+    `low` and `high` are Clopper-Pearson's 95 % ends, too near where pooled targets share examples.
+    """
+
+    stated: Float[np.ndarray, " B"]
+    true: Float[np.ndarray, " B"]
+    low: Float[np.ndarray, " B"]
+    high: Float[np.ndarray, " B"]
+    count: Int[np.ndarray, " B"]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: |stated - true|, weighted by the bins' counts."""
+        return float(np.average(np.abs(self.stated - self.true), weights=self.count))
+
+
+def reliability(
+    stated: Float[Array, "*T N"], member: Bool[Array, "*T N"], bins: Sequence[float] = BINS
+) -> Reliability:
+    """How often what was stated came true."""
+    p, truth = np.asarray(stated, np.float64), np.asarray(member, bool)
+    seen = ~np.isnan(p)
+    p, truth = p[seen], truth[seen]
+    at = np.clip(np.searchsorted(np.asarray(bins), p, side="right") - 1, 0, len(bins) - 2)
+    count = np.bincount(at, minlength=len(bins) - 1)
+    hits = np.bincount(at, weights=truth, minlength=len(bins) - 1)
+    total = np.bincount(at, weights=p, minlength=len(bins) - 1)
+    some = count > 0
+    count, hits, total = count[some], hits[some], total[some]
+    low, high = clopper_pearson(hits, count)
+    return Reliability(total / count, hits / count, low, high, count)
+
+
+def _check_ratio(score: np.ndarray) -> None:
+    seen = score[np.isfinite(score)]
+    if len(seen) >= 20 and seen.min() >= 0:
+        raise ValueError(
+            "score: has no negative entry, so these are no log-ratios; use mode online"
+        )
