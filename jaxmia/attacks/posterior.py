@@ -33,7 +33,7 @@ class Calibration(NamedTuple):
 
 def is_ratio(attack: str) -> bool:
     """Whether an attack's scores are log-likelihood ratios."""
-    return attack == "bavaria" or attack.startswith("lira_online")
+    return attack == "bavaria" or "lira_online" in attack
 
 
 def evidence(score: Float[Array, "*T N"], fitted: Calibration) -> Float[np.ndarray, "*T N"]:
