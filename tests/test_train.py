@@ -10,6 +10,7 @@ import pytest
 
 from jaxmia import augment, data, design, parallel, recipes, shadows, train
 from jaxmia.data import held_out
+from jaxmia.interrupt import Interrupt
 from jaxmia.models import cnn, mlp
 from jaxmia.progress import Progress
 
@@ -33,7 +34,7 @@ def block(tmp_path, recipe=RECIPE, source=SOURCE, models=range(8), width=1, devi
 
 def trained(*args, **kwargs):
     one = block(*args, **kwargs)
-    one.train(one_epochs(kwargs), 1e9, QUIET, lambda: None)
+    one.train(one_epochs(kwargs), 1e9, QUIET, Interrupt())
     return one, one.query(held_out(kwargs.get("source", SOURCE)))
 
 
@@ -106,10 +107,10 @@ def test_images_with_augmentation_too(tmp_path):
 def test_goes_on_after_an_interruption_bit_by_bit(tmp_path):
     want = trained(tmp_path)[1]
     first = block(tmp_path)
-    first.train(1, 1e9, QUIET, lambda: None)
+    first.train(1, 1e9, QUIET, Interrupt())
     first._save(1)
     again = block(tmp_path)
-    again.train(RECIPE.epochs, 1e9, QUIET, lambda: None)
+    again.train(RECIPE.epochs, 1e9, QUIET, Interrupt())
     got = again.query(held_out(SOURCE))
     for name, rows in want.arrays.items():
         np.testing.assert_array_equal(got.arrays[name], rows)
