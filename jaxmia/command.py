@@ -1,5 +1,6 @@
 """The command line: `jaxmia ...`, and `cli(experiment)` for an experiment's own module."""
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +10,15 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxmia import data, pipeline, report
+from jaxmia import compare, data, pipeline, report, shown
 from jaxmia.experiment import Experiment
 from jaxmia.explain import explain
-from jaxmia.export import export
-from jaxmia.flags import Flags, overridden, shard, width, written
+from jaxmia.export import export, pool_of
+from jaxmia.flags import Flags, command, overridden, shard, width, written
 from jaxmia.pipeline import Options, Run
 from jaxmia.progress import Progress
 from jaxmia.score import Score, score
+from jaxmia.store import Store
 from jaxmia.terminal import guarded, parsed, show
 
 
@@ -54,6 +56,8 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         checkpoint_seconds=flags.checkpoint_seconds,
         keep_shadows=flags.keep_shadows,
         keep_logits=flags.keep_logits,
+        show_examples=flags.show_examples,
+        command=command(_module(experiment), default, flags),
         progress=progress,
     )
     if flags.explain:
@@ -66,6 +70,16 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
     progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
     if target:
         _attack_target(run, flags, progress)
+
+
+def _module(experiment: Experiment) -> str:
+    """The module that was run, as `python -m` takes it."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and not spec.name.startswith("pytest"):
+        return spec.name.removesuffix(".__main__")
+    return (
+        Path(sys.argv[0]).stem if sys.argv[0].endswith(".py") else f"experiments.{experiment.name}"
+    )
 
 
 def _attack_target(run: Run, flags: Flags, progress: Progress) -> None:
@@ -106,10 +120,18 @@ class Export:
 
 @dataclass(frozen=True)
 class Report:
-    """Draw the report of a run folder again."""
+    """Draw the report of a run folder again, or of several side by side."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """A run folder."""
+    runs: Annotated[list[Path], tyro.conf.Positional]
+    """Run folders, or folders that `jaxmia score` wrote."""
+    out: Path | None = None
+    """Where several are compared; the folder comparison by default."""
+    show_examples: bool = False
+    """Show the most exposed examples, also where they are not a public set's."""
+    data: Path | None = None
+    """The .npz, where the run was made from one that has moved."""
+    price: float | None = None
+    """What an hour of the device costs, in any currency: the page names the run's cost."""
     json: bool = False
     """Print the summary as JSON on stdout."""
 
@@ -176,12 +198,44 @@ def _export(options: Export) -> None:
 
 
 def _report(options: Report) -> None:
-    run = Run.open(options.run)
+    if len(options.runs) > 1:
+        _compare(options)
+        return
+    if options.price is not None and not 0 <= options.price < 1e9:
+        raise ValueError(f"--price: {options.price} must be 0 or more")
+    run = Run.open(options.runs[0])
+    data = _examples(run, options)
     seen = run.signals
     phi = np.asarray(seen.phi)[..., 0]
-    report.write(run.path, run.scores, run.member, phi, run.summary, seen.y)
+    drawn = shown.of_run(
+        Store(run.path).records(), seen, run.member, None, data, options.show_examples
+    )
+    drawn = drawn._replace(price=options.price)
+    report.write(run.path, run.scores, run.member, phi, run.summary, drawn)
     show(run.summary, options.json)
     print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
+
+
+def _examples(run: Run, options: Report) -> Any:
+    """The data of a run; without it, which is said, the page lacks pictures and label names."""
+    try:
+        return pool_of(run, options.data)
+    except (ValueError, FileNotFoundError) as error:
+        if options.data or options.show_examples:
+            raise
+        print(f"jaxmia: the report shows no examples: {error}", file=sys.stderr)
+        return None
+
+
+def _compare(options: Report) -> None:
+    """Several runs side by side."""
+    if given := [k for k in ("show_examples", "data", "price") if getattr(options, k)]:
+        raise ValueError(f"--{given[0].replace('_', '-')}: is for one run, not for several")
+    out = options.out or Path("comparison")
+    summary = compare.write(out, options.runs)
+    if options.json:
+        print(json.dumps(summary))
+    print(f"comparison: {out / 'index.html'}", file=sys.stderr)
 
 
 def _list(options: List) -> None:

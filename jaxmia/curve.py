@@ -14,6 +14,8 @@ from jaxmia.report.summary import LEVELS
 from jaxmia.types import Array, Signals
 
 TARGETS = 64  # that are attacked at each size, where there are so many
+TRAINED = ("shadow_classifier", "activations", "gradients")  # attacks that train networks
+ENOUGH = 1 << 24  # numbers that `power` looks at: some seconds of work
 
 
 def curve(
@@ -22,7 +24,7 @@ def curve(
     names: Sequence[str],
     pairs: Int[Array, " M"] | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each size: `models`, `references` (of one target), `targets`, and the `attacks`.
+    """A row for each size: `models`, `references` of a target, `targets`, `examples`, `attacks`.
 
     The models are cut into groups of that size, partners together; within a group each is attacked
     by the others, and the scores of all groups are pooled. An attack that could score nothing is
@@ -45,10 +47,33 @@ def curve(
                 "models": size,
                 "references": size - gone,
                 "targets": len(truth),
+                "examples": truth.shape[1],
                 "attacks": {k: f for k in names if (f := _figures(scores[k], truth))},
             }
         )
     return rows
+
+
+def power(
+    signals: Signals,
+    member: Bool[Array, "M N"],
+    names: Sequence[str],
+    pairs: Int[Array, " M"] | None = None,
+) -> list[dict[str, Any]]:
+    """The `curve` that every run's report shows: of the attacks that train nothing.
+
+    From evenly spaced examples where all of them would take long (`examples` says how many).
+    """
+    quick = [n for n in names if not n.startswith(TRAINED)]
+    phi = np.asarray(signals.phi)
+    step = max(1, -(-phi.size // ENOUGH))
+    some = {
+        f.name: v[::step] if f.name == "y" else v[:, ::step]
+        for f in fields(signals)
+        if f.name != "population" and (v := getattr(signals, f.name)) is not None
+    }
+    fewer = replace(signals, **some)
+    return curve(fewer, np.asarray(member)[:, ::step], quick, pairs) if quick else []
 
 
 def _sizes(models: int) -> list[int]:

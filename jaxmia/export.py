@@ -10,6 +10,7 @@ import numpy as np
 from jaxmia import augment, data
 from jaxmia.pipeline import Run
 from jaxmia.store import write_bytes, write_json
+from jaxmia.types import Data
 from jaxmia.values import parse
 
 SOURCES = {
@@ -19,6 +20,19 @@ SOURCES = {
 VIEWS = {name: getattr(augment, name) for name in ("itself", "mirror", "shifted_views", "noised")}
 
 
+def pool_of(run: Run, file: Path | None = None) -> Data:
+    """The data of a run, read again; `file` is the `.npz` of one whose data lay elsewhere.
+
+    Raises `ValueError` if the data cannot be found again, or is no longer the pool of the run.
+    """
+    about, identity = run.experiment["about"], run.experiment["identity"]
+    source: Any = data.arrays(str(file)) if file else parse(about["data"], SOURCES, "data")
+    pool = source()
+    if data.digest(pool) != identity["pool"]:
+        raise ValueError(f"{run.path}: {source!r} is not, or no longer, the pool of this run")
+    return pool
+
+
 def export(run: Run, out: Path, file: Path | None = None) -> list[Path]:
     """Writes `x.npy`, `y.npy`, `views.npy` [N, Q, ...], `member.npy` [M, N] and `order.json`.
 
@@ -26,11 +40,7 @@ def export(run: Run, out: Path, file: Path | None = None) -> list[Path]:
     example i. `file` is the `.npz` of a run whose data lay elsewhere. Raises `ValueError` if the
     data cannot be found again, or is no longer the pool of the run.
     """
-    about, identity = run.experiment["about"], run.experiment["identity"]
-    source: Any = data.arrays(str(file)) if file else parse(about["data"], SOURCES, "data")
-    pool = source()
-    if data.digest(pool) != identity["pool"]:
-        raise ValueError(f"{run.path}: {source!r} is not, or no longer, the pool of this run")
+    pool, identity = pool_of(run, file), run.experiment["identity"]
     views = parse(identity["views"], VIEWS, "views")
     arrays = {
         "x": pool.x,

@@ -1,7 +1,8 @@
 """The flags of an experiment's command: every field of it, and how it is carried out."""
 
 import os
-from dataclasses import dataclass, replace
+import shlex
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ class Flags:
     """Its logits [N, C] instead."""
     target_member: Path | None = None
     """0/1 [N]: the target's training set, if known; without it there are scores, but no metrics."""
+    show_examples: bool = False
+    """Show the most exposed examples in the report, also where they are not a public set's."""
     explain: bool = False
     """Say how the run would be carried out, and stop."""
     json: bool = False
@@ -88,6 +91,22 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
     if flags.data is not None:
         changed = replace(changed, data=data.arrays(str(flags.data)))
     return changed
+
+
+HOW = ("workdir", "width", "block", "shard_index", "shard_count", "checkpoint_seconds", "json",
+       "quiet", "explain", "keep_shadows")  # fmt: skip
+
+
+def command(module: str, default: Flags, flags: Flags) -> str:
+    """The command that leads to the same numbers: every flag that says what is computed."""
+    words = ["python", "-m", module]
+    for f in fields(flags):
+        value = getattr(flags, f.name)
+        if f.name in HOW or value == getattr(default, f.name):
+            continue
+        words.append(f"--{f.name.replace('_', '-')}")
+        words += [] if value is True else list(value) if isinstance(value, tuple) else [str(value)]
+    return shlex.join(words)
 
 
 DESIGNS = (

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxmia import checkpoints, design, parallel, privacy, provenance, regression, report
+from jaxmia import checkpoints, design, parallel, privacy, provenance, regression, report, shown
 from jaxmia import data as sources
 from jaxmia.attacks import attack_every_model, needed
 from jaxmia.attacks import posterior as posteriors
 from jaxmia.attacks.references import balance_of
+from jaxmia.curve import power
 from jaxmia.experiment import Experiment
 from jaxmia.interrupt import Interrupt
 from jaxmia.plan import Plan, choose
@@ -40,6 +41,8 @@ class Options:
     keep_shadows: bool = False
     keep_logits: bool = False
     retrain_diverged: bool = False
+    show_examples: bool = False
+    command: str = ""
     progress: Progress = field(default_factory=Progress)
 
 
@@ -171,8 +174,10 @@ def _train(
     """Trains and queries blocks, but for those that another process holds or was faster with."""
     compiled, held = _programs(experiment, data, plan, options), None
     whole = sum(len(m) for _, m in todo)
-    with Interrupt() as interrupt, options.progress.models(whole, experiment.recipe.epochs):
+    shows = options.progress.models(whole, experiment.recipe.epochs, len(todo))
+    with Interrupt() as interrupt, shows:
         for number, _ in todo:
+            options.progress.block()
             try:
                 with store.lock(number):
                     if not (models := store.lacking(number, experiment.models)):
@@ -306,14 +311,31 @@ def _finish(
 def assess(experiment: Experiment, options: Options, store: Store, data: Data) -> Run:
     """Attacks every model in turn, and writes scores, summary and figures."""
     signals, member = read_signals(store, experiment.models)
-    pairs = None
-    if design.complementary(experiment.design):
-        pairs = np.arange(experiment.models) // 2
-    options.progress.say(f"attacking {experiment.models} models")
-    if "quantile_regression" in experiment.attacks:
-        signals = replace(signals, expected=regression.expected(experiment, data, signals))
-    scores = attack_every_model(signals, member, experiment.attacks, pairs)
-    phi = np.asarray(signals.phi)
+    pairs = _pairs(experiment)
+    with options.progress.stage(f"attacking {experiment.models} models"):
+        if "quantile_regression" in experiment.attacks:
+            signals = replace(signals, expected=regression.expected(experiment, data, signals))
+        scores = attack_every_model(signals, member, experiment.attacks, pairs)
+    with options.progress.stage("measuring and drawing"):
+        return reported(experiment, options, store, data, signals, scores)
+
+
+def _pairs(experiment: Experiment) -> np.ndarray | None:
+    """Which models split the pool between them, as equal numbers."""
+    return np.arange(experiment.models) // 2 if design.complementary(experiment.design) else None
+
+
+def reported(
+    experiment: Experiment,
+    options: Options,
+    store: Store,
+    data: Data,
+    signals: Signals,
+    scores: dict[str, np.ndarray],
+) -> Run:
+    """Measures the scores of a run, and writes them with the report."""
+    member, phi = np.asarray(store.read("member", experiment.models), bool), np.asarray(signals.phi)
+    pairs = _pairs(experiment)
     leaving = balance_of(member, "auto", pairs).leaving(len(member))
     summary = report.summarise(
         scores,
@@ -324,7 +346,11 @@ def assess(experiment: Experiment, options: Options, store: Store, data: Data) -
         person=data.person,
         relation=privacy.relation_of(experiment.design, member),
     )
-    report.write(store.path, scores, member, phi[..., 0], summary, signals.y)
+    if options.command:
+        summary["command"] = options.command
+    summary["curve"] = power(signals, member, experiment.attacks, pairs)
+    drawn = shown.of_run(store.records(), signals, member, pairs, data, options.show_examples)
+    report.write(store.path, scores, member, phi[..., 0], summary, drawn)
     return Run(store.path)
 
 

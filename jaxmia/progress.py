@@ -14,12 +14,13 @@ EVERY = 30.0  # seconds between lines where there is no terminal
 
 
 class Progress:
-    """Models, epochs, models per hour and the time left, on stderr."""
+    """Blocks, epochs, models, models per hour and the time left, on stderr."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(file=sys.stderr, quiet=quiet)
         self._bar: Bar | None = None
-        self._models = self._epochs = 1  # of the whole work
+        self._models = self._epochs = self._blocks = 1  # of the whole work
+        self._block = 0
         self._trained = self._skipped = 0  # epochs of single models
         self._start = self._told = time.time()
 
@@ -28,19 +29,41 @@ class Progress:
         self.console.print(escape(line), highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def models(self, models: int, epochs: int) -> Iterator[None]:
+    def models(self, models: int, epochs: int, blocks: int = 1) -> Iterator[None]:
         """Shows the training of so many models for so many epochs each."""
-        self._models, self._epochs = models, epochs
-        self._trained = self._skipped = 0
+        self._models, self._epochs, self._blocks = models, epochs, blocks
+        self._trained = self._skipped = self._block = 0
         self._start = self._told = time.time()
-        columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+        columns = (BarColumn(bar_width=12), TextColumn("{task.description}"))
         with contextlib.ExitStack() as stack:
             if self.console.is_terminal and not self.console.quiet:
                 bar = Bar(*columns, console=self.console, transient=True)
                 self._bar = stack.enter_context(bar)
                 self._task = self._bar.add_task("compiling", total=float(models * epochs))
+            else:
+                self.say(f"training {models} models, {epochs} epochs each, in {_count(blocks)}")
             yield
         self._bar = None
+        spent = time.time() - self._start
+        if self._trained:
+            rate = self._trained / epochs / max(spent, 1e-9) * 3600
+            self.say(f"trained for {_clock(spent)}: {rate:,.0f} models/h, compiling included")
+
+    @contextlib.contextmanager
+    def stage(self, what: str) -> Iterator[None]:
+        """Says that something takes a while, and afterwards how long it took."""
+        start = time.time()
+        if self.console.is_terminal and not self.console.quiet:
+            with self.console.status(escape(what)):
+                yield
+        else:
+            self.say(what)
+            yield
+        self.say(f"{what}: took {_clock(time.time() - start)}")
+
+    def block(self) -> None:
+        """The next block has begun."""
+        self._block += 1
 
     def resumed(self, models: int, epoch: int) -> None:
         """`models` were found with `epoch` epochs behind them."""
@@ -53,15 +76,20 @@ class Progress:
         spent = max(time.time() - self._start, 1e-9)
         rate = self._trained / self._epochs / spent * 3600
         left = (whole - done) / self._trained * spent
+        block = f"block {max(1, self._block)}/{self._blocks}, " if self._blocks > 1 else ""
         text = (
-            f"{done // self._epochs}/{self._models} models, epoch {epoch}/{self._epochs}, "
+            f"{block}epoch {epoch}/{self._epochs}, {done // self._epochs}/{self._models} models, "
             f"{rate:,.0f} models/h, {_clock(left)} left"
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=text)
         elif time.time() - self._told > EVERY:
             self._told = time.time()
-            self.say(text)
+            self.say(f"{time.strftime('%H:%M:%S')} {text}")
+
+
+def _count(blocks: int) -> str:
+    return "1 block" if blocks == 1 else f"{blocks} blocks"
 
 
 def _clock(seconds: float) -> str:

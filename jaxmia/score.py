@@ -1,6 +1,7 @@
 """`jaxmia score`: the attacks on arrays from any framework."""
 
-from dataclasses import dataclass, field, replace
+import shlex
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class Score:
     """Whole numbers [M]: models of one number leave together (complementary halves)."""
     attacks: tuple[str, ...] = field(default=DEFAULT)
     """Names of attacks; --attacks help lists them."""
+    show_examples: Path | None = None
+    """The examples x [N, ...] (.npy), of which the page then shows the most exposed."""
     curve: bool = False
     """Also attack with 2, 4, 8, ... of the models: what more shadow models buy."""
 
@@ -84,6 +87,7 @@ def score(options: Score) -> dict[str, Any]:
     else:
         targets, truth = _targets(options, seen)
         named(options.attacks, targets[0])
+    shown = _shown(options, seen, member, pairs if targets is None else None, targets is None)
     every = {}
     if truth is not None:
         every = attack_every_model(seen, member, options.attacks, pairs)
@@ -119,9 +123,8 @@ def score(options: Score) -> dict[str, Any]:
             person=person,
             relation=privacy.relation_of(None, member),
         )
-    if options.curve:
-        report.draw_curve(options.out / "report", about["curve"])
-    report.write(options.out, scores, truth, phi, summary, seen.y)
+    summary["command"] = _command(options)
+    report.write(options.out, scores, truth, phi, summary, shown)
     return summary
 
 
@@ -140,6 +143,40 @@ def _person(options: Score, member: np.ndarray) -> np.ndarray | None:
 
         person = Run.open(options.run).person
     return person
+
+
+def _command(options: Score) -> str:
+    """The command that does the same again."""
+    words = ["jaxmia", "score"]
+    for f in fields(options):
+        value = getattr(options, f.name)
+        if f.name == "json" or value is None or value is False or value == f.default:
+            continue
+        words += [f"--{f.name.replace('_', '-')}"]
+        words += [] if value is True else list(value) if isinstance(value, tuple) else [str(value)]
+    return shlex.join(words)
+
+
+def _shown(
+    options: Score, seen: Signals, member: np.ndarray, pairs: np.ndarray | None, every: bool
+) -> report.Shown:
+    """What the page draws besides the scores."""
+    x = None
+    if options.show_examples is not None:
+        x = _array("--show-examples", options.show_examples, "fiub", (2, 3, 4))
+        if len(x) != member.shape[1]:
+            raise ValueError(
+                f"--show-examples: {options.show_examples} has {len(x)} examples, "
+                f"the signals have {member.shape[1]}"
+            )
+    y = None if seen.y is None else np.asarray(seen.y)
+    return report.Shown(
+        y=y,
+        reference=np.asarray(seen.phi)[..., 0],
+        reference_member=member,
+        leaving=balance_of(member, "auto", pairs).leaving(len(member)) if every else None,
+        x=x,
+    )
 
 
 def _of_run(options: Score) -> tuple[Signals, np.ndarray]:

@@ -27,7 +27,8 @@ State: TypeAlias = Any  # a pytree of what a model carries but does not learn (r
 class Data:
     """A pool of examples to draw members from, and examples that nobody is trained on.
 
-    A network sees `(x - shift) / scale`; on disk and on the device `x` stays as it was stored.
+    A network sees `(x - shift) / scale`; on disk and on the device `x` stays as it was stored. A
+    report shows examples of a `public` set unasked, in this `shape` if they are images stored flat.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Data:
     scale: np.ndarray | np.float32 = np.float32(1)
     label_names: tuple[str, ...] = ()
     person: Int[np.ndarray, " N"] | None = None  # the individual that a record belongs to
+    public: bool = False
+    shape: tuple[int, ...] = ()
 
 
 class Model(NamedTuple):

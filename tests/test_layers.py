@@ -17,6 +17,7 @@ LAYER = {
     "recipes": 3, "defences": 3, "report": 3, "whitebox": 3, "experiment": 3,
     "interrupt": 4, "progress": 4, "shadows": 4, "plan": 4, "provenance": 4, "pipeline": 4,
     "regression": 4, "curve": 4, "score": 4, "export": 4, "explain": 4, "command": 4,
+    "shown": 4, "compare": 4,
     "flags": 4, "terminal": 4,
 }  # fmt: skip
 HEAVY = {"flax": {"models"}, "tensorflow_datasets": {"data"}, "orbax": {"checkpoints"}}

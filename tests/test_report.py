@@ -1,15 +1,26 @@
+import base64
+import csv
+import hashlib
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from jaxmia import metrics, report
-from jaxmia.report.page import exposed
+from jaxmia.report import charts, compare, gallery, svg
+from jaxmia.report.posterior import posteriors
+from jaxmia.report.reach import by_class, count, exposures, histogram, levels, reach
+from jaxmia.shown import of_run as shown_of
+from jaxmia.shown import training
+from jaxmia.types import Data, Signals
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -54,8 +65,8 @@ def test_the_curve_is_drawn(tmp_path):
         {"models": 2, "references": 0, "attacks": {}},
         *({"models": m, "references": m - 2, "attacks": {n: at for n in HOSTILE}} for m in (4, 8)),
     ]
-    files = report.draw_curve(tmp_path, rows)
-    assert {f.name for f in files} == {"curve.svg", "curve.png"}
+    files = report.save(tmp_path, {"curve": charts.power_chart(rows, HOSTILE)})
+    assert {f.name for f in files} == {"curve.svg", "curve.png", "curve.csv"}
     ElementTree.parse(tmp_path / "curve.svg")
 
 
@@ -135,29 +146,63 @@ def test_hostile_names_stay_text(name, tmp_path):
     scores, member = draw(2, 50)
     summary = report.summarise({name: scores["good"]}, member, queries=1, about={})
     shown(summary)
-    plain = report.summarise({"x": scores["good"]}, member, queries=1, about={})
-    files = report.write(tmp_path, {"x": scores["good"]}, member, scores["good"], plain)
-    report.draw(tmp_path / "named", {name: scores["good"]}, member, None)
-    tree = ElementTree.parse(tmp_path / "named" / "roc.svg")
+    charts_ = {"roc": charts.roc_chart(count({name: scores["good"]}, member), {})}
+    report.save(tmp_path, charts_)
+    tree = ElementTree.parse(tmp_path / "roc.svg")
     assert not [e for e in tree.iter() if e.tag.endswith("script")]
-    assert (tmp_path / "named" / "roc.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "roc.png").read_bytes().startswith(b"\x89PNG")
+    with open(tmp_path / "roc.csv", newline="") as file:
+        assert {row["series"] for row in csv.DictReader(file)} > {"chance"}
+
+
+def material(T=6, N=300, seed=0, names=("good",)):
+    """All that a page can show, of made-up models."""
+    rng = np.random.default_rng(seed)
+    member = rng.random((T, N)) < 0.5
+    phi = (2 * rng.normal(size=(T, N)) + member).astype(np.float32)
+    scores = {name: phi + rng.normal(size=(T, N)) for name in names}
+    summary = report.summarise(scores, member, queries=1, about={"test_accuracy": 0.8})
+    training = report.Training(rng.random((T, 3)), rng.random((T, 3)), 0.8, (1,))
+    everything = report.Shown(
+        y=(np.arange(N) % 10).astype(np.int32), names=tuple("abcdefghij"), reference=phi,
+        reference_member=member, leaving=np.arange(T)[:, None], training=training,
+        x=rng.integers(0, 255, (N, 8, 8, 3)).astype(np.uint8),
+    )  # fmt: skip
+    return scores, member, phi, summary, everything
+
+
+def test_a_report_is_these_files(tmp_path):
+    scores, member, phi, summary, everything = material()
+    at = {"auc": 0.6, "tpr_at_fpr": {"0.001": 0.1}}
+    summary["curve"] = [{"references": n, "attacks": {"good": at}} for n in (2, 4)]
+    files = report.write(tmp_path, scores, member, phi, summary, everything)
+    names = ("roc", "curve", "memory", "exposure", "phi", "gaussians", "training")
     assert {f.relative_to(tmp_path).as_posix() for f in files} == {
-        "scores.npz", "report/roc.svg", "report/roc.png", "report/phi.svg", "report/phi.png",
-        "report/index.html",
-        "summary.json",
+        "scores.npz", "summary.json", "report/index.html", "report/attacks.csv",
+        "report/examples.csv", *(f"report/{n}.{e}" for n in names for e in ("svg", "png", "csv")),
     }  # fmt: skip
     with np.load(tmp_path / "scores.npz") as held:
-        assert set(held.files) == {"x", "member"}
+        assert set(held.files) == {"good", "member"}
+    with open(tmp_path / "report/examples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    cut = metrics.threshold_at_fpr(scores["good"], member, 1e-3)
+    assert [int(r["found"]) for r in rows] == ((scores["good"] >= cut) & member).sum(0).tolist()
+    assert [int(r["models"]) for r in rows] == member.sum(0).tolist()
+    i = np.flatnonzero(member.any(0))[5]
+    one = phi[member[:, i], i].mean()
+    assert float(rows[i]["phi_in"]) == pytest.approx(one, rel=1e-4)
+    assert rows[i]["label"] == str(i % 10)
 
 
 class Reader(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.tags, self.sources, self.text = [], [], ""
+        self.tags, self.sources, self.text, self._data = [], [], "", False
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.sources += [v for k, v in attrs if k in ("src", "href", "srcset", "data", "action")]
+        names = ("src", "href", "srcset", "data", "action", "xlink:href")
+        self.sources += [v for k, v in attrs if k in names]
         assert not any(k.startswith("on") for k, _ in attrs)
 
     def handle_data(self, data):
@@ -165,22 +210,71 @@ class Reader(HTMLParser):
 
 
 def test_the_page_holds_everything_and_asks_for_nothing(tmp_path):
-    rng = np.random.default_rng(0)
-    member = rng.random((6, 300)) < 0.5
-    scores = {name: rng.normal(size=(6, 300)) + member for name in HOSTILE}
-    about = {"experiment": {"name": HOSTILE[0], "device": "1 x cpu"}, "train_accuracy": 0.9,
-             "test_accuracy": None, "models_per_hour": None}  # fmt: skip
-    summary = report.summarise(scores, member, queries=1, about=about)
-    y = np.arange(300, dtype=np.int32) % 10
-    report.write(tmp_path, scores, member, None, summary, y)
+    scores, member, phi, summary, everything = material(names=HOSTILE)
+    about = {"name": HOSTILE[0], "device": "1 x cpu"}
+    summary |= {"experiment": about, "command": f"python -m x --data '{HOSTILE[0]}'"}
+    shown = everything._replace(names=tuple(HOSTILE) * 2)
+    report.write(tmp_path, scores, member, phi, summary, shown)
     text = (tmp_path / "report/index.html").read_text()
     page = Reader()
     page.feed(text)
-    assert "script" not in page.tags and len(text) < 5_000_000
-    assert page.sources and all(s.startswith("data:image/svg+xml;base64,") for s in page.sources)
+    assert page.tags.count("script") == 2 and len(text) < 5_000_000  # the data, and the one script
+    assert all(s.startswith(("data:image/png;base64,", "#")) for s in page.sources)
     assert "alert(1)" in page.text and "default-src 'none'" in text
     rates = [a["tpr_at_fpr"]["0.001"] for a in summary["attacks"].values()]
-    assert f"{100 * max(rates):.2f} % of the training examples" in " ".join(page.text.split())
+    told = " ".join(page.text.split())
+    assert f"identifies {100 * max(rates):.2f} % of the training examples" in told
+    data = text.split('id="data">')[1].split("</script>")[0]
+    assert "<" not in data and len(json.loads(data)["attacks"]) == len(HOSTILE)
+    digest = base64.b64encode(
+        hashlib.sha256(text.split("<script>")[1].split("</script>")[0].encode()).digest()
+    )
+    assert f"script-src 'sha256-{digest.decode()}'" in text  # no other script can run
+
+
+def test_examples_are_shown_only_where_they_may_be(tmp_path):
+    scores, member, phi, summary, everything = material()
+    report.write(tmp_path, scores, member, phi, summary, everything._replace(x=None))
+    assert "data:image/png" not in (tmp_path / "report/index.html").read_text()
+    signals = Signals(phi[..., None], everything.y)
+    mine, private = of_data(public=True), of_data(public=False)
+    store = []
+    assert shown_of(store, signals, member, None, mine).x is mine.x
+    assert shown_of(store, signals, member, None, private).x is None
+    assert shown_of(store, signals, member, None, private, True).x is private.x
+    people = replace(mine, person=np.arange(300))
+    assert shown_of(store, signals, member, None, people).x is None
+
+
+def of_data(public):
+    x, y = np.zeros((300, 4), np.float32), np.zeros(300, np.int32)
+    return Data("mine", x, y, x[:2], y[:2], 2, public=public)
+
+
+def test_training_is_read_from_the_records():
+    records = [
+        {"loss": {"0": [2, 1], "2": [None, None]}, "accuracy": {"0": [0.5, 1]}, "diverged": [2]},
+        {"loss": {"1": [3, 2], "9": [7, 7]}, "test_accuracy": {"0": 0.9, "1": 0.7, "9": 0.1}},
+    ]
+    found = training(records, 3)
+    np.testing.assert_array_equal(found.loss, [[2, 1], [3, 2], [np.nan, np.nan]])
+    np.testing.assert_array_equal(found.accuracy[0], [0.5, 1])
+    assert found.test_accuracy == pytest.approx(0.8) and found.diverged == (2,)
+    assert training([], 3) is None
+
+
+def test_pictures_of_examples():
+    def pixels(uri):
+        raw = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+        return np.asarray(Image.open(io.BytesIO(raw)))
+
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(pixels(gallery.picture(image)), image)
+    digit = np.arange(64, dtype=np.uint8).clip(0, 16)
+    assert pixels(gallery.picture(digit, (8, 8))).shape == (8, 8)
+    assert pixels(gallery.picture(np.ones((200, 300, 3), np.uint8) * 77)).shape == (40, 60, 3)
+    row = pixels(gallery.picture(np.linspace(-1, 1, 500)))
+    assert row.shape == (1, 256) and row[0, 0] == 0
 
 
 def test_a_page_without_anything_to_score(tmp_path):
@@ -194,35 +288,149 @@ def test_the_most_exposed_are_those_found_in_most_of_their_models():
     scores, member = draw(T=9)
     score = scores["good"]
     score[:, 7] = np.where(member[:, 7], 99, -99)
-    rows, share = exposed(score, member, np.arange(300, dtype=np.int32))
+    (exposed,) = exposures(score, member, reach(count({"x": score}, member)["x"], [1e-3]).threshold)
     outside = np.sort(score[~member])[::-1]
     cut = outside[int(0.001 * len(outside))]  # the first false alarm too many
     found = ((score > cut) & member).sum(0)
-    assert rows[0].example == rows[0].label == 7 and rows[0].found == member[:, 7].sum()
-    for row in rows:
-        assert row.found == found[row.example] and row.models == member[:, row.example].sum()
-    assert [r.found / r.models for r in rows] == sorted(r.found / r.models for r in rows)[::-1]
-    most = np.sort(found)[::-1][: round(share * 300)]
+    np.testing.assert_array_equal(exposed.found, found)
+    np.testing.assert_array_equal(exposed.models, member.sum(0))
+    order = exposed.order()
+    assert order[0] == 7 and found[7] == member[:, 7].sum()
+    share = found / member.sum(0)
+    assert (np.diff(share[order]) <= 0).all()
+    most = np.sort(found)[::-1][: round(exposed.half() * 300)]
     assert most.sum() >= found.sum() / 2 > most[:-1].sum()
+    y = (np.arange(300) % 3).astype(np.int32)
+    for c, n, of in zip(*by_class(exposed, y)[:3], strict=True):
+        assert n == found[y == c].sum() and of == member[:, y == c].sum()
+    bins = histogram(exposed)
+    assert bins.sum() == 300 and bins[0] == (share == 0).sum()
+    assert bins[10] == (share > 0.9).sum() and bins[5] == ((share > 0.4) & (share <= 0.5)).sum()
+
+
+def test_what_is_reached_equals_scikit_learn_at_every_level():
+    scores, member = draw(T=8, N=2000)
+    score = scores["good"]
+    fpr, tpr, _ = roc_curve(member.ravel(), score.ravel(), drop_intermediate=False)
+    curve = count({"x": score}, member)["x"]
+    at = levels(int((~member).sum()))
+    found = reach(curve, at)
+    np.testing.assert_allclose(found.tpr, [tpr[fpr <= v].max() for v in at])
+    for value, cut in zip(at, found.threshold, strict=True):
+        assert (score[~member] >= cut).mean() <= value
+    assert 1e-3 in at and at == sorted(at)
+    ends = metrics.clopper_pearson(np.rint(found.tpr * member.sum()), member.sum())
+    np.testing.assert_allclose(np.stack([found.low, found.high]), np.stack(ends))
+
+
+def test_intervals_are_the_tables_and_between_them_as_wide_as_a_bootstraps():
+    rng = np.random.default_rng(3)
+    member = rng.random((40, 600)) < 0.5
+    score = rng.normal(size=(40, 600)) + member * rng.exponential(1.5, 600)
+    at = [1e-3, 2e-3, 5e-3, 1e-2]
+    drawn = metrics.bootstrap(score, member, at).tpr_at_fpr
+    table = {"0.001": drawn[0].tolist(), "0.01": drawn[3].tolist()}
+    found = reach(count({"x": score}, member)["x"], at, table)
+    np.testing.assert_allclose([found.low[0], found.high[0]], drawn[0])
+    np.testing.assert_allclose([found.low[3], found.high[3]], drawn[3])
+    for i in (1, 2):
+        width = (found.high - found.low)[i]
+        assert width == pytest.approx(drawn[i, 1] - drawn[i, 0], rel=0.15)
+    plain = reach(count({"x": score}, member)["x"], at)
+    assert ((plain.high - plain.low) < 0.6 * (found.high - found.low)).all()
+
+
+def test_posteriors_are_calibrated_on_other_targets():
+    rng = np.random.default_rng(0)
+    member = rng.random((20, 500)) < 0.5
+    ratio = 2 * rng.normal(size=(20, 500)) + np.where(member, 2.0, -2.0)  # its own log-ratio
+    alone = np.arange(20)[:, None]
+    mean = posteriors(5 * ratio, member, alone, {})  # stated five times too sure
+    want = np.where(member, 1 / (1 + np.exp(-ratio)), np.nan)
+    np.testing.assert_allclose(mean, np.nanmean(want, 0), atol=0.05)
+    given = posteriors(5 * ratio, member, None, {"calibration": {"a": 0.2, "b": 0.0}})
+    np.testing.assert_allclose(given, np.nanmean(want, 0), atol=1e-9)
+    member[:, 3] = False
+    assert np.isnan(posteriors(ratio, member, alone, {})[3])
 
 
 def test_figures_are_the_same_every_time(tmp_path):
-    scores, member = draw()
+    scores, member, phi, summary, everything = material()
     for folder in ("a", "b"):
-        report.draw(tmp_path / folder, scores, member, scores["good"])
-    for name in ("roc.svg", "roc.png", "phi.svg", "phi.png"):
+        report.report(tmp_path / folder, scores, member, phi, summary, everything)
+    files = sorted(f.name for f in (tmp_path / "a").iterdir())
+    assert len(files) > 15
+    for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_curves_are_thinned_but_not_in_the_tail():
-    from jaxmia.metrics import roc
-    from jaxmia.report.figures import _thinned
-
     rng = np.random.default_rng(0)
-    member = np.arange(100_000) % 2 == 0
-    curve = roc(rng.normal(size=100_000) + member, member)
-    x, y = _thinned(curve)
-    assert len(x) < 10_000
-    tail = curve.fpr < 1e-3
-    assert set(curve.tpr[tail]) <= set(y)
-    assert x[-1] == 1 and y[-1] == 1
+    member = np.arange(200_000) % 2 == 0
+    curve = metrics.counted(rng.normal(size=200_000) + member, member)
+    at = charts.thinned(curve)
+    assert len(at) < 1100 and at[-1] == len(curve.true) - 1
+    kept = set(curve.false[at].tolist())
+    assert kept >= set(range(charts.HEAD))  # the first steps are all there
+    for wanted in np.geomspace(1e-3, 1, 50):  # and none that is left out moves the curve
+        true = curve.true[np.searchsorted(curve.false / curve.false[-1], wanted, "right") - 1]
+        drawn = at[np.searchsorted(curve.false[at] / curve.false[-1], wanted, "right") - 1]
+        assert abs(curve.true[drawn] - true) / curve.true[-1] < 0.01
+
+
+def test_the_drawing_puts_a_curve_where_its_numbers_are():
+    scores, member = draw(T=4, N=500)
+    chart = charts.roc_chart(count(scores, member), {})
+    root = ElementTree.fromstring(svg.inline(chart.panels[0], "x"))
+    low, high, log, left, right = map(float, root.get("data-x").split(","))
+    assert (low, high, log) == (1e-5, 1, 1)
+    dots = root.findall(".//g[@class='dots s0']/circle")
+    x = left + (right - left) * np.log(1e-3 / low) / np.log(high / low)
+    assert float(dots[1].get("cx")) == pytest.approx(x, abs=0.06)
+    low, high, log, bottom, top = map(float, root.get("data-y").split(","))
+    tpr = metrics.tpr_at_fpr(scores["good"], member, 1e-3)
+    y = bottom + (top - bottom) * np.log(tpr / low) / np.log(high / low)
+    assert float(dots[1].get("cy")) == pytest.approx(y, abs=0.06)
+
+
+def test_fifty_thousand_examples_stay_under_five_megabytes(tmp_path):
+    names = ("a", "b", "lira_online")
+    *_, summary, _ = material(names=names)  # intervals of so many would take a minute
+    scores, member, phi, _, everything = material(8, 50_000, names=())
+    scores = {k: phi + np.random.default_rng(i).normal(size=phi.shape) for i, k in enumerate(names)}
+    summary["examples"] = 50_000
+    files = report.report(tmp_path, scores, member, phi, summary, everything)
+    assert (tmp_path / "index.html").stat().st_size < 2_500_000
+    assert all(f.stat().st_size < 5_000_000 for f in files)
+
+
+def test_runs_are_compared(tmp_path, capsys, as_users_run):
+    from jaxmia import command
+
+    for seed, name in enumerate(("strong", "weak", HOSTILE[2][1:-1])):
+        scores, member, _, summary, _ = material(8, 400, seed)
+        if name != "strong":
+            scores = {k: v + 3 * np.random.default_rng(9).normal(size=v.shape)
+                      for k, v in scores.items()}  # fmt: skip
+            summary = report.summarise(scores, member, queries=1, about={"test_accuracy": 0.7})
+        summary["experiment"] = {"recipe": {"epochs": seed}}
+        report.write(tmp_path / name, scores, member, None, summary)
+    out = tmp_path / "out"
+    folders = [str(tmp_path / n) for n in ("strong", "weak")]
+    command.main(["report", *folders, "--out", str(out), "--json"])
+    told = json.loads(capsys.readouterr().out)["runs"]
+    assert told["strong"]["tpr_at_fpr"]["0.001"] > told["weak"]["tpr_at_fpr"]["0.001"]
+    text = " ".join((out / "index.html").read_text().split())
+    assert "weak gives away least" in text and "recipe.epochs" in text
+    assert (out / "frontier.svg").exists() and (out / "roc.png").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit) as end:
+        command.main(["report", folders[0], str(tmp_path / "empty"), "--out", str(out)])
+    assert end.value.code == 2 and "has no scores.npz" in capsys.readouterr().err
+
+
+def test_names_of_runs_are_told_apart():
+    unique = compare.unique
+    assert unique([Path("/a/x"), Path("/b/y")]) == ["x", "y"]
+    assert unique([Path("/a/x"), Path("/b/x")]) == ["a/x", "b/x"]
+    assert unique([Path("/a/x"), Path("/a/x")]) == ["1 a/x", "2 a/x"]

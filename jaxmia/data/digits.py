@@ -34,6 +34,8 @@ def digits(image: bool = False) -> Callable[[], Data]:
             shift=np.float32(8),
             scale=np.float32(8),
             label_names=tuple("0123456789"),
+            public=True,
+            shape=(8, 8),
         )
 
     return load

@@ -37,6 +37,7 @@ def synthetic(
         y = rng.integers(classes, size=examples + test).astype(np.int32)
         x = (means[y] + rng.normal(size=(len(y), features))).astype(np.float32)
         x = x.reshape(-1, *(shape or (features,)))
-        return Data("synthetic", x[:examples], y[:examples], x[examples:], y[examples:], classes)
+        pool, rest = (x[:examples], y[:examples]), (x[examples:], y[examples:])
+        return Data("synthetic", *pool, *rest, classes, public=True)
 
     return make

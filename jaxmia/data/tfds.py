@@ -18,6 +18,9 @@ from jaxmia.data.pool import fifth_aside
 from jaxmia.types import Data
 from jaxmia.values import factory
 
+# sets of things and scenes that everybody may look at; any other is shown only when asked for
+PUBLIC = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "emnist", "svhn_cropped")
+
 
 class Prepared(NamedTuple):
     """A set that lies ready."""
@@ -61,7 +64,8 @@ def tfds(
         names = tuple(str(n)[:80] for n in builder.info.features[y_key].names or ())
         half = np.float32(127.5) if x.dtype == np.uint8 else None
         shift, scale = (half, half) if half else (np.float32(0), np.float32(1))
-        return Data(name, x, y, x_test, y_test, classes, shift, scale, names)
+        public = name.split("/")[0] in PUBLIC
+        return Data(name, x, y, x_test, y_test, classes, shift, scale, names, public=public)
 
     return load
 

@@ -1,0 +1,225 @@
+"""Several runs side by side: each by the attack that finds most in it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxmia.report import charts
+from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain
+from jaxmia.report.page import dial, embedded, environment, frame, intervals, rounded, script
+from jaxmia.report.reach import DEFAULT, GRID, Reach, count, levels, reach
+from jaxmia.report.summary import LEVELS
+from jaxmia.store import differences
+
+
+class Compared(NamedTuple):
+    """One run: its name, and what its folder holds. `phi` may be absent."""
+
+    name: str
+    summary: dict[str, Any]
+    scores: dict[str, Float[np.ndarray, "T N"]]
+    member: Bool[np.ndarray, "T N"]
+    phi: Float[np.ndarray, "T N"] | None = None
+
+
+class Row(NamedTuple):
+    """A run in the table."""
+
+    key: int  # its place among all, the one that gives away most first
+    name: str
+    attack: str
+    found: dict[str, Any]
+    tpr: float
+    low: float
+    high: float
+    test: float | None
+    gap: float | None
+
+
+class Comparison(NamedTuple):
+    """All that is counted for the page, once."""
+
+    rows: list[Row]
+    levels: list[float]
+    curves: dict[str, Any]
+    reach: dict[str, Reach]
+    intervals: dict[str, Any]
+
+
+def look(runs: Sequence[Compared]) -> Comparison:
+    """The strongest attack of each run; raises `ValueError` for a run that has none."""
+    chosen, curves, spans = {}, {}, {}
+    for run in runs:
+        found = count(run.scores, run.member)
+        if not found:
+            raise ValueError(f"{run.name}: no attack could be scored, so there is nothing to show")
+        chosen[run.name] = next(iter(found))
+        curves[run.name] = found[chosen[run.name]]
+        spans[run.name] = intervals(run.summary)[chosen[run.name]]
+    rates = {k: float(reach(c, [DEFAULT]).tpr[0]) for k, c in curves.items()}
+    order = sorted(curves, key=lambda k: -rates[k])
+    curves = {k: curves[k] for k in order}
+    at = levels(max(int(c.false[-1]) for c in curves.values()))
+    reached = {k: reach(c, at, spans[k]) for k, c in curves.items()}
+    rows = []
+    for run in runs:
+        r, i = reached[run.name], at.index(DEFAULT)
+        rows.append(
+            Row(
+                order.index(run.name),
+                run.name,
+                chosen[run.name],
+                run.summary["attacks"][chosen[run.name]],
+                float(r.tpr[i]),
+                float(r.low[i]),
+                float(r.high[i]),
+                run.summary.get("test_accuracy"),
+                run.summary.get("generalization_gap"),
+            )
+        )
+    return Comparison(rows, at, curves, reached, spans)
+
+
+def draw(of: Comparison, runs: Sequence[Compared]) -> dict[str, Chart]:
+    """The charts of a comparison, by name."""
+    drawn: list[Chart | None] = [charts.roc_chart(of.curves, of.intervals), _frontier(of.rows)]
+    parts = [(r.name, charts.phi_chart(r.phi, r.member)) for r in runs if r.phi is not None]
+    panels = tuple(
+        p._replace(title=plain(name, 40), width=400, height=240, marks=_unnumbered(p.marks))
+        for name, chart in parts
+        if chart is not None
+        for p in chart.panels
+    )
+    if panels:
+        alt = "Histograms of phi of members and non-members of every run."
+        drawn.append(Chart("phi", "What an attacker sees", alt, panels))
+    return {c.name: c for c in drawn if c is not None}
+
+
+def _unnumbered(marks: Sequence[Any]) -> tuple[Mark, ...]:
+    """Without the counts, which differ between runs."""
+    return tuple(m._replace(name=m.name.split(" (")[0]) for m in marks)
+
+
+def _frontier(rows: Sequence[Row]) -> Chart | None:
+    """Test accuracy against what is found."""
+    known = [r for r in rows if r.test is not None]
+    if len(known) < 2:
+        return None
+    x = np.array([r.test for r in known], float)
+    low, high = float(x.min()), float(x.max())
+    room = max(0.01, 0.15 * (high - low))
+    across = Axis("test accuracy", low - room, min(high + room, 1.02), False,
+                  even(low - room, min(high + room, 1.0), 5))  # fmt: skip
+    ends = [v for r in known for v in (r.low, r.tpr, r.high) if v > 0]
+    least = 10.0 ** np.floor(np.log10(max(min([1e-3, *ends]), charts.LEAST)))
+    most = 10.0 ** np.ceil(np.log10(max([1e-2, *ends])))
+    up = Axis("TPR at 0.1 % FPR", float(least), float(most), True, decades(least, most))
+    marks: list[Mark] = []
+    for r in known:
+        at = np.array([r.test]), np.array([r.tpr])
+        span = np.array([r.low]), np.array([r.high])
+        marks.append(Dots(plain(r.name, 40), *at, charts.tone(r.key), 4.5, span))
+        side = float(at[0][0]) > (low + high) / 2
+        shift = (-0.02 if side else 0.02) * (across.high - across.low)
+        words = Note(plain(r.name, 30), float(r.test or 0) + shift, max(r.tpr, least),
+                     "end" if side else "start")  # fmt: skip
+        marks.append(words)
+    return Chart(
+        "frontier",
+        "What protection costs",
+        "Test accuracy of every run against the share of training examples that is found at 0.1 % "
+        "false positives: " + ", ".join(f"{plain(r.name)} {r.tpr:.2%}" for r in known) + ".",
+        (Panel(across, up, tuple(marks), width=720, height=360, key="frontier"),),
+    )
+
+
+def page(of: Comparison, drawn: dict[str, Chart], runs: Sequence[Compared]) -> str:
+    """The page, as HTML."""
+    ordered = sorted(of.rows, key=lambda r: r.tpr)
+    least, most = ordered[0], ordered[-1]
+    start = of.levels.index(DEFAULT)
+    content = {
+        "levels": of.levels,
+        "start": start,
+        "words": [dial(v, int(1 / of.levels[0]) + 1) for v in of.levels],
+        "grid": rounded(np.array(GRID)),
+        "attacks": [
+            {
+                "name": plain(name),
+                "tpr": rounded(r.tpr, 6),
+                "low": rounded(r.low, 6),
+                "high": rounded(r.high, 6),
+                "grid": rounded(reach(of.curves[name], GRID).tpr),
+            }
+            for name, r in of.reach.items()
+        ],
+    }
+    return (
+        environment()
+        .get_template("compare.html")
+        .render(
+            **frame(script()),
+            rows=of.rows,
+            least=least,
+            most=most,
+            apart=least.high < most.low,
+            words=content["words"],
+            at=start,
+            levels=of.levels,
+            fixed=list(LEVELS),
+            fields=differing([r.summary for r in runs]),
+            charts=drawn,
+            data=embedded(content),
+        )
+    )
+
+
+def differing(summaries: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """The fields of the experiments in which the runs differ, with each one's value."""
+    told = []
+    for s in summaries:
+        about = {k: v for k, v in (s.get("experiment") or {}).items() if k not in ("plan", "git")}
+        told.append({"models": s["models"], "examples": s["examples"], **about})
+    names: dict[str, None] = {}
+    for other in told[1:]:
+        for line in differences(told[0], other):
+            names[line.split(" is ")[0]] = None
+    return [(name, [_value(t, name) for t in told]) for name in names]
+
+
+def _value(tree: Any, path: str) -> str:
+    for part in path.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return "–" if tree is None else plain(str(tree), 160)
+
+
+def summary(of: Comparison) -> dict[str, Any]:
+    """The table as `summary.json` holds it."""
+    return {
+        "runs": {
+            r.name: {
+                "attack": r.attack,
+                "auc": r.found["auc"],
+                "tpr_at_fpr": r.found["tpr_at_fpr"],
+                "intervals": r.found.get("intervals"),
+                "test_accuracy": r.test,
+                "generalization_gap": r.gap,
+            }
+            for r in of.rows
+        }
+    }
+
+
+def unique(paths: Sequence[Path]) -> list[str]:
+    """A short name for each folder: its own, with its parent's where two are alike."""
+    short = [p.resolve().name for p in paths]
+    if len(set(short)) == len(short):
+        return short
+    longer = ["/".join(p.resolve().parts[-2:]) for p in paths]
+    if len(set(longer)) == len(longer):
+        return longer
+    return [f"{i + 1} {name}" for i, name in enumerate(longer)]
