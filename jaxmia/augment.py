@@ -59,6 +59,38 @@ def flip_and_shift(pixels: int = 4, flip: bool = True) -> Callable[[Array, Key],
 
 
 @factory
+def cutout(size: int) -> Callable[[Array, Key], Array]:
+    """A square of zeros about a random pixel, cut off at the edges (DeVries & Taylor 2017)."""
+    if size < 1:
+        raise ValueError(f"cutout: size={size} must be 1 or more")
+
+    def augmented(x: Array, key: Key) -> Array:
+        if x.ndim != 3:
+            raise ValueError(f"cutout: needs images [H, W, C], the examples have shape {x.shape}")
+        inside = []
+        for axis, length in enumerate(x.shape[:2]):
+            first = jax.random.randint(jax.random.fold_in(key, axis), (), 0, length) - size // 2
+            at = jnp.arange(length)
+            inside.append((at >= first) & (at < first + size))
+        hole = inside[0][:, None, None] & inside[1][None, :, None]
+        return jnp.where(hole, jnp.zeros_like(x), x)
+
+    return augmented
+
+
+@factory
+def both(
+    first: Callable[[Array, Key], Array], second: Callable[[Array, Key], Array]
+) -> Callable[[Array, Key], Array]:
+    """One augmentation after the other."""
+
+    def augmented(x: Array, key: Key) -> Array:
+        return second(first(x, jax.random.fold_in(key, 0)), jax.random.fold_in(key, 1))
+
+    return augmented
+
+
+@factory
 def mirror() -> Callable[[Array], Array]:
     """The image and its mirror image: Q = 2."""
     return shifted_views(0, 1, True)

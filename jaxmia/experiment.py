@@ -17,7 +17,8 @@ class Experiment:
     """Plain values: `data() -> Data`, `design(seed, M, N) -> member`, `views(x) -> [Q, ...]`.
 
     `views` sees one example as the network does; its view 0 is the example itself. `copies(x)` are
-    the changed copies of which label-only attacks count how many keep the label.
+    the changed copies of which label-only attacks count how many keep the label. `outputs(logits)`
+    is what a model's answers go through, a defence.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Experiment:
     design: Callable = design.complementary_halves
     views: Callable = augment.itself
     copies: Callable | None = None
+    outputs: Callable | None = None
     attacks: tuple[str, ...] = ATTACKS
     seed: int = 0
 

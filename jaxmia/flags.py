@@ -2,13 +2,15 @@
 
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from jaxmia import data, design
+from jaxmia import data, defences, design
 from jaxmia.experiment import Experiment
 from jaxmia.export import VIEWS
+from jaxmia.types import Recipe
 from jaxmia.values import parse
 
 
@@ -34,6 +36,10 @@ class Flags:
     """Changed copies for label_only: none, noised(0.1, 0.2), shifted_views(2, 1)."""
     attacks: tuple[str, ...]
     """Names of attacks."""
+    defence: tuple[str, ...] = ()
+    """Defences of training, one after the other: "mixup()" "dp_sgd(epsilon=8)"."""
+    outputs: tuple[str, ...] = ()
+    """Defences of what models tell, one after the other: "top_k(3)" "rounded(2)"."""
     data: Path | None = None
     """An .npz with x, y and optional x_test, y_test instead of the experiment's data."""
     workdir: Path | None = None
@@ -88,6 +94,12 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
     if flags.copies != default.copies:
         copies = None if flags.copies == "none" else parse(flags.copies, VIEWS, "--copies")
         changed = replace(changed, copies=copies)
+    for text in flags.defence:
+        changed = replace(changed, recipe=_defended(changed.recipe, text))
+    if flags.outputs:
+        steps = [parse(text, defences.OUTPUTS, "--outputs") for text in flags.outputs]
+        told = steps[0] if len(steps) == 1 else defences.outputs.composed(*steps)
+        changed = replace(changed, outputs=told)
     if flags.data is not None:
         changed = replace(changed, data=data.arrays(str(flags.data)))
     return changed
@@ -118,6 +130,19 @@ DESIGNS = (
     "one_unknown",
     "canaries",
 )
+
+
+def _defended(recipe: Recipe, text: str) -> Recipe:
+    """`--defence`: the recipe after a defence that is written like `mixup(1.0)`."""
+
+    def later(defence: Callable[..., Recipe]) -> Callable[..., Recipe]:
+        return lambda *args, **kwargs: defence(recipe, *args, **kwargs)
+
+    known = {name: later(defence) for name, defence in defences.TRAINING.items()}
+    found = parse(text, known, "--defence")
+    if not isinstance(found, Recipe):
+        raise ValueError(f"--defence: {text[:80]!r} must be written with its settings: {text}()")
+    return found
 
 
 def written(value: Any) -> str:

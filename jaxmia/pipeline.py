@@ -23,7 +23,7 @@ from jaxmia.experiment import Experiment
 from jaxmia.interrupt import Interrupt
 from jaxmia.plan import Plan, choose
 from jaxmia.progress import Progress
-from jaxmia.shadows import Block, Programs, programs
+from jaxmia.shadows import Block, Programs, examples, programs
 from jaxmia.store import Held, Store
 from jaxmia.types import Data, Signals
 
@@ -122,6 +122,7 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     say = options.progress.say
     data = experiment.data()
     member = membership(experiment, data)
+    examples(experiment.recipe, data)  # refuses what cannot be trained, before anything is written
     store, plan = _opened(experiment, options, data)
     for line in store.verify({"y": data.y}, lambda block: _mine(block, options)):
         say(line)
@@ -275,6 +276,7 @@ def _programs(experiment: Experiment, data: Data, plan: Plan, options: Options) 
         convolution=plan.convolution,
         logits=options.keep_logits or "logits" in needed(experiment.attacks),
         copies=experiment.copies,
+        outputs=experiment.outputs,
         wanted=needed(experiment.attacks),
     )
 

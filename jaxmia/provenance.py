@@ -36,6 +36,8 @@ def identity(experiment: Experiment, data: Data) -> dict[str, Any]:
         out["people"] = len(np.unique(data.person))  # who are in or out whole
     if experiment.copies is not None:
         out["copies"] = describe(experiment.copies)
+    if experiment.outputs is not None:
+        out["outputs"] = describe(experiment.outputs)
     if design.fixed_models(experiment.design):
         out["models"] = experiment.models  # its columns are balanced over just so many
     return out

@@ -25,11 +25,13 @@ def asker(
     batch_size: int,
     logits: bool,
     copies: Callable[[Array], Array] | None = None,
+    outputs: Callable[[Array], Array] | None = None,
 ) -> Callable[[Pool, Shadow], dict[str, Array]]:
     """`ask(pool, shadow)`: phi `[N, Q]`, and of view 0 the other signals `[N]` (logits `[N, C]`).
 
     With `copies` also `robustness [N]`, the share of them that is classified rightly. Networks are
-    in evaluation mode. A batch holds about `batch_size` views.
+    in evaluation mode, and their logits go through `outputs`. A batch holds about `batch_size`
+    views.
     """
     apply = in_dtype(model.apply, recipe.dtype)
     key = jax.random.key(0, impl="threefry2x32")  # evaluation draws nothing
@@ -40,7 +42,7 @@ def asker(
             seen = jax.vmap(views)(x)  # [b, Q, ...]
             flat = seen.reshape(-1, *seen.shape[2:])
             z, _ = apply(shadow.params, shadow.state, flat, key, False)
-            z = z.reshape(*seen.shape[:2], -1)
+            z = (outputs(z) if outputs else z).reshape(*seen.shape[:2], -1)
             return z, jnp.broadcast_to(y[:, None], z.shape[:2])
 
         def batch(at: tuple[Array, Array]) -> dict[str, Array]:

@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
 from jaxmia import augment, checkpoints, parallel, whitebox
-from jaxmia.data import HeldOut
+from jaxmia.data import HeldOut, held_out
 from jaxmia.interrupt import Interrupt
 from jaxmia.models import conv
 from jaxmia.progress import Progress
 from jaxmia.query import asker
-from jaxmia.train import Curve, Pool, Shadow, Trainer, model_key, pool, trainer
+from jaxmia.train import Curve, Pool, Shadow, Trainer, check, model_key, pool, trainer
 from jaxmia.types import Array, Data, Key, Recipe
 
 QUERY_BATCH = 512  # views that one model is asked at once
@@ -59,19 +59,20 @@ def programs(
     logits: bool = False,
     copies: Callable | None = None,
     wanted: Collection[str] = (),
+    outputs: Callable | None = None,
 ) -> Programs:
     """Readies a recipe on the devices of a mesh; each program is compiled at its first use.
 
     `wanted` names signals beyond the usual ones: those of `whitebox.SIGNALS`, "trajectory".
     """
     one = trainer(recipe, data, members)
-    ask = asker(recipe, one.model, views, QUERY_BATCH, logits, copies)
+    ask = asker(recipe, one.model, views, QUERY_BATCH, logits, copies, outputs)
     inside = along = None
     if seen := set(wanted) & set(whitebox.SIGNALS):
         observe = whitebox.observer(recipe, one.model, data, seen)
         inside = parallel.over_models(observe, mesh, width)
     if "trajectory" in wanted:
-        look = asker(recipe, one.model, augment.itself, QUERY_BATCH, logits=False)
+        look = asker(recipe, one.model, augment.itself, QUERY_BATCH, logits=False, outputs=outputs)
         along = parallel.over_models(lambda x, shadow: look(x, shadow)["phi"], mesh, width)
     shapes = jax.eval_shape(one.init, model_key(0, 0)).params
 
@@ -82,7 +83,7 @@ def programs(
     return Programs(
         trainer=one,
         mesh=mesh,
-        pool=parallel.shared(pool(data, data.x, data.y), mesh),
+        pool=parallel.shared(examples(recipe, data), mesh),
         held_out=parallel.shared(pool(data, data.x_test, data.y_test), mesh),
         convolution=convolution,
         init=parallel.over_models(lambda _, key: one.init(key), mesh, width),
@@ -92,6 +93,12 @@ def programs(
         look_along=along,
         layers=tuple(whitebox.layers(shapes)),
     )
+
+
+def examples(recipe: Recipe, data: Data) -> Pool:
+    """The pool as a recipe's models get it; raises `ValueError` for what it cannot be used on."""
+    check(recipe, recipe.model(data))
+    return pool(data, data.x, data.y, held_out(data).validation if recipe.validation else None)
 
 
 _RETRY = 1 << 16  # a stream of a model's key that no stage uses

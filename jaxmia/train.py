@@ -24,6 +24,8 @@ class Pool(NamedTuple):
     y: Int[Array, " N"]
     shift: Float[Array, "..."]
     scale: Float[Array, "..."]
+    x_validation: Num[Array, "V ..."] | None = None  # outside of the pool, for defences
+    y_validation: Int[Array, " V"] | None = None
 
 
 class Shadow(NamedTuple):
@@ -54,9 +56,20 @@ class Trainer(NamedTuple):
     steps: int  # of one epoch
 
 
-def pool(data: Data, x: np.ndarray, y: np.ndarray) -> Pool:
-    """Examples of a data set as a model gets them."""
-    return Pool(x, y, np.asarray(data.shift, np.float32), np.asarray(data.scale, np.float32))
+def pool(
+    data: Data, x: np.ndarray, y: np.ndarray, validation: Int[np.ndarray, " V"] | None = None
+) -> Pool:
+    """Examples of a data set as a model gets them; those for validation by their test numbers."""
+    scaling = (np.asarray(data.shift, np.float32), np.asarray(data.scale, np.float32))
+    if validation is None:
+        return Pool(x, y, *scaling)
+    outside = data.y_test[validation]
+    if lacking := sorted(set(np.unique(y).tolist()) - set(outside.tolist())):
+        raise ValueError(
+            f"{data.name}: classes {lacking[:5]} have no validation example among the "
+            f"{len(outside)} of the test part, which the defence compares with"
+        )
+    return Pool(x, y, *scaling, data.x_test[validation], outside)
 
 
 def normalised(pool: Pool, x: Num[Array, "B ..."]) -> Float[Array, "B ..."]:
@@ -96,6 +109,9 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
         order_key = jax.random.fold_in(jax.random.fold_in(key, _ORDER), number)
         step_key = jax.random.fold_in(jax.random.fold_in(key, _STEP), number)
         moment = Moment(number, recipe.epochs, steps * recipe.epochs, batch_size, members)
+        if recipe.validation:
+            sample = epoch_order(jax.random.fold_in(order_key, 1), member, GAP_EXAMPLES)
+            moment = moment._replace(gap=gap(apply, shadow, pool, sample))
         present = None
         if recipe.batches == "poisson":
             batches, present = poisson_batches(
@@ -110,9 +126,10 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
             x, y = (jnp.asarray(a).at[index].get(mode="promise_in_bounds") for a in pool[:2])
             x = normalised(pool, x)
             x = jax.vmap(recipe.augment)(x, jax.random.split(augment_key, len(index)))
+            outside = like(pool, y, jax.random.fold_in(noise_key, 2)) if recipe.validation else None
             grads, loss, state, logits = recipe.gradient(
                 recipe.loss, apply, shadow.params, shadow.state, x, y, noise_key,
-                moment._replace(present=here),
+                moment._replace(present=here, validation=outside),
             )  # fmt: skip
             updates, opt = optimizer.update(grads, shadow.optimizer, shadow.params)
             params = optax.apply_updates(shadow.params, updates)
@@ -186,6 +203,32 @@ def epoch_order(key: Key, member: Bool[Array, " N"], length: int) -> Int[Array, 
     else:
         order = jnp.argsort(jnp.where(member, draw >> 1, jnp.uint32(2**31)))
     return order[jnp.arange(length) % jnp.maximum(member.sum(), 1)]
+
+
+GAP_EXAMPLES = 1024  # at most, of either side, that tell the gap
+
+
+def gap(apply: Callable, shadow: Shadow, pool: Pool, sample: Int[Array, " n"]) -> Float[Array, ""]:
+    """Accuracy on a sample of the members less that on the validation examples, in evaluation."""
+    assert pool.x_validation is not None and pool.y_validation is not None
+    few = slice(min(GAP_EXAMPLES, len(pool.y_validation)))
+
+    def accuracy(x: Array, y: Array) -> Array:
+        seen = normalised(pool, x)
+        logits, _ = apply(shadow.params, shadow.state, seen, model_key(0, 0), False)
+        return (logits.argmax(-1) == y).mean()
+
+    members = (jnp.asarray(a)[sample[few]] for a in (pool.x, pool.y))
+    return accuracy(*members) - accuracy(pool.x_validation[few], pool.y_validation[few])
+
+
+def like(pool: Pool, y: Int[Array, " B"], key: Key) -> Float[Array, "B ..."]:
+    """For each label a validation example that has it, drawn uniformly, as the network sees it."""
+    assert pool.x_validation is not None and pool.y_validation is not None
+    same = jnp.asarray(pool.y_validation)[None, :] == y[:, None]
+    draw = jax.random.uniform(key, same.shape)
+    index = jnp.where(same, draw, -1.0).argmax(1)
+    return normalised(pool, jnp.asarray(pool.x_validation)[index])
 
 
 def in_dtype(apply: Callable, dtype: str) -> Callable:

@@ -40,6 +40,14 @@ class Value:
         """Does the work that the settings describe."""
         return self._function(*args, **kwargs)
 
+    def with_arguments(self, **changes: Any) -> "Value":
+        """The same with some arguments changed."""
+        signature = inspect.signature(self.factory)
+        bound = inspect.BoundArguments(signature, dict(self.arguments) | changes)  # type: ignore[arg-type]
+        usual = {k: p.default for k, p in signature.parameters.items()}
+        kwargs = {k: v for k, v in bound.kwargs.items() if usual.get(k, v) is not v}
+        return Value(self.factory, bound.args, kwargs)
+
     def __repr__(self) -> str:
         args, kwargs = self._written
         parts = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]

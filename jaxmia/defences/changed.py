@@ -1,5 +1,6 @@
 """Recipes changed in one place: a setting of the loss or of the network, however deep it lies."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jaxmia.values import Value
@@ -10,3 +11,38 @@ def holds(value: Any, name: str) -> bool:
     if not isinstance(value, Value):
         return False
     return value.factory.__name__ == name or any(holds(v, name) for v in value.arguments.values())
+
+
+def with_setting(value: Any, name: str, setting: Any) -> Any:
+    """A value whose parts that know a setting have it changed.
+
+    Raises `ValueError` if no part does.
+    """
+    found = _changed(
+        value, lambda v: name in v.arguments, lambda v: v.with_arguments(**{name: setting})
+    )
+    if found is None:
+        raise ValueError(f"{value!r} has no setting {name!r}, nor has any part of it")
+    return found
+
+
+def swapped(value: Any, name: str, make: Callable[[Value], Any]) -> Any:
+    """A value whose parts made by the factory of this name give way to another.
+
+    Raises `ValueError` if there is none.
+    """
+    found = _changed(value, lambda v: v.factory.__name__ == name, make)
+    if found is None:
+        raise ValueError(f"{value!r} holds no {name}, whose place it would take")
+    return found
+
+
+def _changed(value: Any, chosen: Callable[[Value], bool], make: Callable[[Value], Any]) -> Any:
+    """The value with the chosen parts made anew, or None if it has none."""
+    if not isinstance(value, Value):
+        return None
+    if chosen(value):
+        return make(value)
+    parts = {k: _changed(v, chosen, make) for k, v in value.arguments.items()}
+    parts = {k: v for k, v in parts.items() if v is not None}
+    return value.with_arguments(**parts) if parts else None

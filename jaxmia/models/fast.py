@@ -8,8 +8,18 @@ from collections.abc import Callable
 import jax
 from flax import nnx
 
+from jaxmia.models import layers
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, ConvNorm, Norm, check_norm, image_shape, max_pool
+from jaxmia.models.layers import (
+    Conv,
+    ConvNorm,
+    Norm,
+    check_dropout,
+    check_norm,
+    image_shape,
+    kept,
+    max_pool,
+)
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -27,31 +37,37 @@ class _Stage(nnx.Module):
 
 
 class _Fast(nnx.Module):
-    def __init__(self, widths: list[int], classes: int, kind: str, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, widths: list[int], classes: int, kind: str, drop: float, rngs: nnx.Rngs
+    ) -> None:
         self.stem = ConvNorm(widths[0], widths[1], kind, rngs=rngs)
         pairs = zip(widths[1:], widths[2:], strict=False)
         self.stages = nnx.List([_Stage(a, b, kind, rngs) for a, b in pairs])
         self.head = nnx.Linear(widths[-1], classes, rngs=rngs)
+        self.dropout = layers.dropout(drop, rngs)
 
     def __call__(self, x: Array) -> Array:
         x = jax.nn.relu(self.stem(x))
         for stage in self.stages:
             x = stage(x)
-        return self.head(x.max((1, 2))) * 0.125
+        return self.head(kept(self.dropout, x.max((1, 2)))) * 0.125
 
 
 @factory
-def fast(*widths: int, norm: str = "batch") -> Callable[[Data], Model]:
+def fast(*widths: int, norm: str = "batch", dropout: float = 0.0) -> Callable[[Data], Model]:
     """A stem, and per further width a residual stage that halves the image: 64, 128, 256, 256."""
     widths = widths or (64, 128, 256, 256)
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"fast: widths={widths} must be two or more numbers from 1 up")
     check_norm(norm)
+    check_dropout(dropout)
 
     def model(data: Data) -> Model:
         height, width, channels = image_shape(data, "fast")
         if min(height, width) < 2 ** (len(widths) - 1):
             raise ValueError(f"fast: images of {height} x {width} are too small for {widths}")
-        return nnx_module(lambda d, r: _Fast([channels, *widths], d.classes, norm, r))(data)
+        return nnx_module(lambda d, r: _Fast([channels, *widths], d.classes, norm, dropout, r))(
+            data
+        )
 
     return model

@@ -75,6 +75,22 @@ class ConvNorm(nnx.Module):
         return out + shift.astype(x.dtype).reshape(1, 1, 1, -1)
 
 
+def check_dropout(rate: float) -> None:
+    """Raises `ValueError` for a rate outside [0, 1)."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout={rate} must be in [0, 1)")
+
+
+def dropout(rate: float, rngs: nnx.Rngs) -> nnx.Dropout | None:
+    """What leaves out units before the head; nothing at rate 0."""
+    return nnx.Dropout(rate, rngs=rngs) if rate else None
+
+
+def kept(dropout: nnx.Dropout | None, x: Float[Array, "B C"]) -> Float[Array, "B C"]:
+    """The units that a dropout keeps."""
+    return x if dropout is None else dropout(x)
+
+
 def check_norm(kind: str) -> None:
     """Raises `ValueError` unless `kind` is one of `NORMS`."""
     if kind not in NORMS:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmia.models import layers
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import ConvNorm, check_norm, image_shape
+from jaxmia.models.layers import ConvNorm, check_dropout, check_norm, image_shape, kept
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -26,7 +27,9 @@ class _Block(nnx.Module):
 
 
 class _ResNet(nnx.Module):
-    def __init__(self, channels: int, n: int, classes: int, kind: str, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, channels: int, n: int, classes: int, kind: str, drop: float, rngs: nnx.Rngs
+    ) -> None:
         self.stem = ConvNorm(channels, 16, kind, rngs=rngs)
         blocks, a = [], 16
         for b in (16, 32, 64):
@@ -35,23 +38,27 @@ class _ResNet(nnx.Module):
                 a = b
         self.blocks = nnx.List(blocks)
         self.head = nnx.Linear(64, classes, rngs=rngs)
+        self.dropout = layers.dropout(drop, rngs)
 
     def __call__(self, x: Array) -> Array:
         x = jax.nn.relu(self.stem(x))
         for block in self.blocks:
             x = block(x)
-        return self.head(x.mean((1, 2)))
+        return self.head(kept(self.dropout, x.mean((1, 2))))
 
 
 @factory
-def resnet(depth: int = 20, norm: str = "batch") -> Callable[[Data], Model]:
+def resnet(depth: int = 20, norm: str = "batch", dropout: float = 0.0) -> Callable[[Data], Model]:
     """A network of `depth` = 6n + 2 layers, 16, 32 and 64 channels wide (20: 0.27 M parameters)."""
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"resnet: depth={depth} must be 6n + 2: 8, 14, 20, 32, 44, 56")
     check_norm(norm)
+    check_dropout(dropout)
 
     def model(data: Data) -> Model:
         channels = image_shape(data, "resnet")[2]
-        return nnx_module(lambda d, r: _ResNet(channels, depth // 6, d.classes, norm, r))(data)
+        return nnx_module(lambda d, r: _ResNet(channels, depth // 6, d.classes, norm, dropout, r))(
+            data
+        )
 
     return model

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import jax
 from flax import nnx
 
+from jaxmia.models import layers
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, ConvNorm, Norm, check_norm, image_shape
+from jaxmia.models.layers import Conv, ConvNorm, Norm, check_dropout, check_norm, image_shape, kept
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -25,7 +26,9 @@ class _Block(nnx.Module):
 
 
 class _Wrn(nnx.Module):
-    def __init__(self, channels: int, n: int, k: int, classes: int, kind: str, rngs) -> None:
+    def __init__(
+        self, channels: int, n: int, k: int, classes: int, kind: str, drop: float, rngs
+    ) -> None:
         self.stem = Conv(channels, 16, rngs=rngs)
         blocks, a = [], 16
         for b, first in ((16 * k, 1), (32 * k, 2), (64 * k, 2)):
@@ -35,24 +38,28 @@ class _Wrn(nnx.Module):
         self.blocks = nnx.List(blocks)
         self.norm = Norm(kind, a, rngs)
         self.head = nnx.Linear(a, classes, rngs=rngs)
+        self.dropout = layers.dropout(drop, rngs)
 
     def __call__(self, x: Array) -> Array:
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        return self.head(jax.nn.relu(self.norm(x)).mean((1, 2)))
+        return self.head(kept(self.dropout, jax.nn.relu(self.norm(x)).mean((1, 2))))
 
 
 @factory
-def wrn(depth: int = 28, widen: int = 2, norm: str = "batch") -> Callable[[Data], Model]:
+def wrn(
+    depth: int = 28, widen: int = 2, norm: str = "batch", dropout: float = 0.0
+) -> Callable[[Data], Model]:
     """WRN-d-k with d = 6n + 4 layers, 16k, 32k and 64k channels (28-2: 1.47 M parameters)."""
     if depth < 10 or depth % 6 != 4 or widen < 1:
         raise ValueError(f"wrn: depth={depth} must be 6n + 4 (10, 16, 28, 40), widen={widen} >= 1")
     check_norm(norm)
+    check_dropout(dropout)
 
     def model(data: Data) -> Model:
         channels = image_shape(data, "wrn")[2]
         n = (depth - 4) // 6
-        return nnx_module(lambda d, r: _Wrn(channels, n, widen, d.classes, norm, r))(data)
+        return nnx_module(lambda d, r: _Wrn(channels, n, widen, d.classes, norm, dropout, r))(data)
 
     return model
