@@ -1,6 +1,7 @@
 """The ladder of attacks, by name: arrays in, a score for each example out, higher means member."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,6 +13,7 @@ from jaxmia.attacks.class_threshold import CLASS_THRESHOLD
 from jaxmia.attacks.gradient_norm import GRADIENT_NORM, TRAJECTORY_LIRA
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.joint import JOINT_LIRA
+from jaxmia.attacks.references import balance_of
 from jaxmia.attacks.white_box import ACTIVATIONS, GRADIENTS, LOSS_TRAJECTORY
 from jaxmia.types import Array, Attack, Signals
 
@@ -90,3 +92,38 @@ def attack_targets(
         name: np.stack([attack.score(target, reference, member) for target in targets])
         for name, attack in chosen.items()
     }
+
+
+def attack_by_others(
+    targets: Signals,
+    reference: Signals,
+    member: Bool[Array, "M N"],
+    names: Sequence[str],
+    pairs: Int[Array, " M"] | None = None,
+) -> dict[str, Float[np.ndarray, "M N"]]:
+    """Scores of one run's models by another's, where model m of both has the members `member[m]`.
+
+    So it is where a defended target is attacked by undefended shadow models. As if the runs were
+    one, model m of the references and its partner are left out, since their members tell those of
+    the target. Raises `ValueError` for balanced columns, whose remedy needs more.
+    """
+    remedy = balance_of(member, "auto", pairs)
+    if remedy.kind == "opposite":
+        raise ValueError("attack_by_others: not for designs with balanced columns")
+    member = np.asarray(member, bool)
+    leaving = remedy.leaving(len(member))
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for target, gone in enumerate(leaving):
+        kept = np.setdiff1d(np.arange(len(member)), gone)
+        one, others = _models(targets, target), _models(reference, kept)
+        for name, attack in named(names, one).items():
+            rows[name].append(attack.score(one, others, member[kept]))
+    return {name: np.stack(found) for name, found in rows.items()}
+
+
+def _models(signals: Signals, index: int | np.ndarray) -> Signals:
+    """What was seen of some of the models."""
+    held = {f.name: getattr(signals, f.name) for f in fields(signals)}
+    return Signals(
+        **{k: v if v is None or k == "y" else np.asarray(v)[index] for k, v in held.items()}
+    )

@@ -4,7 +4,7 @@
 """
 
 from jaxmia.data.arrays import arrays
-from jaxmia.data.derived import first, random_labels
+from jaxmia.data.derived import first, mislabelled, random_labels
 from jaxmia.data.digits import digits
 from jaxmia.data.pool import HeldOut, digest, held_out
 from jaxmia.data.synthetic import synthetic
@@ -17,6 +17,7 @@ __all__ = [
     "digits",
     "first",
     "held_out",
+    "mislabelled",
     "prepare",
     "random_labels",
     "ready",

@@ -1,6 +1,6 @@
 """Sources made from another source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,5 +38,29 @@ def random_labels(source: Callable[[], Data], seed: int = 0) -> Callable[[], Dat
         data = source()
         y = np.random.default_rng(seed).integers(data.classes, size=len(data.y)).astype(np.int32)
         return replace(data, name=f"{data.name}, random labels", y=y)
+
+    return load
+
+
+@factory
+def mislabelled(
+    source: Callable[[], Data], index: Sequence[int], seed: int = 0
+) -> Callable[[], Data]:
+    """A pool in which some examples have another class's label, drawn uniformly: canaries.
+
+    A network learns such a label by heart or not at all (Aerni et al. 2024).
+    """
+    chosen = np.asarray(index)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or len(np.unique(chosen)) != len(chosen):
+        raise ValueError(f"mislabelled: needs a list of different numbers, not {index!r:.80}")
+
+    def load() -> Data:
+        data = source()
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(data.y):
+            raise ValueError(f"mislabelled: {chosen.max()} is not in the pool of {len(data.y)}")
+        y = data.y.copy()
+        other = np.random.default_rng(seed).integers(1, data.classes, size=len(chosen))
+        y[chosen] = (y[chosen] + other) % data.classes
+        return replace(data, name=f"{data.name}, {len(chosen)} mislabelled", y=y.astype(np.int32))
 
     return load
