@@ -9,7 +9,8 @@ import pytest
 from jax import lax
 from scipy.special import log_softmax, softmax
 
-from jaxmia import augment, data, defences, recipes, shadows, train
+import jaxmia
+from jaxmia import augment, data, defences, recipes, shadows, signals, train
 from jaxmia.attacks import attack_by_others, attack_every_model
 from jaxmia.defences import outputs
 from jaxmia.defences.hamp import random_values, true_share, unsure
@@ -320,6 +321,27 @@ def test_mem_guard_keeps_to_its_budget():
         assert at.mean() == 1 if budget == 2.0 else 0.1 < at.mean() < 1
         apart = 2 * np.abs(before.max(-1) - 0.8)
         assert at[apart <= budget].all()  # a change within the budget is always made
+
+
+def test_a_run_with_defences_of_its_command(tmp_path):
+    """Training defences reach the recipe, and outputs are those of the logits kept without them."""
+    made = jaxmia.Experiment("x", data.first(data.digits(), 60, 40), PLAIN, models=4, attacks=())
+    flags = [
+        "--epochs", "3", "--width", "1", "--quiet", "--keep-logits", "--defence",
+        "label_smoothing(0.2)", "mixup(0.5)",
+    ]  # fmt: skip
+    jaxmia.cli(made, [*flags, "--workdir", str(tmp_path / "a")])
+    jaxmia.cli(
+        made, [*flags, "--outputs", "top_k(3)", "rounded(2)", "--workdir", str(tmp_path / "b")]
+    )
+    bare, told = jaxmia.Run.open(tmp_path / "a"), jaxmia.Run.open(tmp_path / "b")
+    assert "mixed" in bare.experiment["identity"]["recipe"]["loss"]
+    assert "composed" in told.experiment["identity"]["outputs"]
+    step = outputs.composed(outputs.top_k(3), outputs.rounded(2))
+    z, y = np.asarray(bare.signals.logits), np.asarray(bare.signals.y)
+    want = signals.phi(step(jnp.asarray(z)), np.broadcast_to(y, z.shape[:2]))
+    np.testing.assert_allclose(told.signals.phi[..., 0], want, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(told.signals.phi, bare.signals.phi, atol=0.1)
 
 
 @pytest.mark.parametrize("paired", [True, False])
