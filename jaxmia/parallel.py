@@ -2,6 +2,7 @@
 
 A block of models is laid over the local devices (`shard_map`), each device takes its models `width`
 at a time (`lax.map` of `vmap`). Models never communicate: the compiled program has no collective.
+The clients of a federation do (`with_sums`), once a round.
 """
 
 import contextlib
@@ -132,6 +133,26 @@ def over_models(
         specs = (P(), *(P("models") for _ in rows))
         return jax.shard_map(
             block, mesh=mesh, in_specs=specs, out_specs=P("models"), check_vma=False
+        )(shared, *rows)
+
+    return mapped
+
+
+def with_sums(function: Callable, mesh: Mesh) -> Callable:
+    """`function(total, shared, *rows) -> whole, rows` as a compiled `(shared, *rows) -> ...`.
+
+    For rows that work together, a federation's clients: each device has its part of them, and
+    `total(tree)` adds trees up over the devices. `whole` must be the same on every device.
+    """
+
+    def block(shared: Any, *rows: Any) -> Any:
+        return function(lambda tree: lax.psum(tree, "models"), shared, *rows)
+
+    @jax.jit
+    def mapped(shared: Any, *rows: Any) -> Any:
+        specs = (P(), *(P("models") for _ in rows))
+        return jax.shard_map(
+            block, mesh=mesh, in_specs=specs, out_specs=(P(), P("models")), check_vma=False
         )(shared, *rows)
 
     return mapped

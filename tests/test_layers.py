@@ -14,7 +14,7 @@ LAYER = {
     "data": 1, "models": 1, "parallel": 1, "store": 1, "checkpoints": 1,
     "locks": 1, "zarr": 1,
     "privacy": 2, "attacks": 2, "frequencies": 2, "train": 2, "query": 2,
-    "recipes": 3, "defences": 3, "report": 3, "whitebox": 3, "experiment": 3,
+    "recipes": 3, "defences": 3, "report": 3, "whitebox": 3, "federated": 3, "experiment": 3,
     "interrupt": 4, "progress": 4, "shadows": 4, "plan": 4, "provenance": 4, "pipeline": 4,
     "regression": 4, "curve": 4, "score": 4, "export": 4, "explain": 4, "command": 4,
     "shown": 4, "compare": 4,

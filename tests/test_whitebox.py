@@ -17,7 +17,7 @@ from scipy.special import log_softmax
 from scipy.stats import multivariate_normal
 
 import jaxmia
-from jaxmia import data, design, recipes, score, shadows, whitebox
+from jaxmia import data, design, metrics, recipes, score, shadows, whitebox
 from jaxmia.attacks import ATTACKS, joint
 from jaxmia.models import cnn, linen_module, mlp
 from jaxmia.pipeline import Options
@@ -270,3 +270,38 @@ def test_given_norms_are_scored_as_a_runs(tmp_path, as_users_run):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=what):
             scored(**more)
+
+
+def test_differences_of_twins_are_those_of_their_own_draws():
+    from experiments import whitebox as experiment_of
+
+    rng = np.random.default_rng(0)
+    member = design.complementary_halves(0, 4, 200)
+    scores = {k: rng.normal(size=member.shape) + member for k in ("gradients", "shadow_classifier")}
+    scores["gradients"][0, 3] = np.nan
+    weight = rng.integers(0, 3, (3, 200)).astype(float)
+    for values in scores.values():
+        auc, rates = experiment_of.drawn(values, member, weight)
+        for d in range(3):
+            copies = np.repeat(np.arange(200), weight[d].astype(int))
+            np.testing.assert_allclose(auc[d], metrics.auc(values[:, copies], member[:, copies]))
+            want = metrics.tpr_at_fpr(values[:, copies], member[:, copies], [1e-2, 1e-3])
+            np.testing.assert_allclose(rates[d], want)
+    rows = {r["attack"]: r for r in experiment_of.compared(scores, member, 50)}
+    row = rows["gradients"]
+    want = metrics.auc(scores["gradients"], member)
+    want -= metrics.auc(scores["shadow_classifier"], member)
+    assert row["twin"] == "shadow_classifier" and np.isclose(row["more_auc"], want)
+    assert row["more_auc_interval"][0] < want < row["more_auc_interval"][1]
+
+
+@pytest.mark.soak
+def test_the_experiment_shrinks(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.whitebox", "--json", "--models", "4", "--epochs", "2",
+         "--draws", "9", "--workdir", str(tmp_path / "run")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = {r["attack"]: r for r in json.loads(done.stdout)}
+    assert rows["joint_lira_online"]["twin"] == "lira_online" and "lira_offline_of_1-p" in rows

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-BLACK, WHITE = "black-box", "white-box"
+BLACK, WHITE, STATISTICS = "black-box", "white-box", "released statistics"
 
 
 class Attacker(NamedTuple):
-    """`access`: black-box (asks the model) or white-box (holds its parameters), or "not stated"."""
+    """`access`: black-box (asks the model), white-box (has its parameters), or in other words."""
 
     access: str
     sees: str
@@ -22,6 +22,10 @@ BOTH = f"{RECORD}; models trained the same way with and without the record"
 POPULATION = "; records that nobody was trained on"
 PARAMETERS = "the parameters, and with them gradients and activations"
 ALONG = "the model at several points of its training"
+UPDATES = "the server's parameters and the client's update in every round"
+FEDERATIONS = f"{RECORD}; federations of other draws of the data"
+FREQUENCIES = "the pool's allele frequencies"
+GENOTYPE = "the genotype; the population's frequencies"
 
 ATTACKERS = {
     "correctness": Attacker(BLACK, LABEL, RECORD),
@@ -47,6 +51,12 @@ ATTACKERS = {
     "joint_lira_online": Attacker(WHITE, PARAMETERS, BOTH),
     "trajectory_lira_online": Attacker(WHITE, ALONG, BOTH),
     "loss_trajectory": Attacker(WHITE, ALONG, BOTH),
+    "cosine": Attacker(WHITE, UPDATES, RECORD),
+    "gradient_difference": Attacker(WHITE, UPDATES, RECORD),
+    "cosine_lira_online": Attacker(WHITE, UPDATES, FEDERATIONS),
+    "gradient_difference_lira_online": Attacker(WHITE, UPDATES, FEDERATIONS),
+    "homer": Attacker(STATISTICS, FREQUENCIES, GENOTYPE),
+    "likelihood_ratio": Attacker(STATISTICS, FREQUENCIES, GENOTYPE),
     "activations": Attacker(WHITE, PARAMETERS, BOTH),
     "gradients": Attacker(WHITE, PARAMETERS, BOTH),
 }

@@ -4,6 +4,6 @@
 those signals are rungs of the one ladder, in `attacks`.
 """
 
-from jaxmia.whitebox.gradients import SIGNALS, layers, observer
+from jaxmia.whitebox.gradients import SIGNALS, layers, microbatch, observer
 
-__all__ = ["SIGNALS", "layers", "observer"]
+__all__ = ["SIGNALS", "layers", "microbatch", "observer"]

@@ -1,0 +1,312 @@
+"""What a passive observer of federated averaging learns: by gradient orthogonality, round by round.
+
+    python -m experiments.federated            (16 clients; clients and widths varied)
+    python -m experiments.federated --quick    (few rounds and federations: to see that it works)
+
+FedAvg on scikit-learn's digits: perceptrons, plain SGD, every client with its own share of half the
+pool. The observer sees each client's update of each round and asks of an example whether the client
+at whose place it is was trained on it: by the cosine of its gradient with the update, and by the
+difference form, of each round and accumulated; and with shadow federations (every federation is the
+target in turn, all others but its complement are the references), by LiRA on the accumulated score.
+"""
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from jaxmia import data, federated, metrics, parallel, report
+from jaxmia.attacks import lira
+from jaxmia.attacks.references import balance_of
+from jaxmia.federated import Federation, Observed
+from jaxmia.models import mlp
+from jaxmia.progress import Progress
+from jaxmia.report import figures
+from jaxmia.terminal import guarded, parsed
+
+NAMES = {
+    "global_threshold": "loss of the server's model",
+    "cosine": "cosine, accumulated",
+    "gradient_difference": "difference, accumulated",
+    "cosine_lira_online_global_variance": "cosine, LiRA on shadow federations",
+    "gradient_difference_lira_online_global_variance": "difference, LiRA on shadow federations",
+}
+
+
+SHORT = ("loss", "cosine", "difference", "cosine, LiRA", "diff., LiRA")  # the same, in a table
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The federation in the middle, and what is varied around it."""
+
+    clients: int = 16
+    """Clients of a federation."""
+    rounds: int = 50
+    """Rounds of averaging."""
+    width: int = 64
+    """Units of each of the two hidden layers."""
+    rate: float = 0.1
+    """The clients' learning rate."""
+    batch_size: int = 8
+    """Examples of a client's step."""
+    epochs: int = 1
+    """Epochs of a client in a round."""
+    participation: float = 1.0
+    """Share of the clients in a round."""
+    federations: int = 16
+    """Federations, an even number: each is attacked with the others as shadows."""
+    vary_clients: tuple[int, ...] = (4, 64)
+    """Other numbers of clients."""
+    vary_width: tuple[int, ...] = (16, 256)
+    """Other widths."""
+    vary_participation: tuple[float, ...] = (0.25,)
+    """Other shares of clients in a round."""
+    examples: int = 1408
+    """Of the pool: a multiple of twice every number of clients."""
+    seed: int = 0
+    """Everything random comes from it."""
+    out: Path = Path("checkpoints/federated")
+    """Folder for scores, summary and figures."""
+    quick: bool = False
+    """Four federations of 4 clients and 5 rounds, nothing varied."""
+    json: bool = False
+    """Print the summary as JSON on stdout."""
+
+
+def trained(flags: Flags, say: Any) -> Observed:
+    """All federations of one setting, observed."""
+    model = mlp(flags.width, flags.width)
+    recipe = federated.plain_sgd(
+        model, rate=flags.rate, batch_size=flags.batch_size, epochs=flags.epochs
+    )
+    settings = Federation(recipe, flags.clients, flags.rounds, flags.participation)
+    source = data.first(data.digits(), flags.examples)()
+    return federated.federate(settings, source, flags.federations, flags.seed, say=say)
+
+
+def signals(seen: Observed, flags: Flags) -> dict[str, np.ndarray]:
+    """`[M, N, R, 1 + L]` of both forms; the batch is no larger than what a client holds."""
+    own = flags.examples // flags.clients // 2
+    size = min(flags.batch_size, own)
+    return {
+        "cosine": federated.cosine(seen),
+        "gradient_difference": federated.gradient_difference(seen, flags.rate, size),
+    }
+
+
+def calibrated(score: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """LiRA on a score, every federation in turn.
+
+    One variance for all examples: the spread comes from who else is at the client.
+    """
+    return lira.leave_one_out(score.astype(np.float32), member, variance="global")
+
+
+def scores(seen: Observed, flags: Flags, upto: int | None = None) -> dict[str, np.ndarray]:
+    """Every attack's `[M, N]` after so many rounds."""
+    last = seen.phi[..., :upto]
+    found = {"global_threshold": _last(last)}
+    for name, signal in signals(seen, flags).items():
+        found[name] = federated.accumulated(signal[..., :upto, 0])
+        found[f"{name}_lira_online_global_variance"] = calibrated(found[name], seen.member)
+    return {name: found[name] for name in NAMES}
+
+
+def _last(phi: np.ndarray) -> np.ndarray:
+    """phi in the last round in which the client took part."""
+    there = ~np.isnan(phi)
+    at = phi.shape[-1] - 1 - np.argmax(there[..., ::-1], axis=-1)
+    return np.take_along_axis(phi, at[..., None], -1)[..., 0].astype(np.float64)
+
+
+def told(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
+    """AUC and TPR at 0.1 % FPR."""
+    rate = metrics.tpr_at_fpr(score, member, 1e-3)
+    return {"auc": metrics.auc(score, member), "tpr_at_0.001": rate}
+
+
+def by_round(seen: Observed, flags: Flags) -> list[dict[str, Any]]:
+    """A row for each of some rounds: each form in that round alone, and accumulated up to it."""
+    rows = []
+    each = signals(seen, flags)
+    for r in sorted({*np.unique(np.geomspace(1, flags.rounds, 12).astype(int)), flags.rounds}):
+        row: dict[str, Any] = {"round": int(r)}
+        row |= {k: told(v, seen.member) for k, v in scores(seen, flags, int(r)).items()}
+        row |= {f"{k}_of_round": told(v[:, :, r - 1, 0], seen.member) for k, v in each.items()}
+        rows.append(row)
+    return rows
+
+
+def by_layer(seen: Observed, flags: Flags) -> list[dict[str, Any]]:
+    """A row for each layer: both forms, accumulated."""
+    each = signals(seen, flags)
+    names = ("whole", *seen.layers)
+    return [
+        {"layer": name}
+        | {k: told(federated.accumulated(v[..., i]), seen.member) for k, v in each.items()}
+        for i, name in enumerate(names)
+    ]
+
+
+def varied(flags: Flags, middle: Observed, say: Any) -> dict[str, list[dict[str, Any]]]:
+    """Rows of other settings, the one in the middle among them."""
+    out = {}
+    for field in ("clients", "width", "participation"):
+        own = getattr(flags, field)
+        values = sorted({own, *getattr(flags, f"vary_{field}")})
+        rows = []
+        for value in values:
+            there = replace(flags, **{field: value})
+            say(f"{field} {value}")
+            seen = middle if value == own else trained(there, lambda line: None)
+            row = {field: value, "accuracy": np.nanmean(seen.accuracy, axis=0).tolist()}
+            row |= {k: told(v, seen.member) for k, v in scores(seen, there).items()}
+            first = signals(seen, there)["cosine"][..., 0, 0]
+            if not np.isnan(first).any():
+                row["cosine_of_first_round"] = told(first, seen.member)
+            rows.append(row)
+        out[field] = rows
+    return out
+
+
+def lines(panel: Any, rows: list[dict[str, Any]], field: str, figure: str, names: Any) -> None:
+    """A line for each attack over a field."""
+    for i, (name, label) in enumerate(names.items()):
+        y = [r[name][figure] for r in rows]
+        panel.plot(
+            [r[field] for r in rows], y, label=label, marker="o", ms=4, lw=1.6,
+            color=figures.COLOURS[i % 7], ls=":" if name.endswith("round") else "-",
+        )  # fmt: skip
+    panel.set(ylabel={"auc": "AUC", "tpr_at_0.001": "TPR at 0.1 % FPR"}[figure])
+
+
+def rounds_figure(rows: list[dict[str, Any]]) -> Any:
+    """Both figures against the round, of one round and accumulated."""
+    figure, _ = figures.blank(9.6, 4.4, 2)
+    names = NAMES | {
+        "cosine_of_round": "cosine, that round alone",
+        "gradient_difference_of_round": "difference, that round alone",
+    }
+    for panel, of in zip(figure.axes, ("auc", "tpr_at_0.001"), strict=True):
+        lines(panel, rows, "round", of, names)
+        panel.set(xscale="log", xlabel="round")
+    figure.axes[0].set_title("What each round adds", loc="left", fontsize=11)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def varied_figure(rows: dict[str, list[dict[str, Any]]]) -> Any:
+    """AUC against clients and width, and below TPR."""
+    figure, _ = figures.blank(11.5, 4.4, 4)
+    names = NAMES | {"cosine_of_first_round": "cosine, first round alone"}
+    places = [(k, of) for k in ("clients", "width") for of in ("auc", "tpr_at_0.001")]
+    for panel, (field, of) in zip(figure.axes, places, strict=True):
+        lines(panel, rows[field], field, of, names)
+        ticks = [r[field] for r in rows[field]]
+        words = "units of a hidden layer" if field == "width" else field
+        panel.set(xscale="log", xlabel=words)
+        panel.set_xticks(ticks, [str(t) for t in ticks])
+        panel.minorticks_off()
+    figure.axes[0].set_title("More clients, more parameters", loc="left", fontsize=11)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def cosines_figure(seen: Observed, flags: Flags) -> Any:
+    """Histograms of the cosines of members and non-members: in the first round, the last, all."""
+    cosine = signals(seen, flags)["cosine"][..., 0]
+    parts = {
+        "first round": cosine[..., 0],
+        "last round": cosine[..., -1],
+        "mean over rounds": federated.accumulated(cosine),
+    }
+    figure, _ = figures.blank(11.5, 3.6, 3)
+    for panel, (name, values) in zip(figure.axes, parts.items(), strict=True):
+        known = ~np.isnan(values)
+        low, high = np.quantile(values[known], [0.001, 0.999]).tolist()
+        bins = np.linspace(low, high, 61)
+        for chosen, colour, label in (
+            (seen.member & known, figures.COLOURS[1], "members"),
+            (~seen.member & known, figures.COLOURS[0], "non-members"),
+        ):
+            count, _ = np.histogram(np.clip(values[chosen], bins[0], bins[-1]), bins)
+            density = count / chosen.sum() / np.diff(bins)
+            panel.stairs(density, bins, fill=True, alpha=0.35, color=colour)
+            panel.stairs(density, bins, color=colour, lw=1.4, label=label)
+        panel.set(xlabel=f"cosine, {name}")
+    figure.axes[0].set(ylabel="density")
+    figure.axes[0].legend(frameon=False, fontsize=9)
+    figure.axes[0].set_title(
+        "An example's gradient and its client's update", loc="left", fontsize=11
+    )
+    return figure
+
+
+def run(flags: Flags) -> dict[str, Any]:
+    """Trains, observes, attacks, varies; writes the report and the figures."""
+    parallel.start(parallel.cache_folder() / "programs")
+    say = Progress(flags.json).say
+    seen = trained(flags, say)
+    found, member = scores(seen, flags), seen.member
+    about: dict[str, Any] = {
+        "attacked": f"each of {flags.federations} federations of {flags.clients} clients",
+        "train_accuracy": float(np.nanmean(seen.accuracy[:, 0])),
+        "test_accuracy": float(np.nanmean(seen.accuracy[:, 1])),
+        "rounds": by_round(seen, flags),
+        "layers": by_layer(seen, flags),
+        "varied": varied(flags, seen, say),
+    }
+    about["generalization_gap"] = about["train_accuracy"] - about["test_accuracy"]
+    pictures = {
+        "rounds": rounds_figure(about["rounds"]),
+        "varied": varied_figure(about["varied"]),
+        "cosines": cosines_figure(seen, flags),
+    }
+    for name, figure in pictures.items():
+        for ending in ("svg", "png"):
+            figures.saved(figure, flags.out / "report" / f"{name}.{ending}")
+    leaving = balance_of(member, "auto").leaving(len(member))
+    shadows = report.Shadows(found, member, leaving)
+    summary = report.summarise(found, member, queries=1, about=about, shadows=shadows)
+    report.write(flags.out, found, member, None, summary)
+    return summary
+
+
+def main(flags: Flags) -> None:
+    """Runs, and prints the tables."""
+    if flags.federations < 4 or flags.federations % 2:
+        raise ValueError(f"--federations: {flags.federations} must be even, 4 or more")
+    if flags.quick:
+        flags = replace(
+            flags, clients=4, rounds=5, width=16, federations=4, examples=160, vary_clients=(2,),
+            vary_width=(8,), vary_participation=(0.5,),
+        )  # fmt: skip
+    for clients in {flags.clients, *flags.vary_clients}:
+        if clients < 1 or flags.examples % (2 * clients):
+            raise ValueError(
+                f"--examples: {flags.examples} must be a multiple of twice the clients, {clients}"
+            )
+    summary = run(flags)
+    if flags.json:
+        print(json.dumps(summary))
+    console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=120)
+    for field, rows in summary["varied"].items():
+        console.print(f"{field:<14}{'train, test':>14}" + "".join(f"{k:>17}" for k in SHORT))
+        for r in rows:
+            accuracy = "{:.3f} {:.3f}".format(*r["accuracy"])
+            cells = (f"{r[k]['auc']:.3f} {r[k]['tpr_at_0.001']:8.2%}" for k in NAMES)
+            console.print(f"{r[field]:<14}{accuracy:>14}" + "".join(f"{c:>17}" for c in cells))
+    console.print(report.table(summary))
+    console.print(f"report: {flags.out / 'report' / 'index.html'}")
+
+
+if __name__ == "__main__":
+    chosen = parsed(Flags, None, prog="python -m experiments.federated", description=__doc__)
+    guarded(lambda: main(chosen))

@@ -1,0 +1,235 @@
+"""How much does it help an attacker to hold the parameters? Black-box against white-box attacks.
+
+    python -m experiments.whitebox             (the digits' 128 models)
+    python -m experiments.whitebox --speed     (how long the gradient norms of all of them take)
+
+The models of `experiments.digits`, of which gradient norms (whole and of each layer), activations
+and phi along the training are taken too. Every white-box attack is held against its black-box
+twin on the same models and the same scores: the difference is given with the 95 % percentile
+interval of a paired bootstrap over examples (one is drawn with all its targets).
+
+A gradient's log-norm is log(1 - p) + log ||grad phi||, and the first part is black-box knowledge:
+so the black-box attacks are also made on 1 - p, in place of phi, as controls.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import jaxmia
+from experiments import digits
+from jaxmia import data, metrics, parallel, pipeline, shadows
+from jaxmia.attacks import attack_every_model
+from jaxmia.experiment import Experiment
+from jaxmia.progress import Progress
+from jaxmia.terminal import guarded, parsed
+from jaxmia.types import Signals
+
+TWINS = {
+    "gradient_norm": "global_threshold",
+    "activations": "shadow_classifier",
+    "gradients": "shadow_classifier",
+    "loss_trajectory": "shadow_classifier",
+    "gradient_norm_instance_threshold": "instance_threshold_phi_of_1-p",
+    "gradient_norm_attack_r": "attack_r_of_1-p",
+    "gradient_norm_lira_offline": "lira_offline_of_1-p",
+    "gradient_norm_lira_online": "lira_online",
+    "gradient_norm_layers_lira_online": "lira_online",
+    "trajectory_lira_online": "lira_online",
+    "joint_lira_online": "lira_online",
+}
+CONTROL = "_of_1-p"
+BLACK = ("instance_threshold_phi", "attack_r", "lira_offline")  # that have a control
+LEVELS = (1e-2, 1e-3)
+
+experiment = replace(
+    digits.experiment,
+    name="whitebox",
+    attacks=(
+        "global_threshold",
+        "shadow_classifier",
+        *BLACK,
+        "lira_online",
+        *TWINS,
+    ),
+)
+
+
+def controls(run: jaxmia.Run) -> dict[str, np.ndarray]:
+    """The black-box attacks on -log(1 - p) = softplus(phi), the score still the higher."""
+    signals = Signals(phi=np.logaddexp(0, np.asarray(run.signals.phi, np.float64)))
+    found = attack_every_model(signals, run.member, BLACK)
+    return {f"{name}{CONTROL}": score for name, score in found.items()}
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Which models, and how many draws."""
+
+    models: int = experiment.models
+    """Shadow models."""
+    epochs: int = experiment.recipe.epochs
+    """Epochs each is trained."""
+    seed: int = experiment.seed
+    """Everything random comes from it."""
+    data: Path | None = None
+    """An .npz with x, y instead of the digits."""
+    workdir: Path = Path("checkpoints/whitebox")
+    """The run folder."""
+    draws: int = 400
+    """Bootstrap draws."""
+    speed: bool = False
+    """Only time the gradient norms of all models on all examples."""
+    json: bool = False
+    """Print the rows as JSON on stdout."""
+
+
+def configured(flags: Flags) -> Experiment:
+    """The experiment that the flags ask for."""
+    recipe = replace(experiment.recipe, epochs=flags.epochs)
+    changed = replace(experiment, models=flags.models, recipe=recipe, seed=flags.seed)
+    return replace(changed, data=data.arrays(str(flags.data))) if flags.data else changed
+
+
+def drawn(
+    score: np.ndarray, member: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUC `[D]` and TPR at each level `[D, L]` of the pooled scores, examples weighted."""
+    at = np.argsort(-score, axis=None)
+    at = at[~np.isnan(score.reshape(-1)[at])]
+    example, truth = at % score.shape[1], member.reshape(-1)[at]
+    aucs, rates = [], []
+    for row in weight:
+        w = row[example]
+        true, false = np.cumsum(w * truth), np.cumsum(w * ~truth)
+        aucs.append(1 - (false * (w * truth)).sum() / (true[-1] * false[-1]))
+        last = np.searchsorted(false, [level * false[-1] for level in LEVELS], side="right") - 1
+        rates.append(np.where(last < 0, 0, true[np.maximum(last, 0)]) / true[-1])
+    return np.array(aucs), np.array(rates)
+
+
+def compared(
+    scores: dict[str, np.ndarray], member: np.ndarray, draws: int, seed: int = 0
+) -> list[dict[str, Any]]:
+    """A row for each attack: its figures, and for a white-box one what it has over its twin."""
+    examples = member.shape[1]
+    rng = np.random.default_rng(seed)
+    weight = rng.multinomial(examples, np.full(examples, 1 / examples), draws).astype(np.float64)
+    found = {k: drawn(score, member, weight) for k, score in scores.items()}
+
+    def ends(values: np.ndarray) -> list[float]:
+        return [float(v) for v in np.quantile(values, [0.025, 0.975])]
+
+    rows = []
+    for name, score in scores.items():
+        auc = metrics.auc(score, member)
+        rate = metrics.tpr_at_fpr(score, member, list(LEVELS))
+        row: dict[str, Any] = {"attack": name, "auc": auc, "auc_interval": ends(found[name][0])}
+        row |= {
+            f"tpr_{level:g}": {"found": float(r), "interval": ends(d)}
+            for level, r, d in zip(LEVELS, rate, found[name][1].T, strict=True)
+        }
+        if twin := TWINS.get(name):
+            row["twin"] = twin
+            row["more_auc"] = auc - metrics.auc(scores[twin], member)
+            row["more_auc_interval"] = ends(found[name][0] - found[twin][0])
+            other = metrics.tpr_at_fpr(scores[twin], member, list(LEVELS))
+            apart = (found[name][1] - found[twin][1]).T
+            for level, r, o, d in zip(LEVELS, rate, other, apart, strict=True):
+                row[f"more_tpr_{level:g}"] = {"found": float(r - o), "interval": ends(d)}
+        rows.append(row)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The rows, for people: percentages with their intervals."""
+    out = Table(box=None, pad_edge=False)
+    for head in ("attack", "AUC", "TPR at 0.1 %", "against", "AUC more", "TPR more"):
+        out.add_column(head, justify="left" if head in ("attack", "against") else "right")
+    for r in rows:
+        rate = r["tpr_0.001"]
+        cells = [r["attack"], f"{r['auc']:.3f}", _percent(rate["found"], rate["interval"])]
+        if "twin" in r:
+            low, high = r["more_auc_interval"]
+            more = r["more_tpr_0.001"]
+            cells += [
+                r["twin"],
+                f"{r['more_auc']:+.3f} [{low:+.3f}, {high:+.3f}]",
+                _percent(more["found"], more["interval"], "+"),
+            ]
+        out.add_row(*cells)
+    return out
+
+
+def _percent(value: float, interval: list[float], sign: str = "") -> str:
+    low, high = (f"{100 * v:{sign}.2f}" for v in interval)
+    return f"{100 * value:{sign}.2f} [{low}, {high}]"
+
+
+def speed(flags: Flags) -> float:
+    """Seconds for the gradient norms of all models on the pool and the test part: median of 3."""
+    chosen = configured(flags)
+    whole = chosen.data()
+    whole = replace(
+        whole, x=np.concatenate([whole.x, whole.x_test]), y=np.concatenate([whole.y, whole.y_test])
+    )
+    parallel.start(parallel.cache_folder() / "programs")
+    mesh = parallel.mesh()
+    together = shadows.programs(
+        chosen.recipe,
+        whole,
+        chosen.views,
+        members=len(whole.y) // 2,
+        width=1,
+        mesh=mesh,
+        convolution="tiled",
+        wanted={"gradient"},
+    )
+    many = -(-flags.models // mesh.devices.size) * mesh.devices.size
+    models = together.init(None, shadows.keys(mesh, flags.seed, np.arange(many)))
+    assert together.look_inside is not None
+    took = []
+    for _ in range(4):
+        start = time.perf_counter()
+        jax.block_until_ready(together.look_inside(together.pool, models))
+        took.append(time.perf_counter() - start)
+    middle = float(np.median(took[1:]))
+    print(
+        f"gradient norms of {many} models on {len(whole.y)} examples: {middle:.2f} s "
+        f"({took[0] - middle:.1f} s to compile), {mesh.devices.size} devices"
+    )
+    return middle
+
+
+def main(flags: Flags) -> None:
+    """Runs, compares, prints; the rows are kept beside the run's summary."""
+    if flags.draws < 2:
+        raise ValueError(f"--draws: {flags.draws} must be 2 or more")
+    if flags.speed:
+        speed(flags)
+        return
+    options = pipeline.Options(workdir=flags.workdir, progress=Progress(flags.json))
+    run = jaxmia.run(configured(flags), options)
+    rows = compared(controls(run) | run.scores, run.member, flags.draws)
+    (run.path / "comparison.json").write_text(json.dumps(rows, indent=1) + "\n")
+    if flags.json:
+        print(json.dumps(rows))
+    console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=140)
+    console.print(table(rows))
+    console.print(
+        f"{flags.draws} draws of {run.member.shape[1]} examples, {len(run.member)} targets; "
+        f"report: {run.path / 'report' / 'index.html'}"
+    )
+
+
+if __name__ == "__main__":
+    chosen = parsed(Flags, None, prog="python -m experiments.whitebox", description=__doc__)
+    guarded(lambda: main(chosen))

@@ -1,0 +1,20 @@
+"""Federated averaging, and what a passive observer of its updates learns of the clients' data.
+
+`fedavg` trains a federation as one compiled program and records, round by round, what an observer
+of every client's update sees; `orthogonality` turns that into scores. Federations of other draws of
+the data are the shadows: their scores are arrays `[M, N]` like any other signal.
+"""
+
+from jaxmia.federated.fedavg import Federation, Observed, deal, federate, plain_sgd
+from jaxmia.federated.orthogonality import accumulated, cosine, gradient_difference
+
+__all__ = [
+    "Federation",
+    "Observed",
+    "accumulated",
+    "cosine",
+    "deal",
+    "federate",
+    "gradient_difference",
+    "plain_sgd",
+]

@@ -1,0 +1,50 @@
+"""The passive observer's scores: is an example's gradient part of a client's update?
+
+With plain SGD (rate eta, batches of B) a client's update is -(eta / B) times the sum G of its
+members' gradients. In a network with many more parameters than examples the gradients of different
+examples are nearly orthogonal: a member's has a part in G, another's has hardly any.
+
+    cosine                cos(grad loss, G)
+    gradient_difference   ||G||^2 - ||G - grad loss||^2 = 2 <G, grad loss> - ||grad loss||^2
+
+of each round and layer. Since grad loss = -sigma(-phi) grad phi, the cosine is that of phi's
+gradient with the update, exact even where the loss's gradient underflows. Li, Li & Ribeiro 2023.
+NumPy, float64; higher means member; NaN in a round without the client.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import expit
+
+from jaxmia.federated.fedavg import Observed
+
+TINY = 1e-30
+
+
+def cosine(seen: Observed) -> Float[np.ndarray, "M N R G"]:
+    """The cosine of each round and layer (0 is the whole network); 0 where there is no gradient."""
+    lengths = seen.norm.astype(np.float64) * seen.update.astype(np.float64)
+    return seen.dot / np.maximum(lengths, TINY)
+
+
+def gradient_difference(
+    seen: Observed, rate: float, batch_size: int
+) -> Float[np.ndarray, "M N R G"]:
+    """How much shorter the sum of gradients gets without the example's: of a member, above 0.
+
+    `rate` and `batch_size` are the clients'. With the rate alone in place of rate / batch size the
+    example's own norm would drown the product.
+    """
+    if rate <= 0 or batch_size < 1:
+        raise ValueError(f"rate={rate} must be above 0, batch_size={batch_size} 1 or more")
+    slope = expit(-seen.phi.astype(np.float64))[..., None]
+    product = batch_size / rate * slope * seen.dot
+    return 2 * product - (slope * seen.norm) ** 2
+
+
+def accumulated(signal: Float[np.ndarray, "M N R"]) -> Float[np.ndarray, "M N"]:
+    """The mean over the rounds in which the client took part; NaN if it never did."""
+    there = ~np.isnan(signal)
+    total = np.where(there, signal, 0).sum(-1)
+    with np.errstate(invalid="ignore"):
+        return total / there.sum(-1)
