@@ -62,7 +62,7 @@ class Flags:
     """Federations, an even number: each is attacked with the others as shadows."""
     vary_clients: tuple[int, ...] = (4, 64)
     """Other numbers of clients."""
-    vary_width: tuple[int, ...] = (16, 256)
+    vary_width: tuple[int, ...] = (16, 128)
     """Other widths."""
     vary_participation: tuple[float, ...] = (0.25,)
     """Other shares of clients in a round."""
