@@ -62,7 +62,7 @@ class Flags:
     """Federations, an even number: each is attacked with the others as shadows."""
     vary_clients: tuple[int, ...] = (4, 64)
     """Other numbers of clients."""
-    vary_width: tuple[int, ...] = (16, 128)
+    vary_width: tuple[int, ...] = (16, 256)
     """Other widths."""
     vary_participation: tuple[float, ...] = (0.25,)
     """Other shares of clients in a round."""
@@ -162,7 +162,6 @@ def varied(flags: Flags, middle: Observed, say: Any) -> dict[str, list[dict[str,
         rows = []
         for value in values:
             there = replace(flags, **{field: value})
-            say(f"{field} {value}")
             seen = middle if value == own else trained(there, lambda line: None)
             row = {field: value, "accuracy": np.nanmean(seen.accuracy, axis=0).tolist()}
             row |= {k: told(v, seen.member) for k, v in scores(seen, there).items()}
@@ -170,6 +169,11 @@ def varied(flags: Flags, middle: Observed, say: Any) -> dict[str, list[dict[str,
             if not np.isnan(first).any():
                 row["cosine_of_first_round"] = told(first, seen.member)
             rows.append(row)
+            found = ", ".join(
+                f"{short} {row[k]['auc']:.3f} {row[k]['tpr_at_0.001']:.2%}"
+                for k, short in zip(NAMES, SHORT, strict=True)
+            )
+            say(f"{field} {value}: {found}")
         out[field] = rows
     return out
 
