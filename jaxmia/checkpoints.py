@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,6 @@ def save(folder: Path, epoch: int, tree: Any) -> None:
 
     Raises `Unwritable` if it cannot be written; older checkpoints stay.
     """
-    import orbax.checkpoint as ocp
-
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     held = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
     place = (Path(folder) / f"{epoch:06d}").absolute()
@@ -36,7 +34,7 @@ def save(folder: Path, epoch: int, tree: Any) -> None:
         _check_room(place.parent, sum(leaf.nbytes for leaf in held.values()))
         if place.exists():
             shutil.rmtree(place)
-        with _only_raising(), ocp.PyTreeCheckpointer() as checkpointer:
+        with _only_raising(), _alone() as checkpointer:
             checkpointer.save(place, held)
     except (OSError, ValueError) as error:
         raise Unwritable(f"cannot write {place}: {reason(error)}") from error
@@ -70,11 +68,10 @@ def remove(folder: Path, but: int | None = None) -> None:
 def _restored(place: Path, like: Any) -> Any:
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
     digests = json.loads((place / "digests.json").read_text())
     leaves, tree = jax.tree.flatten(like)
     wanted = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with _only_raising(), _alone() as checkpointer:
         args = {k: ocp.RestoreArgs(restore_type=np.ndarray) for k in wanted}
         held = checkpointer.restore(place, item=dict.fromkeys(wanted, 0), restore_args=args)
     out = []
@@ -88,6 +85,18 @@ def _restored(place: Path, like: Any) -> Any:
     return jax.tree.unflatten(tree, out)
 
 
+def _alone() -> Any:
+    """A checkpointer for this process, which waits for no other: each has blocks of its own."""
+    import orbax.checkpoint as ocp
+
+    here = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
+
+
 def _check_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
@@ -97,12 +106,21 @@ def _check_room(folder: Path, size: int) -> None:
 @contextlib.contextmanager
 def _only_raising() -> Iterator[None]:
     """Orbax's threads also print what goes wrong, some of it later, where all is told already."""
-    absl, before = logging.getLogger("absl"), sys.unraisablehook
+    absl = logging.getLogger("absl")
     absl.setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda seen: None if _is_late(seen.exc_value) else before(seen)
+    if not getattr(sys.unraisablehook, "jaxmia", False):
+        sys.unraisablehook = _quiet(sys.unraisablehook)
     yield
-    sys.unraisablehook = before
     absl.setLevel(logging.ERROR)
+
+
+def _quiet(before: Callable) -> Callable:
+    def hook(seen: Any) -> None:
+        if not _is_late(seen.exc_value):
+            before(seen)
+
+    hook.jaxmia = True  # type: ignore[attr-defined]
+    return hook
 
 
 def _is_late(error: BaseException | None) -> bool:

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxmia import compare, data, pipeline, report, shown
+from jaxmia import compare, data, parallel, pipeline, report, shown
+from jaxmia.doctor import doctor
 from jaxmia.experiment import Experiment
 from jaxmia.explain import explain
 from jaxmia.export import export, pool_of
-from jaxmia.flags import Flags, command, overridden, shard, width, written
+from jaxmia.flags import Flags, cluster, command, overridden, shard, width, written
 from jaxmia.pipeline import Options, Run
 from jaxmia.progress import Progress
 from jaxmia.score import Score, score
@@ -46,7 +47,8 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
 def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
     changed = overridden(experiment, default, flags)
     index, count = shard(flags)
-    progress = Progress(flags.quiet)
+    here = parallel.start(parallel.cache_folder() / "programs", cluster(flags))
+    progress = Progress(flags.quiet or here.index > 0)
     options = Options(
         workdir=flags.workdir,
         width=width(flags.width),
@@ -58,6 +60,7 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         keep_logits=flags.keep_logits,
         show_examples=flags.show_examples,
         command=command(_module(experiment), default, flags),
+        retrain_diverged=flags.retrain_diverged,
         progress=progress,
     )
     if flags.explain:
@@ -65,10 +68,12 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         return
     run = pipeline.run(changed, options)
     target = flags.target_signals or flags.target_logits
-    if (run.path / "summary.json").exists():
+    if not (run.path / "summary.json").exists():
+        return  # other workers are not done
+    if run.assessed or here.index == 0:
         show(run.summary, flags.json and not target, flags.quiet)
     progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
-    if target:
+    if target and here.index == 0:
         _attack_target(run, flags, progress)
 
 
@@ -154,9 +159,24 @@ class List:
     """Where; TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
 
 
+@dataclass(frozen=True)
+class Doctor:
+    """What to paste into a bug report: devices, versions, room, and a tiny run."""
+
+    self_test: bool = True
+    """Train and attack eight small models."""
+    json: bool = False
+    """Print it as JSON on stdout."""
+
+
 def main(args: list[str] | None = None) -> None:
     """The `jaxmia` command."""
-    commands: dict[str, Any] = {"score": ScoreCommand, "export": Export, "report": Report}
+    commands: dict[str, Any] = {
+        "score": ScoreCommand,
+        "export": Export,
+        "report": Report,
+        "doctor": Doctor,
+    }
     args = sys.argv[1:] if args is None else args
     if args[:1] == ["data"]:
         commands, args, prog = {"prepare": Prepare, "list": List}, args[1:], "jaxmia data"
@@ -183,6 +203,7 @@ def main(args: list[str] | None = None) -> None:
         Report: _report,
         Prepare: lambda o: print(data.prepare(o.name, o.data_dir).folder),
         List: _list,
+        Doctor: _doctor,
     }
     guarded(lambda: work[type(chosen)](chosen))
 
@@ -244,3 +265,16 @@ def _list(options: List) -> None:
         print(f"{p.name:<24} {p.version:<8} {p.examples:>10} examples  {p.format:<13} {p.folder}")
     if not found:
         print("none is ready; `jaxmia data prepare NAME` prepares one", file=sys.stderr)
+
+
+def _doctor(options: Doctor) -> None:
+    lines = []
+    for line in doctor(options.self_test):
+        lines.append(line)
+        if not options.json:
+            mark = " " if line.sound else "!"
+            print(f"{mark} {line.what:<16} {line.told}", flush=True)
+    if options.json:
+        print(json.dumps([line._asdict() for line in lines]))
+    if not all(line.sound for line in lines):
+        raise SystemExit(1)

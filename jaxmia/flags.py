@@ -1,8 +1,9 @@
 """The flags of an experiment's command: every field of it, and how it is carried out."""
 
 import os
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from jaxmia import data, defences, design
 from jaxmia.experiment import Experiment
 from jaxmia.export import VIEWS
+from jaxmia.parallel import Cluster
 from jaxmia.types import Recipe
 from jaxmia.values import parse
 
@@ -52,12 +54,20 @@ class Flags:
     """This worker's number; a Slurm array's or a Kubernetes job's by default."""
     shard_count: int | None = None
     """How many workers share the work."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where several processes run one program (clusters tell it)."""
+    process_index: int | None = None
+    """This process's number among them; JAX_PROCESS_ID by default."""
+    process_count: int | None = None
+    """How many processes they are; JAX_NUM_PROCESSES by default."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints of a block in training."""
     keep_shadows: bool = False
     """Keep the trained models in shadows/."""
     keep_logits: bool = False
     """Keep the logits of every model on every example (shadow_classifier needs them)."""
+    retrain_diverged: bool = False
+    """Train models again, each with another key, whose loss or signals were no numbers."""
     target_signals: Path | None = None
     """phi [N] or [N, Q] of a target of yours on the pool (.npy): attacked by all the models."""
     target_logits: Path | None = None
@@ -161,15 +171,46 @@ def width(text: str) -> int | str:
     return int(text)
 
 
-def shard(flags: Flags) -> tuple[int, int]:
+def shard(flags: Flags, env: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """This worker's share: as given, or as Slurm and Kubernetes say in the environment."""
-    env = os.environ
-    count = flags.shard_count or int(env.get("SLURM_ARRAY_TASK_COUNT", 1))
-    first = int(env.get("SLURM_ARRAY_TASK_MIN", 0)) if "SLURM_ARRAY_TASK_ID" in env else 0
-    given = env.get("SLURM_ARRAY_TASK_ID", env.get("JOB_COMPLETION_INDEX", "0"))
-    index = flags.shard_index if flags.shard_index is not None else int(given) - first
-    if flags.shard_index is None and flags.shard_count is None and count == 1:
-        index = 0
+    array = "SLURM_ARRAY_TASK_ID" in env
+    count = flags.shard_count
+    if count is None:
+        count = _number(env, "SLURM_ARRAY_TASK_COUNT", 1) if array else 1
+    if flags.shard_index is not None:
+        index = flags.shard_index
+    elif array:
+        first = _number(env, "SLURM_ARRAY_TASK_MIN", 0)
+        step = max(1, _number(env, "SLURM_ARRAY_TASK_STEP", 1))
+        index = (_number(env, "SLURM_ARRAY_TASK_ID", 0) - first) // step
+    else:
+        index = _number(env, "JOB_COMPLETION_INDEX", 0) if flags.shard_count else 0
     if not 0 <= index < count:
         raise ValueError(f"--shard-index: {index} must be from 0 to {count - 1} (--shard-count)")
     return index, count
+
+
+def cluster(flags: Flags, env: Mapping[str, str] = os.environ) -> Cluster | None:
+    """Where the processes of one program meet, if that was told by flags or JAX's environment."""
+    coordinator = flags.coordinator or env.get("JAX_COORDINATOR_ADDRESS")
+    index, count = flags.process_index, flags.process_count
+    index = _number(env, "JAX_PROCESS_ID", -1) if index is None else index
+    count = _number(env, "JAX_NUM_PROCESSES", 0) if count is None else count
+    if coordinator is None:
+        if flags.process_index is not None or flags.process_count is not None:
+            raise ValueError("--process-index and --process-count need --coordinator HOST:PORT")
+        return None
+    if not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", coordinator):
+        raise ValueError(f"--coordinator: {coordinator[:80]!r} must be HOST:PORT")
+    if count < 1:
+        raise ValueError("--process-count: how many processes are there? (1 or more)")
+    if not 0 <= index < count:
+        raise ValueError(f"--process-index: {index} must be from 0 to {count - 1}")
+    return Cluster(coordinator, index, count)
+
+
+def _number(env: Mapping[str, str], name: str, otherwise: int) -> int:
+    text = env.get(name, str(otherwise))
+    if not re.fullmatch(r"-?\d{1,9}", text):
+        raise ValueError(f"{name}={text[:80]!r} in the environment must be a whole number")
+    return int(text)

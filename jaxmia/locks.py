@@ -63,7 +63,7 @@ class Lock:
         with open(self.file.with_name(".takeover"), "wb") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             try:
-                holder = _holder(self.file)
+                holder = _living(self.file)
             except FileNotFoundError:
                 return False
             if holder:
@@ -88,8 +88,15 @@ class Lock:
                 self.file.unlink()
 
 
-def _holder(file: Path) -> str | None:
+def holder(file: Path) -> str | None:
     """Who holds a lock, in words; None if nobody alive does."""
+    try:
+        return _living(file)
+    except OSError:
+        return None
+
+
+def _living(file: Path) -> str | None:
     content, age = file.read_bytes(), time.time() - file.stat().st_mtime
     try:
         holder = json.loads(content)
@@ -106,7 +113,8 @@ def _holder(file: Path) -> str | None:
 def _started(pid: int) -> str | None:
     """When a process of this machine started, by its own clock; None if there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return None if fields[0] in "ZX" else fields[19]  # dead, and not yet buried
     except (OSError, IndexError):
         if Path("/proc/self").exists():
             return None

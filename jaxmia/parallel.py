@@ -91,10 +91,18 @@ def _meet(cluster: Cluster | None) -> None:
             **place, initialization_timeout=MEET_SECONDS, shutdown_timeout_seconds=PART_SECONDS
         )
     except (RuntimeError, ValueError) as error:
+        if "must be called before" in str(error):  # the devices are made: they know all there is
+            return
         raise RuntimeError(
             f"the processes of this program did not meet ({error!s:.300}); several workers need "
             "not: --shard-index and --shard-count"
         ) from error
+
+
+def part() -> None:
+    """Takes leave of the other processes of this program."""
+    with contextlib.suppress(RuntimeError):
+        jax.distributed.shutdown()
 
 
 def cores() -> int:

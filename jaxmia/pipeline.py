@@ -51,6 +51,7 @@ class Run:
     """A run folder, opened again: what is in it is read when it is asked for."""
 
     path: Path
+    assessed: bool = False  # whether it was this process, just now, that wrote the report
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -118,15 +119,45 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     by whoever finds that all are done. Raises `ValueError` for what cannot be run, `store.Held` if
     another process is at work on a block, `store.Unwritable` if the folder cannot be written.
     """
-    options = _of_process(options or Options())
-    say = options.progress.say
+    here = parallel.start(parallel.cache_folder() / "programs")
+    options = _of_process(options or Options(), here)
     data = experiment.data()
     member = membership(experiment, data)
     examples(experiment.recipe, data)  # refuses what cannot be trained, before anything is written
     store, plan = _opened(experiment, options, data)
+    work = (experiment, options, store, plan, data, member)
+    if here.count == 1:
+        return _carry_out(*work)
+    found = Run(store.path)
+    try:
+        with store.present(here.index):
+            try:
+                found = _carry_out(*work)
+            finally:
+                if here.index:
+                    parallel.part()
+    finally:
+        if here.index == 0:  # it is where the others meet: without it they would be ended
+            store.await_others(here.count)
+    again = here.index == 0 and not found.assessed  # one of them may have died on the report
+    return _carry_out(*work) if again else found
+
+
+def _carry_out(
+    experiment: Experiment,
+    options: Options,
+    store: Store,
+    plan: Plan,
+    data: Data,
+    member: np.ndarray,
+) -> Run:
+    """This worker's share of the blocks, then the report if all are there."""
+    say = options.progress.say
     for line in store.verify({"y": data.y}, lambda block: _mine(block, options)):
         say(line)
-    if options.retrain_diverged and (again := store.retry_diverged(experiment.models)):
+    if options.retrain_diverged and (
+        again := store.retry_diverged(experiment.models, lambda block: _mine(block, options))
+    ):
         say(f"models {again} had diverged: trained again, each with another key")
     todo = [(b, models) for b, models in store.missing(experiment.models) if _mine(b, options)]
     _check_signals(experiment, store)
@@ -138,12 +169,13 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     if waiting := store.missing(experiment.models):
         say(f"{sum(len(m) for _, m in waiting)} models are left to other workers")
         return Run(store.path)
-    if not todo and _assessed(experiment, store):
-        say(f"all {experiment.models} models are trained and attacked: nothing to do")
+    if _assessed(experiment, store):
+        if not todo:
+            say(f"all {experiment.models} models are trained and attacked: nothing to do")
         return Run(store.path)
     try:
         with store.assessing():
-            if options.shard_count > 1 and _assessed(experiment, store):
+            if _assessed(experiment, store):  # another worker was faster
                 return Run(store.path)
             return assess(experiment, options, store, data)
     except Held as held:
@@ -153,9 +185,8 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
         return Run(store.path)
 
 
-def _of_process(options: Options) -> Options:
+def _of_process(options: Options, here: parallel.Processes) -> Options:
     """The options of one of several processes that run one program: its share of the share."""
-    here = parallel.start(parallel.cache_folder() / "programs")
     return replace(
         options,
         shard_index=options.shard_index * here.count + here.index,
@@ -197,10 +228,10 @@ def _train(
 
 
 def _assessed(experiment: Experiment, store: Store) -> bool:
-    """Whether the scores of just these models and attacks are there."""
+    """Whether the scores of just these signals and attacks are there."""
     try:
         found = provenance.read_json(store.path / "summary.json")
-        same = found["models"] == experiment.models
+        same = found["experiment"]["signals"] == store.state(experiment.models)
         if not (same and set(found["attacks"]) == set(experiment.attacks)):
             return False
         with zipfile.ZipFile(store.path / "scores.npz") as scores:
@@ -353,7 +384,7 @@ def reported(
     summary["curve"] = power(signals, member, experiment.attacks, pairs)
     drawn = shown.of_run(store.records(), signals, member, pairs, data, options.show_examples)
     report.write(store.path, scores, member, phi[..., 0], summary, drawn)
-    return Run(store.path)
+    return Run(store.path, assessed=True)
 
 
 def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:

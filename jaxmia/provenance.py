@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,10 @@ def about(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """The packages that a result hangs on."""
+def versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """The packages that a result hangs on, and more."""
     out = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *more):
         try:
             out[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -104,17 +104,21 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
     private = defences.guarantee(experiment.recipe, expected)
     told = {**accuracy, "generalization_gap": gap}
     seconds = sum(s for r in records for s in r.get("seconds", {}).values())
+    attempts = {int(m): n for r in records for m, n in r.get("attempts", {}).items()}
+    retrained = {str(m): n for m, n in sorted(attempts.items()) if _counts(m, experiment)}
     finished = sum(len(r["models"]) for r in records)
     return {
         **{k: v if np.isfinite(v) else None for k, v in told.items()},
         "diverged": sorted(
             m for r in records for m in r.get("diverged", []) if _counts(m, experiment)
         ),
+        **({"retrained": retrained} if retrained else {}),
         "models_per_hour": finished / seconds * 3600 if seconds else None,
         **({"differential_privacy": private._asdict()} if private else {}),
         "experiment": {
             **identity_of(store),
             "name": experiment.name[:200],
+            "signals": store.state(experiment.models),
             "plan": store.plan,
             **{k: store.experiment["about"][k] for k in ("versions", "device", "git")},
         },

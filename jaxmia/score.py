@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
 from jaxmia.attacks import people as persons
 from jaxmia.attacks.references import balance_of
 from jaxmia.curve import curve
+from jaxmia.sources import WORDS, Source, opened
 from jaxmia.types import Signals
 
+STREAM_BYTES = 1 << 30
 DEFAULT = ("lira_online", "lira_offline", "global_threshold")
 
 
@@ -65,6 +67,8 @@ class Score:
     """The examples x [N, ...] (.npy), of which the page then shows the most exposed."""
     curve: bool = False
     """Also attack with 2, 4, 8, ... of the models: what more shadow models buy."""
+    stream: Literal["auto", "always", "never"] = "auto"
+    """Attack from disk, panel by panel; auto does so where --signals are above a GiB."""
 
 
 def score(options: Score) -> dict[str, Any]:
@@ -74,6 +78,8 @@ def score(options: Score) -> dict[str, Any]:
     """
     if options.attacks == ("help",):
         raise ValueError(f"attacks: known are {', '.join(sorted(ATTACKS))}")
+    if _streams(options):
+        return _streamed(options)
     seen, member = _references(options)
     queries = np.asarray(seen.phi).shape[-1]
     pairs = None if options.pairs is None else _array("--pairs", options.pairs, "iu", (1,))
@@ -344,19 +350,67 @@ def _member(name: str, file: Path, ndim: tuple[int, ...], shape: tuple | None) -
     return member.astype(bool)
 
 
+def _streams(options: Score) -> bool:
+    """Whether the signals stay on disk."""
+    if options.stream == "never" or (options.signals is None and options.stream == "auto"):
+        return False
+    for name in ("run", "logits", "population", "target_population", "curve"):
+        if getattr(options, name):
+            if options.stream == "auto":
+                return False
+            raise ValueError(f"--stream always: does not go with --{name}")
+    if options.signals is None or options.member is None:
+        raise ValueError("--stream always: needs --signals and --member")
+    if options.stream == "always":
+        return True
+    found = opened("--signals", options.signals)
+    item = getattr(found.dtype, "numpy_dtype", found.dtype).itemsize
+    return int(np.prod(found.shape)) * item > STREAM_BYTES
+
+
+def _streamed(options: Score) -> dict[str, Any]:
+    from jaxmia import stream
+
+    assert options.signals is not None and options.member is not None
+    for name in options.attacks:
+        if name not in ATTACKS:
+            raise ValueError(f"attacks: {name[:80]!r} is not one of {', '.join(sorted(ATTACKS))}")
+    stream.streamable(options.attacks)
+    reference = Source("--signals", options.signals, "f", (2, 3))
+    member = Source("--member", options.member, "biuf", (2,))
+    if member.shape != reference.shape[:2]:
+        raise ValueError(
+            f"--member: {options.member} has shape {member.shape}, the signals have "
+            f"{reference.shape}"
+        )
+    if min(member.shape) < 2:
+        raise ValueError(
+            f"--signals: has {member.shape[0]} models and {member.shape[1]} examples, 2 of each "
+            "are needed"
+        )
+    pairs = None if options.pairs is None else _array("--pairs", options.pairs, "iu", (1,))
+    target = truth = None
+    attacked = "every model in turn, the others as its references"
+    if options.target is not None:
+        like = Signals(np.empty((1, *reference.shape[1:], *(1,) * (3 - len(reference.shape)))))
+        targets, truth = _targets(options, like)
+        target = np.stack([np.asarray(t.phi) for t in targets])
+        attacked = f"{len(target)} given target{'s' * (len(target) > 1)}"
+    elif options.target_member:
+        raise ValueError("--target-member needs --target")
+    held = stream.remedy(member, pairs) if target is None else None
+    work = stream.Work(reference, member, target, truth, held)
+    about = {"attacked": attacked, "references": reference.shape[0]}
+    return stream.attack(work, options.attacks, options.out, about)
+
+
 def _array(name: str, file: Path, kinds: str, ndim: tuple[int, ...]) -> np.ndarray:
-    """A `.npy` file's array, of these kinds of number and numbers of axes; never a pickle."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{name}: {file} is no file")
-    try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{name}: {file} cannot be read as .npy ({error})") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name}: {file} holds several arrays; save the one as .npy")
+    """An array of a .npy file or a Zarr folder, of these kinds of number and numbers of axes."""
+    array = opened(name, file)
+    if not isinstance(array, np.memmap):
+        array = np.asarray(array.read().result())
     if array.dtype.kind not in kinds or array.ndim not in ndim or not array.size:
-        words = {"f": "float", "i": "whole", "u": "whole", "b": "0/1"}
-        allowed = " or ".join(dict.fromkeys(words[k] for k in kinds))
+        allowed = " or ".join(dict.fromkeys(WORDS[k] for k in kinds))
         axes = " or ".join(map(str, ndim))
         raise ValueError(
             f"{name}: {file} is {array.dtype} {array.shape}, needs {allowed} numbers, {axes} axes"

@@ -7,6 +7,7 @@ themselves, and the description has a copy, so that damage is found, and costs w
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -26,7 +27,7 @@ from jaxmia.files import (
     write_json,
     write_sealed,
 )
-from jaxmia.locks import Held, Lock
+from jaxmia.locks import Held, Lock, holder
 from jaxmia.zarr import Arrays, kind_of, row_digest
 
 __all__ = ["Held", "Lock", "Store", "Unwritable", "differences", "write_bytes", "write_json"]
@@ -109,7 +110,8 @@ class Store:
         path = Path(path)
         file, copy = _description(path)
         if not cls.there(path):
-            if path.is_file() or (path.is_dir() and any(map(_foreign, path.iterdir()))):
+            other = path.is_file() or (path.is_dir() and any(map(_foreign, path.iterdir())))
+            if other and not cls.there(path):  # another worker may have made it just now
                 raise ValueError(f"workdir={path}: exists and is no run folder")
             content = {"schema": SCHEMA, "identity": identity, "plan": plan, "about": about}
             beside = path / f".experiment.{socket.gethostname()}.{os.getpid()}"
@@ -183,6 +185,17 @@ class Store:
             if int(m) in r["models"]
         }
 
+    def state(self, models: int) -> str:
+        """A digest of all that the records tell of the first models' signals."""
+        told = [
+            [name, m, rows[str(m)]]
+            for r in self.records()
+            for name, rows in sorted(r["digests"].items())
+            for m in r["models"]
+            if m < models and str(m) in rows
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
     # blocks
 
     def _record_file(self, block: int) -> Path:
@@ -245,14 +258,15 @@ class Store:
             record[name] = value
         self._write_record(block, record)
 
-    def retry_diverged(self, models: int) -> list[int]:
-        """Forgets the diverged among the first models, so that each is trained with a key anew.
+    def retry_diverged(self, models: int, mine=lambda block: True) -> list[int]:
+        """Forgets the diverged of the first models, in `mine`, so that each gets a new key.
 
         How often that happened to a model stays in its block's record, under `attempts`.
         """
         again = []
         for block in self.numbers():
-            if not any(m < models for m in self.record(block).get("diverged", [])):
+            diverged = self.record(block).get("diverged", [])
+            if not (mine(block) and any(m < models for m in diverged)):
                 continue
             with self.lock(block):
                 record = self.record(block)
@@ -345,6 +359,27 @@ class Store:
         with _held(Lock(self.path / "blocks" / "report.lock", "the report", "made")) as lock:
             yield lock
 
+    @contextlib.contextmanager
+    def present(self, process: int) -> Iterator[Lock]:
+        """Says that one of several processes of a program is at work; raises `Held`."""
+        file = self.path / "blocks" / f"process-{process:04d}.lock"
+        with _held(Lock(file, f"process {process} of this program", "run")) as lock:
+            yield lock
+
+    def await_others(self, processes: int, least: float = 30.0) -> None:
+        """Waits while other processes of a program are `present` and alive.
+
+        For one that was not seen it waits `least` seconds.
+        """
+        files = [self.path / "blocks" / f"process-{p:04d}.lock" for p in range(1, processes)]
+        start, seen = time.time(), set()
+        while True:
+            alive = {f for f in files if holder(f)}
+            seen |= {f for f in files if f.exists()}
+            if not alive and (len(seen) == len(files) or time.time() - start > least):
+                return
+            time.sleep(0.05)
+
     def log(self, **entry: Any) -> None:
         """Appends a line to `log.jsonl`."""
         entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **entry}
@@ -369,4 +404,4 @@ def _description(path: Path) -> tuple[Path, Path]:
 
 def _foreign(file: Path) -> bool:
     """Whether a file says that a folder is not one in which a run was about to begin."""
-    return not file.name.startswith(".experiment.")
+    return not file.name.lstrip(".").startswith("experiment.")

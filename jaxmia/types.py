@@ -134,3 +134,4 @@ class Attack(NamedTuple):
     leave_one_out: Callable[..., Float[np.ndarray, "M N"]]
     missing: Callable[[Signals], str]
     needs: tuple[str, ...] = ()
+    panels: Any = None  # `attacks.chunks.Panels`, where an example hangs on others by sums alone

@@ -33,7 +33,7 @@ place, number, when = sys.argv.pop(1).split(":")
 PLACES = {
     "fsync": (os, "fsync"), "replace": (os, "replace"), "link": (os, "link"),
     "open": (files, "open"), "rmtree": (shutil, "rmtree"),
-    "checkpoint": (ocp.PyTreeCheckpointer, "save"), "digests": (checkpoints, "write_json"),
+    "checkpoint": (ocp.Checkpointer, "save"), "digests": (checkpoints, "write_json"),
     "restore": (checkpoints, "restore"), "remove": (checkpoints, "remove"),
     "signals": (zarr.Arrays, "write"), "labels": (zarr.Arrays, "write_fixed"),
     "record": (Store, "_write_record"), "log": (Store, "log"), "epoch": (Progress, "advance"),
@@ -104,14 +104,14 @@ def finish(path, told=None, **changes):
     return jaxmia.run(experiment(), Options(**options))
 
 
-def command(path, moment="none:0:before"):
+def command(path, moment="none:0:before", block=4):
     """The script's command line, to be run in the folder above the run's."""
     script = path.parent / "small.py"
     if not script.exists():
         script.write_text(SCRIPT.replace("EPOCHS", str(EPOCHS)))
     return [
         sys.executable, str(script), moment, "--workdir", str(path), "--width", "1",
-        "--block", "4", "--checkpoint-seconds", "0",
+        "--block", str(block), "--checkpoint-seconds", "0",
     ]  # fmt: skip
 
 
@@ -122,10 +122,10 @@ def environment(home, **more):
     return clean | fixed | {"PYTHONPATH": str(ROOT)} | more
 
 
-def child(path, home, *flags, moment="none:0:before", **more):
+def child(path, home, *flags, moment="none:0:before", block=4, **more):
     """Starts the run in a process of its own."""
     return subprocess.Popen(
-        [*command(path, moment), *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*command(path, moment, block), *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, cwd=ROOT, env=environment(home, **more),
     )  # fmt: skip
 

@@ -225,3 +225,25 @@ def test_every_attack_says_who_the_attacker_is():
         assert attacker_of(name).access in ("black-box", "white-box"), name
     assert "without the record" in attacker_of("lira_online_global_variance").knows
     assert attacker_of("rmia_online").knows != attacker_of("rmia_offline").knows
+
+
+def test_with_diverged_models_the_number_of_references_tells_nothing():
+    from jaxmia.attacks.references import balance_of, left_out
+
+    member = design.balanced_columns(0.5)(0, 16, 3000)
+    known = np.ones_like(member)
+    known[[3, 8, 9]] = False
+    remedy = balance_of(member)
+    gone = left_out(remedy, member, 0, known)
+    assert gone is not None and known[gone, np.arange(3000)][gone >= 0].all()
+    alive = np.flatnonzero(known[:, 0])
+    inside = (
+        (member & known).sum(0)
+        - (known & member)
+        - np.take_along_axis(member & known, gone, axis=0)
+    )
+    for n in np.unique((member & known).sum(0)):
+        at = (member & known).sum(0) == n
+        seen = inside[alive][:, at]
+        assert (seen[member[alive][:, at]] == n - 1).all()
+        assert (seen[~member[alive][:, at]] == n - 1).all()

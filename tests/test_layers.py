@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYER = {
-    "types": 0, "values": 0, "files": 0,
+    "types": 0, "values": 0, "files": 0, "sources": 0,
     "design": 1, "augment": 1, "signals": 1, "metrics": 1, "thresholds": 1,
     "data": 1, "models": 1, "parallel": 1, "store": 1, "checkpoints": 1,
     "locks": 1, "zarr": 1,
@@ -18,7 +18,7 @@ LAYER = {
     "interrupt": 4, "progress": 4, "shadows": 4, "plan": 4, "provenance": 4, "pipeline": 4,
     "regression": 4, "curve": 4, "score": 4, "export": 4, "explain": 4, "command": 4,
     "shown": 4, "compare": 4,
-    "flags": 4, "terminal": 4,
+    "flags": 4, "stream": 4, "doctor": 4, "terminal": 4,
 }  # fmt: skip
 HEAVY = {"flax": {"models"}, "tensorflow_datasets": {"data"}, "orbax": {"checkpoints"}}
 PURE = {"train", "query"}

@@ -10,7 +10,8 @@ import pytest
 from children import EPOCHS, ROOT, child, command, environment, experiment, finish, same
 
 import jaxmia
-from jaxmia import data
+from jaxmia import data, recipes
+from jaxmia.models import mlp
 from jaxmia.pipeline import Options
 from jaxmia.progress import Progress
 
@@ -255,3 +256,39 @@ def test_a_file_too_large_is_one_clear_line(tmp_path, home, whole):
     assert done.returncode == 2, done.stderr
     assert "jaxmia: cannot write" in done.stderr and "Traceback" not in done.stderr
     same(finish(tmp_path / "run"), whole)
+
+
+def test_diverged_models_are_left_out_listed_and_retrained_on_request(tmp_path):
+    shaky = experiment(
+        recipe=recipes.sgd(mlp(16, 16, 16), epochs=8, batch_size=16, rate=9.0, weight_decay=0.02),
+        attacks=("lira_online", "global_threshold"),
+    )
+    lines = []
+
+    def run(**more):
+        progress = Progress(quiet=True)
+        progress.say = lines.append
+        options = Options(tmp_path / "run", width=1, block=4, progress=progress, **more)
+        return jaxmia.run(shaky, options)
+
+    first = run()
+    lost, sound = first.summary["diverged"], None
+    sound = [m for m in range(8) if m not in lost]
+    assert lost and sound, "the rate is chosen so that some diverge, not all"
+    assert np.isnan(first.scores["lira_online"][lost]).all()
+    assert np.isfinite(first.scores["global_threshold"][sound]).all()
+    assert str(lost[0]) in (tmp_path / "run/report/index.html").read_text()
+    run()
+    assert lines[-1].endswith("nothing to do")  # unasked, they stay as they are
+    again = run(retrain_diverged=True)
+    assert f"models {lost} had diverged: trained again, each with another key" in lines
+    assert again.summary["retrained"] == {str(m): 1 for m in lost}
+    phi = [np.asarray(r.signals.phi) for r in (first, again)]
+    np.testing.assert_array_equal(phi[0][sound], phi[1][sound])
+    better = [m for m in lost if m not in again.summary["diverged"]]
+    assert better, "with another key some of them come through"
+    chunk = only(tmp_path / f"run/signals.zarr/phi/c/{better[0] // 4}")
+    content = np.frombuffer(chunk.read_bytes(), np.float32).reshape(4, 80).copy()
+    content[better[0] % 4] += 1
+    chunk.write_bytes(content.tobytes())
+    np.testing.assert_array_equal(np.asarray(run().signals.phi), phi[1])  # the same key again

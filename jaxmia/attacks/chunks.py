@@ -33,12 +33,16 @@ class Chunk(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Targets against references; a `remedy` means that both are the same models."""
+    """Targets against references; a `remedy` means that both are the same models.
+
+    They may be a panel of more examples, of which theirs are `first` and the following.
+    """
 
     target: Float[np.ndarray, "T N Q"]
     reference: Float[np.ndarray, "M N Q"]
     member: Bool[np.ndarray, "M N"]
     remedy: Balance | None
+    first: int = 0
 
     def chunk(self, at: slice) -> Chunk:
         """The examples of a slice."""
@@ -51,7 +55,7 @@ class Job(NamedTuple):
         if self.remedy is not None:
             models = np.arange(len(phi))[:, None]
             leaving.append(np.broadcast_to(models, member.shape))
-            beside = left_out(self.remedy, member, at.start)
+            beside = left_out(self.remedy, member, self.first + at.start, whole[..., 0])
             leaving += [beside] if beside is not None else []
         whole = whole[..., 0]
         return Chunk(target, phi, member & whole, ~member & whole, leaving)
@@ -74,6 +78,18 @@ class Job(NamedTuple):
             return np.where(np.isfinite(chunk.target).all(-1), found, np.nan)
 
         return np.concatenate(self.map(work), axis=1)
+
+
+class Panels(NamedTuple):
+    """An attack carried out on one panel of examples after the other.
+
+    `totals(job)` are arrays that add up over the panels; `scores(job, totals) -> [T, n]`; with
+    `view0` it looks at the unaugmented example alone.
+    """
+
+    totals: Callable[[Job], list[np.ndarray]]
+    scores: Callable[[Job, list[np.ndarray]], np.ndarray]
+    view0: bool = True
 
 
 def arrays(phi: Array, member: Array) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +130,8 @@ def attack(score: Callable[[Chunk], np.ndarray]) -> Attack:
     def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
         return every_model(view0(signals.phi), member, pairs=pairs).scores(score)
 
-    return Attack(on_target, on_all, missing=lambda signals: "")
+    panels = Panels(lambda job: [], lambda job, totals: job.scores(score))
+    return Attack(on_target, on_all, missing=lambda signals: "", panels=panels)
 
 
 def view0(phi: Float[Array, "*M N Q"]) -> Float[np.ndarray, "*M N 1"]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import digamma, gammaln, log_ndtr, polygamma, stdtr
 
-from jaxmia.attacks.chunks import Job, every_model, one_target
+from jaxmia.attacks.chunks import Job, Panels, every_model, one_target
 from jaxmia.attacks.gaussians import CENTRES, Side, side
 from jaxmia.attacks.official import official
 from jaxmia.attacks.posterior import Calibration, fit_calibration, posterior
@@ -153,11 +153,25 @@ class _Law(NamedTuple):
 
 def _scores(job: Job, law: _Law) -> Float[np.ndarray, "T N"]:
     """All scores, in two passes where all examples have a say in each one's variance."""
-    spread = None
-    if law.variance != "per_example":
-        parts = job.map(lambda at: _spread_of(job, law, at))
-        spread = _Spread(law, [sum(p) for p in zip(*parts, strict=True)])
+    return _of_panel(job, law, _totals(job, law))
+
+
+def _totals(job: Job, law: _Law) -> list[np.ndarray]:
+    """What all examples together say of variances; nothing where each speaks for itself."""
+    if law.variance == "per_example":
+        return []
+    parts = job.map(lambda at: _spread_of(job, law, at))
+    return [sum(p) for p in zip(*parts, strict=True)]
+
+
+def _of_panel(job: Job, law: _Law, totals: list[np.ndarray]) -> Float[np.ndarray, "T N"]:
+    spread = _Spread(law, totals) if totals else None
     return np.concatenate(job.map(lambda at: _chunk(job, law, at, spread)), axis=1)
+
+
+def _law_of(job: Job, mode: str, variance: str) -> _Law:
+    gone = 0 if job.remedy is None else 1 if job.remedy.kind == "none" else 2
+    return _Law(mode, _resolved(variance, len(job.reference) - gone), "mean")
 
 
 def _sides(job: Job, law: _Law, at: slice) -> tuple[np.ndarray, dict[str, Side]]:
@@ -314,4 +328,9 @@ def attack(mode: str, variance: str = "auto") -> Attack:
     def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
         return leave_one_out(signals.phi, member, pairs=pairs, **options)
 
-    return Attack(on_target, on_all, missing=lambda signals: "")
+    panels = Panels(
+        lambda job: _totals(job, _law_of(job, mode, variance)),
+        lambda job, totals: _of_panel(job, _law_of(job, mode, variance), totals),
+        view0=False,
+    )
+    return Attack(on_target, on_all, missing=lambda signals: "", panels=panels)

@@ -44,11 +44,11 @@ def balance_of(
     if balance == "none":
         return Balance("none")
     if pairs is not None:
-        return Balance("pair", _partners(np.asarray(pairs), len(member)))
+        return Balance("pair", partners(np.asarray(pairs), len(member)))
     if balance in ("auto", "pair"):
         first, second = member[0 : len(member) // 2 * 2 : 2], member[1::2]
         if len(second) and np.array_equal(first, ~second):
-            return Balance("pair", _partners(np.arange(len(member)) // 2, len(member)))
+            return Balance("pair", partners(np.arange(len(member)) // 2, len(member)))
         if balance == "pair":
             raise ValueError("balance='pair': models 2i and 2i + 1 are no complements; give pairs")
     counts = member.sum(0)
@@ -57,7 +57,8 @@ def balance_of(
     return Balance("none")
 
 
-def _partners(pairs: np.ndarray, models: int) -> np.ndarray:
+def partners(pairs: np.ndarray, models: int) -> np.ndarray:
+    """Each model's partner, -1 where it has none; raises `ValueError` for what are no pairs."""
     if pairs.shape != (models,) or pairs.dtype.kind not in "iu":
         raise ValueError(f"pairs: needs {models} whole numbers, has shape {pairs.shape}")
     order = np.argsort(pairs, kind="stable")
@@ -71,12 +72,15 @@ def _partners(pairs: np.ndarray, models: int) -> np.ndarray:
 
 
 def left_out(
-    balance: Balance, member: Bool[np.ndarray, "M n"], first: int
+    balance: Balance,
+    member: Bool[np.ndarray, "M n"],
+    first: int,
+    known: Bool[np.ndarray, "M n"] | None = None,
 ) -> Int[np.ndarray, "M n"] | None:
     """For each target and example the model that leaves beside the target; -1 for none.
 
     `member` holds the examples `first, first + 1, ...`; a drawn one hangs on target and example
-    alone.
+    alone, and on who of them is `known` (a diverged model is no reference that could leave).
     """
     models, examples = member.shape
     if balance.kind == "none":
@@ -84,12 +88,14 @@ def left_out(
     if balance.kind == "pair":
         assert balance.partner is not None
         return np.broadcast_to(balance.partner[:, None], member.shape)
-    inside = member.sum(0)
-    opposite = np.where(member, models - inside, inside)
+    known = np.ones_like(member) if known is None else known
+    inside, outside = (member & known).sum(0), (~member & known).sum(0)
+    opposite = np.where(member, outside, inside)
     number = np.arange(models, dtype=np.uint64)[:, None] << np.uint64(32)
     draw = _mixed(number + np.arange(first, first + examples, dtype=np.uint64))
     chosen = (draw >> np.uint64(32)) * opposite.astype(np.uint64) >> np.uint64(32)
-    ordered = np.argsort(~member, axis=0, kind="stable")  # the IN models, then the OUT ones
+    # the IN models, then the OUT ones, then those that are not known
+    ordered = np.argsort(np.where(known, ~member, 2), axis=0, kind="stable")
     rank = chosen.astype(np.int64) + np.where(member, inside, 0)
     picked = np.take_along_axis(ordered, np.minimum(rank, models - 1), axis=0)
     return np.where(opposite > 0, picked, -1)

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxmia.attacks.chunks import Panels
 from jaxmia.types import Array, Attack, Signals
 
 
@@ -53,7 +54,11 @@ def _alone(score) -> dict:
     return {"score": on_target, "leave_one_out": leave_one_out}
 
 
-GLOBAL_THRESHOLD = Attack(**_alone(global_threshold), missing=lambda signals: "")
+GLOBAL_THRESHOLD = Attack(
+    **_alone(global_threshold),
+    missing=lambda signals: "",
+    panels=Panels(lambda job: [], lambda job, totals: global_threshold(Signals(job.target))),
+)
 CORRECTNESS = Attack(
     **_alone(correctness),
     missing=lambda signals: "" if signals.margin is not None else "margin (or logits and labels)",

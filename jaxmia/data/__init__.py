@@ -8,7 +8,7 @@ from jaxmia.data.derived import first, mislabelled, random_labels
 from jaxmia.data.digits import digits
 from jaxmia.data.pool import HeldOut, digest, held_out
 from jaxmia.data.synthetic import synthetic
-from jaxmia.data.tfds import prepare, ready, tfds
+from jaxmia.data.tfds import folder_of, prepare, ready, tfds
 
 __all__ = [
     "HeldOut",
@@ -16,6 +16,7 @@ __all__ = [
     "digest",
     "digits",
     "first",
+    "folder_of",
     "held_out",
     "mislabelled",
     "prepare",

@@ -77,7 +77,7 @@ def prepare(name: str, data_dir: str | None = None) -> Prepared:
     `RuntimeError`, naming the extra to install, where TensorFlow is needed and absent, and saying
     what could not be reached (after ten tries in three minutes) where the network is.
     """
-    root = _root(data_dir)
+    root = folder_of(data_dir)
     if not any(p.name == name for p in ready(data_dir)):
         try:
             builder = _library().builder(name, data_dir=str(root), file_format="array_record")
@@ -95,7 +95,7 @@ def prepare(name: str, data_dir: str | None = None) -> Prepared:
 
 def ready(data_dir: str | None = None) -> list[Prepared]:
     """The sets that lie ready below a folder, by name and version."""
-    root, found = _root(data_dir), []
+    root, found = folder_of(data_dir), []
     for file in sorted(root.glob("*/**/dataset_info.json")):
         if not (file.parent / "features.json").is_file():
             continue
@@ -118,13 +118,14 @@ def _library() -> Any:
     return tensorflow_datasets
 
 
-def _root(data_dir: str | None) -> Path:
+def folder_of(data_dir: str | None = None) -> Path:
+    """Where TFDS sets lie: as given, TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     given = data_dir or os.environ.get("TFDS_DATA_DIR")
     return Path(given).expanduser() if given else Path.home() / "tensorflow_datasets"
 
 
 def _folder(name: str, data_dir: str | None) -> Path:
-    root = _root(data_dir)
+    root = folder_of(data_dir)
     found = [p for p in ready(data_dir) if p.name == name]
     if not found:
         have = ", ".join(sorted({p.name for p in ready(data_dir)})) or "none"

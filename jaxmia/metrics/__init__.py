@@ -4,6 +4,7 @@ from jaxmia.metrics.bootstrap import KINDS, Intervals, bootstrap, bootstrap_per_
 from jaxmia.metrics.intervals import auc_interval, clopper_pearson
 from jaxmia.metrics.roc import (
     FEW,
+    Counted,
     Figures,
     Roc,
     advantage,
@@ -12,6 +13,7 @@ from jaxmia.metrics.roc import (
     balanced_accuracy,
     counted,
     figures,
+    figures_of,
     in_words,
     precision,
     resolution,
@@ -24,6 +26,7 @@ from jaxmia.metrics.targets import TargetFigures, figures_per_target
 
 __all__ = [
     "FEW",
+    "Counted",
     "KINDS",
     "Figures",
     "Intervals",
@@ -39,6 +42,7 @@ __all__ = [
     "clopper_pearson",
     "counted",
     "figures",
+    "figures_of",
     "figures_per_target",
     "in_words",
     "precision",

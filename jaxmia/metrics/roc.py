@@ -155,7 +155,11 @@ def figures(
     score: Float[Array, "*T N"], member: Bool[Array, "*T N"], levels: Sequence[float]
 ) -> Figures:
     """AUC, best balanced accuracy, and the TPR at each FPR of `levels`."""
-    curve = counted(score, member)
+    return figures_of(counted(score, member), levels)
+
+
+def figures_of(curve: Counted, levels: Sequence[float]) -> Figures:
+    """The same from a ROC that was counted already."""
     return Figures(
         _area(curve),
         float((1 + (curve.true / curve.true[-1] - curve.false / curve.false[-1]).max()) / 2),

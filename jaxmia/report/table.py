@@ -44,6 +44,8 @@ def remarks(summary: dict[str, Any]) -> list[str]:
         )
     if diverged := summary.get("diverged"):
         out.append(f"left out because training diverged: models {diverged}")
+    if retrained := summary.get("retrained"):
+        out.append(f"trained again with another key, since they diverged: {list(retrained)}")
     out += _at_shadow_threshold(summary["attacks"])
     for name, found in summary["attacks"].items():
         if found["not_scorable"]:

@@ -1,0 +1,83 @@
+"""Scoring signals that do not fit in memory: `jaxmia score` from disk, its memory and its time.
+
+    python -m experiments.streaming
+
+1024 models x 1 000 000 examples (4.1 GB of phi, 1.0 GB of membership, drawn at random, in a folder
+for temporary files, removed at the end; the scores take twice 4.1 GB for each attack while they are
+made). The command runs in a process of its own; what it took is printed as one line of JSON, with
+its highest resident memory as the system counts it.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from jaxmia.parallel import cores
+from jaxmia.provenance import versions
+
+
+def draw(folder: Path, models: int, examples: int, seed: int = 0) -> None:
+    """Signals with a little to find, and complementary halves, written row by row."""
+    rng = np.random.default_rng(seed)
+    hard = rng.normal(2, 2, examples).astype(np.float32)
+    shapes = (("phi", np.float32), ("member", np.bool_))
+    files = {n: np.lib.format.open_memmap(folder / f"{n}.npy", "w+", t, (models, examples))
+             for n, t in shapes}  # fmt: skip
+    for m in range(models):
+        even = m % 2 == 0
+        files["member"][m] = rng.random(examples) < 0.5 if even else ~files["member"][m - 1]
+        noise = rng.standard_normal(examples, np.float32)
+        files["phi"][m] = hard + noise + np.float32(0.7) * files["member"][m]
+        if m % 64 == 63:
+            for file in files.values():
+                file.flush()
+
+
+def main() -> None:
+    """Draws, scores, measures, prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", type=int, default=1024)
+    parser.add_argument("--examples", type=int, default=1_000_000)
+    parser.add_argument("--attacks", nargs="+", default=["lira_online"])
+    parser.add_argument("--folder", type=Path, default=None, help="where there is room")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        draw(folder, given.models, given.examples)
+        start = time.perf_counter()
+        child = subprocess.Popen(
+            [sys.executable, "-c", "from jaxmia.command import main; main()", "score", "--signals",
+             str(folder / "phi.npy"), "--member", str(folder / "member.npy"), "--stream", "always",
+             "--out", str(folder / "out"), "--json", "--attacks", *given.attacks],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert child.stdout is not None
+        out = child.stdout.read()
+        _, status, used = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            raise SystemExit(f"jaxmia score ended with status {status}")
+        found = json.loads(out)
+        row = {
+            "models": given.models,
+            "examples": given.examples,
+            "attacks": {k: a["auc"] for k, a in found["attacks"].items()},
+            "rounding": {k: a["rounding"] for k, a in found["attacks"].items()},
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_resident_gib": round(used.ru_maxrss / 2**20, 3),
+            "cores": cores(),
+            "versions": versions(),
+        }
+        print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""`jaxmia doctor`: what to paste into a bug report, and a tiny run from end to end."""
+
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxmia import data, metrics, parallel, pipeline, provenance, recipes
+from jaxmia.experiment import Experiment
+from jaxmia.models import mlp
+from jaxmia.pipeline import Options
+from jaxmia.progress import Progress
+
+MORE = ("tensorstore", "tensorflow-datasets", "array_record", "scipy", "jaxtyping", "tyro")
+
+
+class Line(NamedTuple):
+    """Something that was looked at; `sound` is False where a run would suffer."""
+
+    what: str
+    told: str
+    sound: bool = True
+
+
+def doctor(self_test: bool = True) -> Iterator[Line]:
+    """Looks at what a run rests on, line by line, and last runs a small one."""
+    yield Line("system", f"{platform.platform()}, {parallel.cores()} cores")
+    found = provenance.versions(MORE)
+    yield Line("versions", ", ".join(f"{k} {v}" for k, v in found.items()))
+    yield Line("revision", provenance.revision() or "not a checkout")
+    yield _devices()
+    yield Line("memory", f"{_gib(_free_memory())} free")
+    yield _folder("cache", parallel.cache_folder())
+    yield _folder("temporary files", Path(tempfile.gettempdir()))
+    yield _folder("here", Path.cwd())
+    root = data.folder_of()
+    ready = [f"{p.name} {p.version}" for p in data.ready()] if root.is_dir() else []
+    yield Line("TFDS", f"{root}: {', '.join(ready) or 'nothing is ready'}")
+    told = {k: v for k, v in sorted(os.environ.items()) if k.startswith(("JAX_", "XLA_", "SLURM_"))}
+    yield Line("environment", ", ".join(f"{k}={v[:80]}" for k, v in told.items()) or "nothing set")
+    if self_test:
+        yield _self_test()
+
+
+def _devices() -> Line:
+    start = time.perf_counter()
+    try:
+        here = parallel.start(parallel.cache_folder() / "programs")
+        told = provenance.device()
+    except Exception as error:  # whatever a driver raises: it is what was asked for
+        return Line("devices", f"{type(error).__name__}: {error!s:.300}", sound=False)
+    many = f", process {here.index} of {here.count}" if here.count > 1 else ""
+    return Line("devices", f"{told}{many}, ready in {time.perf_counter() - start:.1f} s")
+
+
+def _folder(what: str, folder: Path) -> Line:
+    place = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK):
+        return Line(what, f"{folder}: cannot be written", sound=False)
+    return Line(what, f"{folder}: {_gib(free)} free", sound=free > 1 << 30)
+
+
+def _free_memory() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(w.split()[1]) * 1024 for w in lines if w.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _self_test() -> Line:
+    """Trains, queries and attacks a few models that have learned noise by heart."""
+    start = time.perf_counter()
+    source = data.random_labels(data.first(data.digits(), 60))
+    recipe = recipes.sgd(mlp(64), epochs=40, batch_size=16, rate=0.1, weight_decay=0.0)
+    small = Experiment("doctor", source, recipe, models=8, attacks=("lira_online",))
+    try:
+        with tempfile.TemporaryDirectory(prefix="jaxmia-doctor-") as folder:
+            options = Options(Path(folder) / "run", width=1, progress=Progress(quiet=True))
+            run = pipeline.run(small, options)
+            area = metrics.auc(run.scores["lira_online"], run.member)
+            finite = bool(np.isfinite(run.signals.phi).all())
+    except Exception as error:  # to be pasted into a report, whatever it is
+        return Line("self-test", f"{type(error).__name__}: {error!s:.500}", sound=False)
+    told = f"8 models, AUC {area:.3f} on random labels, {time.perf_counter() - start:.1f} s"
+    return Line("self-test", told, sound=finite and area > 0.7)

@@ -1,0 +1,100 @@
+"""Arrays on disk, read a panel of columns or some rows at a time, and never as a whole."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WORDS = {"f": "float", "i": "whole", "u": "whole", "b": "0/1"}
+
+
+class Source:
+    """An array `[M, N]` or `[M, N, Q]` in a .npy file or a Zarr folder.
+
+    Files are read, not mapped: pages of a mapped file would count as this process's memory.
+    """
+
+    def __init__(self, name: str, path: Path, kinds: str, ndim: tuple[int, ...]) -> None:
+        """Raises `ValueError` or `FileNotFoundError`, naming the option; never opens a pickle."""
+        self.name, self.path = name, path
+        self._array = opened(name, path)
+        dtype = getattr(self._array.dtype, "numpy_dtype", self._array.dtype)
+        self.shape, self.dtype = tuple(self._array.shape), np.dtype(dtype)
+        if self.dtype.kind not in kinds or len(self.shape) not in ndim or 0 in self.shape:
+            allowed = " or ".join(dict.fromkeys(WORDS[k] for k in kinds))
+            axes = " or ".join(map(str, ndim))
+            raise ValueError(
+                f"{name}: {path} is {self.dtype} {self.shape}, needs {allowed} numbers, {axes} axes"
+            )
+
+    @property
+    def nbytes(self) -> int:
+        """Of the whole."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def columns(self, at: slice) -> np.ndarray:
+        """`[M, n, ...]` of a slice of examples."""
+        return self._read(0, self.shape[0], at.start, at.stop)
+
+    def rows(self, at: slice) -> np.ndarray:
+        """`[m, N, ...]` of a slice of models."""
+        return self._read(at.start, at.stop, 0, self.shape[1])
+
+    def _read(self, row: int, row_end: int, start: int, stop: int) -> np.ndarray:
+        array = self._array
+        if not isinstance(array, np.memmap):
+            return np.asarray(array[row:row_end, start:stop].read().result())
+        if not array.flags.c_contiguous:
+            return np.array(array[row:row_end, start:stop])  # Fortran's order: mapped after all
+        out = np.empty((row_end - row, stop - start, *self.shape[2:]), array.dtype)
+        width = array[0, 0].nbytes if array.ndim > 2 else array.itemsize
+        with open(self.path, "rb", buffering=0) as file:
+            for i in range(row, row_end):
+                place = array.offset + (i * self.shape[1] + start) * width
+                _fill(file.fileno(), memoryview(out[i - row].reshape(-1)).cast("B"), place)
+        return out
+
+
+def _fill(file: int, into: memoryview, place: int) -> None:
+    while len(into):
+        got = os.preadv(file, [into], place)
+        if not got:
+            raise ValueError("a file became shorter while it was read")
+        into, place = into[got:], place + got
+
+
+def opened(name: str, path: Path) -> Any:
+    """A .npy file mapped into memory, or a Zarr array as TensorStore has it; never a pickle."""
+    if path.is_dir():
+        return _zarr(name, path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: {path} is no file")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+        raise ValueError(f"{name}: {path} cannot be read as .npy ({error!s:.300})") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name}: {path} holds several arrays; save the one as .npy")
+    return array
+
+
+def _zarr(name: str, path: Path) -> Any:
+    import tensorstore as ts
+
+    for driver, file in (("zarr3", "zarr.json"), ("zarr", ".zarray")):
+        if (path / file).is_file():
+            where = {"driver": "file", "path": str(path.absolute()) + "/"}
+            try:
+                return ts.open({"driver": driver, "kvstore": where}, read=True).result()
+            except (ValueError, OSError) as error:
+                raise ValueError(f"{name}: {path} cannot be read ({error!s:.200})") from error
+    raise ValueError(f"{name}: {path} is a folder, and no Zarr array")
+
+
+def panels(examples: int, bytes_each: int, budget: int) -> Iterator[slice]:
+    """Slices of examples that keep within a budget of bytes, at least one example each."""
+    width = max(1, budget // max(1, bytes_each))
+    for start in range(0, examples, width):
+        yield slice(start, min(start + width, examples))

@@ -1,0 +1,290 @@
+"""Attacks on signals that do not fit in memory: panel by panel, scores to disk, ROCs by counting.
+
+Three passes: over the signals for what all examples say together (variances), over them again for
+the scores, and over the scores, row by row, for the figures. Those of one target are exact for its
+scores in float32. Those of the pooled scores are of scores rounded towards 0 to `MANTISSA` bits:
+a valid threshold each, and an AUC within the `rounding` that the summary tells.
+"""
+
+import contextlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmia import metrics, report
+from jaxmia.attacks import ATTACKS
+from jaxmia.attacks.chunks import Job
+from jaxmia.attacks.references import Balance, partners
+from jaxmia.files import Unwritable, write_json
+from jaxmia.parallel import cores
+from jaxmia.report.charts import roc_chart
+from jaxmia.report.summary import LEVELS
+from jaxmia.sources import Source, panels
+from jaxmia.types import Attack
+
+PANEL_BYTES = 32 << 20
+ROW_BYTES = 64 << 20
+MANTISSA = 13
+_SHIFT = 23 - MANTISSA
+
+
+class Work(NamedTuple):
+    """What is attacked: given targets, or (`target` is None) every model by the others."""
+
+    reference: Source
+    member: Source
+    target: np.ndarray | None
+    truth: np.ndarray | None  # of the targets, where it is told
+    remedy: Balance | None
+
+    @property
+    def targets(self) -> int:
+        """How many."""
+        return self.reference.shape[0] if self.target is None else len(self.target)
+
+    def jobs(self) -> Iterator[tuple[slice, Job]]:
+        """The panels, as the attacks take them."""
+        models, examples, *queries = self.reference.shape
+        each = models * (self.reference.dtype.itemsize * int(np.prod(queries)) + 9)
+        for at in panels(examples, each, PANEL_BYTES):
+            phi = self.reference.columns(at).reshape(models, at.stop - at.start, -1)
+            member = _truth(self.member, self.member.columns(at))
+            target = phi if self.target is None else self.target[:, at]
+            yield at, Job(target, phi, member, self.remedy, at.start)
+
+    def membership(self, at: slice) -> np.ndarray | None:
+        """Who was trained on what, of some targets."""
+        if self.target is None:
+            return _truth(self.member, self.member.rows(at))
+        return None if self.truth is None else self.truth[at]
+
+
+def streamable(names: tuple[str, ...]) -> dict[str, Attack]:
+    """The attacks by name; raises `ValueError` for one that must see all examples at once."""
+    chosen = {name: ATTACKS[name] for name in names}
+    if whole := [name for name, attack in chosen.items() if attack.panels is None]:
+        can = ", ".join(sorted(k for k, a in ATTACKS.items() if a.panels is not None))
+        raise ValueError(
+            f"attacks: {', '.join(whole)} must hold all signals in memory: --stream never; from "
+            f"disk go {can}"
+        )
+    return chosen
+
+
+def remedy(member: Source, pairs: np.ndarray | None) -> Balance:
+    """What leaves with the target (`references.balance_of`), without holding the membership."""
+    models, examples = member.shape
+    if pairs is not None:
+        return Balance("pair", partners(np.asarray(pairs), models))
+    complements, counts = models > 1, set()
+    for at in panels(examples, models, PANEL_BYTES):
+        held = _truth(member, member.columns(at))
+        complements &= bool(np.array_equal(held[0 : models // 2 * 2 : 2], ~held[1::2]))
+        counts |= set(np.unique(held.sum(0)).tolist())
+    if complements:
+        return Balance("pair", partners(np.arange(models) // 2, models))
+    return Balance("opposite" if models > 1 and len(counts) == 1 else "none")
+
+
+def attack(work: Work, names: tuple[str, ...], out: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Writes `scores.npz` (float32), the ROC and `summary.json`, and returns the summary."""
+    chosen = streamable(names)
+    totals, lost, finite = _totals(work, chosen)
+    _, examples, *queries = work.reference.shape
+    summary: dict[str, Any] = {
+        "schema": report.SCHEMA, "models": work.targets, "examples": examples,
+        "queries": int(np.prod(queries)), "attacks": {}, **about,
+        "streamed": "scores are float32; pooled figures are of scores rounded to "
+        f"{MANTISSA} bits of mantissa, the AUC within `rounding`; no thresholds from shadows",
+        "diverged": np.flatnonzero(~finite).tolist(),
+    }  # fmt: skip
+    if lost:
+        summary["not_finite"] = lost
+    curves = {}
+    beside = out / f".scores.npz.{os.getpid()}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".scores.", dir=out) as folder:
+            files = _scored(work, chosen, totals, Path(folder))
+            with zipfile.ZipFile(beside, "w", allowZip64=True) as scores:
+                for name, file in files.items():
+                    with _entry(scores, name, np.float32, (work.targets, examples)) as entry:
+                        found, curve = _assessed(work, file, entry)
+                    summary["attacks"][name] = found
+                    if curve is not None:
+                        curves[name] = curve
+                    file.unlink()
+                if curves:
+                    with _entry(scores, "member", np.bool_, (work.targets, examples)) as entry:
+                        for at in panels(work.targets, examples, ROW_BYTES):
+                            entry.write(np.ascontiguousarray(work.membership(at)).tobytes())
+        os.replace(beside, out / "scores.npz")
+    except OSError as error:
+        raise Unwritable(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+    if not curves:
+        summary["attacks"] = {}
+        summary["notes"] = ["no metrics without the targets' membership: only scores were written"]
+    else:
+        report.save(out / "report", {"roc": roc_chart(curves, {})})
+    write_json(out / "summary.json", summary)
+    return summary
+
+
+def _totals(work: Work, chosen: dict[str, Attack]) -> tuple[dict[str, list], int, np.ndarray]:
+    """The first pass: each attack's totals, how many signals are no numbers, and whose are any."""
+    totals: dict[str, list] = {name: [] for name in chosen}
+    lost, finite = 0, np.zeros(work.reference.shape[0], bool)
+    for _, job in work.jobs():
+        seen = np.isfinite(job.reference)
+        lost += int((~seen.all(-1)).sum())
+        finite |= seen.any((1, 2))
+        for name, one in chosen.items():
+            new = one.panels.totals(_seen(job, one))
+            totals[name] = [a + b for a, b in zip(totals[name] or [0] * len(new), new, strict=True)]
+    return totals, lost, finite
+
+
+def _scored(
+    work: Work, chosen: dict[str, Attack], totals: dict[str, list], folder: Path
+) -> dict[str, Path]:
+    """The second pass: a file of float32 `[T, N]` for each attack."""
+    files = {name: folder / f"{i}.raw" for i, name in enumerate(chosen)}
+    examples = work.reference.shape[1]
+    with contextlib.ExitStack() as stack:
+        held = {k: stack.enter_context(open(f, "wb", buffering=0)) for k, f in files.items()}
+        for at, job in work.jobs():
+            for name, one in chosen.items():
+                score = one.panels.scores(_seen(job, one), totals[name])
+                score = np.ascontiguousarray(score, np.float32)
+                for t, row in enumerate(score):
+                    place = 4 * (t * examples + at.start)
+                    _put(held[name].fileno(), memoryview(row).cast("B"), place)
+    return files
+
+
+def _put(file: int, content: memoryview, place: int) -> None:
+    while len(content):
+        done = os.pwrite(file, content, place)
+        content, place = content[done:], place + done
+
+
+def _seen(job: Job, attack: Attack) -> Job:
+    """The job as an attack sees it: all views, or the example itself."""
+    if not attack.panels.view0 or job.reference.shape[-1] == 1:
+        return job
+    phi = job.reference[..., :1]
+    target = phi if job.target is job.reference else job.target[..., :1]
+    return job._replace(target=target, reference=phi)
+
+
+def _assessed(work: Work, file: Path, entry: Any) -> tuple[dict[str, Any], Any]:
+    """The third pass: the rows go into the archive, and are counted on the way."""
+    examples, bins = work.reference.shape[1], 2 << (32 - _SHIFT)
+    pooled, rows, lost = np.zeros(bins, np.int64), [], 0
+    for at in panels(work.targets, 4 * examples, ROW_BYTES):
+        many = at.stop - at.start
+        score = np.fromfile(file, np.float32, many * examples, offset=4 * at.start * examples)
+        entry.write(memoryview(score).cast("B"))
+        score, member = score.reshape(many, examples), work.membership(at)
+        lost += int(np.isnan(score).sum())
+        if member is None:
+            continue
+        with ThreadPoolExecutor(cores()) as pool:
+            rows += [f for f in pool.map(_figures, score, member) if f is not None]
+        for s, m in zip(score, member, strict=True):
+            keep = ~np.isnan(s)
+            at_bin = (ordered(s[keep]) >> _SHIFT).astype(np.int64) * 2 + m[keep]
+            pooled += np.bincount(at_bin, minlength=bins)
+    curve = _curve(pooled)
+    false, true = (0, 0) if curve is None else (int(curve.false[-1]), int(curve.true[-1]))
+    found: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": lost}
+    if not (true and false):
+        nothing = {"auc": None, "balanced_accuracy": None, "tpr_at_fpr": None, "targets": None}
+        return found | nothing, None
+    return found | _summary(curve, rows), curve
+
+
+def _summary(curve: metrics.Counted, rows: list) -> dict[str, Any]:
+    """The same fields as a summary has that was made in memory."""
+    levels = list(LEVELS.values())
+    area, balanced, rates = metrics.figures_of(curve, levels)
+    true, false = int(curve.true[-1]), int(curve.false[-1])
+    ties = (np.diff(curve.true) * np.diff(curve.false).astype(np.float64)).sum() / 2
+    mean, sd = np.mean(rows, 0).tolist(), np.std(rows, 0).tolist()
+    pairs = [list(p) for p in zip(mean, sd, strict=True)]
+    return {
+        "auc": area,
+        "rounding": float(ties / true / false),
+        "balanced_accuracy": balanced,
+        "tpr_at_fpr": dict(zip(LEVELS, map(float, rates), strict=True)),
+        "targets": {
+            "count": len(rows),
+            "auc": pairs[0],
+            "balanced_accuracy": pairs[1],
+            "tpr_at_fpr": dict(zip(LEVELS, pairs[2:], strict=True)),
+        },
+        "resolution": 1 / false,
+        "notes": [
+            f"{level:.3%} FPR of {false} non-members means no false positive at all"
+            for level in levels
+            if level * false < 1
+        ],
+    }
+
+
+def ordered(score: np.ndarray) -> np.ndarray:
+    """float32 as uint32 of the same order; both zeros are one."""
+    bits = (score + np.float32(0)).view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+
+
+def _figures(score: np.ndarray, member: np.ndarray) -> list[float] | None:
+    """AUC, balanced accuracy and rates of one target, by one sort of whole numbers."""
+    keep = ~np.isnan(score)
+    both = np.sort(ordered(score[keep]).astype(np.uint64) << np.uint64(1) | member[keep])[::-1]
+    key, inside = both >> np.uint64(1), np.cumsum(both & np.uint64(1), dtype=np.int64)
+    if not len(key) or not 0 < inside[-1] < len(key):
+        return None
+    last = np.append(np.flatnonzero(key[1:] != key[:-1]), len(key) - 1)
+    true, false = np.append(0, inside[last]), np.append(0, last + 1 - inside[last])
+    found = metrics.figures_of(metrics.Counted(true, false, np.empty(0)), list(LEVELS.values()))
+    return [found.auc, found.balanced_accuracy, *map(float, found.tpr_at_fpr)]
+
+
+def _curve(pooled: np.ndarray) -> metrics.Counted | None:
+    """The ROC of counts by rounded score; a threshold is the lowest score of its count."""
+    counts = pooled.reshape(-1, 2)[::-1]
+    some = np.flatnonzero(counts.any(1))
+    if not len(some):
+        return None
+    false, true = np.cumsum(counts[some], axis=0).T
+    keys = ((len(counts) - 1 - some).astype(np.uint32)) << np.uint32(_SHIFT)
+    bits = np.where(keys >> 31, keys & np.uint32(0x7FFFFFFF), ~keys)
+    lowest = bits.view(np.float32)
+    lowest = np.where(np.isnan(lowest), np.float32(-np.inf), lowest)  # -inf rounded down
+    threshold = np.append(np.inf, lowest.astype(np.float64))
+    return metrics.Counted(np.append(0, true), np.append(0, false), threshold)
+
+
+@contextlib.contextmanager
+def _entry(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple) -> Iterator[Any]:
+    """A .npy of an archive, to be written row by row."""
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+        described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(entry, described)
+        yield entry
+
+
+def _truth(source: Source, member: np.ndarray) -> np.ndarray:
+    if member.dtype != bool and not np.isin(member, (0, 1)).all():
+        raise ValueError(f"{source.name}: {source.path} has entries other than 0 and 1")
+    return member.astype(bool)

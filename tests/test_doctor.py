@@ -1,0 +1,27 @@
+import json
+
+import pytest
+
+from jaxmia import command, doctor, parallel
+
+
+def test_tells_what_a_run_rests_on_and_runs_one(capsys):
+    command.main(["doctor"])
+    out = capsys.readouterr().out
+    for word in ("versions", "jaxlib", "devices", "4 x cpu", "memory", "TFDS", "self-test", "AUC"):
+        assert word in out, out
+    assert "8 models" in out.strip().splitlines()[-1]
+
+
+def test_what_is_wrong_is_marked_and_ends_with_status_one(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.parallel, "start", broken)
+    monkeypatch.setattr(parallel, "cache_folder", lambda: tmp_path)
+    with pytest.raises(SystemExit) as end:
+        command.main(["doctor", "--no-self-test", "--json"])
+    lines = {line["what"]: line for line in json.loads(capsys.readouterr().out)}
+    assert end.value.code == 1 and not lines["devices"]["sound"]
+    assert lines["devices"]["told"] == "RuntimeError: no such device" and "self-test" not in lines
+
+
+def broken(cache):
+    raise RuntimeError("no such device")

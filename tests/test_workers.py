@@ -1,0 +1,175 @@
+"""Several processes at one run: without a word between them, and as one program on a pod."""
+
+import signal
+import socket
+
+import jax
+import pytest
+from children import EPOCHS, child, finish, same
+
+import jaxmia
+from jaxmia.flags import Flags, cluster, shard
+from jaxmia.parallel import Cluster, several
+from jaxmia.store import Held, Store
+
+ONE = {"JAX_NUM_CPU_DEVICES": "1"}
+DEFAULT = dict.fromkeys(("models", "epochs", "batch_size", "seed"), 1) | dict.fromkeys(
+    ("dtype", "design", "views", "copies"), ""
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return finish(tmp_path_factory.mktemp("whole") / "run")
+
+
+def ended(children):
+    """Exit status and what was said, in order."""
+    told = [c.communicate(timeout=300) for c in children]
+    return [c.returncode for c in children], [err for _, err in told], [out for out, _ in told]
+
+
+def workers(tmp_path, home, count, dies=None):
+    return ended(
+        [
+            child(
+                tmp_path / "run", home, "--shard-index", str(i), "--shard-count", str(count),
+                block=2, moment=f"epoch:{EPOCHS + 3}:before" if i == dies else "none:0:before",
+                **ONE,
+            )
+            for i in range(count)
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.soak)])
+def test_workers_of_which_one_is_killed_and_rerun(count, tmp_path, home, whole):
+    codes, errs, _ = workers(tmp_path, home, count, dies=0)
+    assert codes == [-signal.SIGKILL] + [0] * (count - 1), errs
+    assert "2 models are left to other workers" in errs[1]
+    assert not (tmp_path / "run/summary.json").exists()
+    again = child(
+        tmp_path / "run", home, "--shard-index", "0", "--shard-count", str(count), block=2, **ONE
+    )
+    (code,), (err,), (out,) = ended([again])
+    assert code == 0 and "report: " in err and "lira_online" in out, err
+    same(jaxmia.Run.open(tmp_path / "run"), whole)
+
+
+def program(tmp_path, home, count, dies=None):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    meeting = ("--coordinator", f"localhost:{port}", "--process-count", str(count))
+    return ended(
+        [
+            child(
+                tmp_path / "run", home, *meeting, "--process-index", str(i), block=2,
+                moment=f"epoch:{EPOCHS // 2}:before" if i == dies else "none:0:before", **ONE,
+            )
+            for i in range(count)
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("count", "dies"),
+    [(2, 1), *(pytest.param(3, d, marks=pytest.mark.soak) for d in (0, 2))],
+)
+def test_one_program_of_which_a_process_is_killed_and_rerun(count, dies, tmp_path, home, whole):
+    codes, errs, _ = program(tmp_path, home, count, dies)
+    assert codes[dies] == -signal.SIGKILL, errs
+    if dies and jax.__version_info__ < (0, 11):  # the others go on; without their leader they end
+        assert [c for i, c in enumerate(codes) if i != dies] == [0] * (count - 1), errs
+    codes, errs, outs = program(tmp_path, home, count)
+    assert codes == [0] * count, errs
+    assert sum("lira_online" in out for out in outs) >= 1
+    assert "models/h" not in errs[1] and "report: " not in errs[1]
+    same(jaxmia.Run.open(tmp_path / "run"), whole)
+
+
+def test_two_at_the_same_work_do_it_once(tmp_path, home, whole):
+    both = [child(tmp_path / "run", home, block=2, **ONE) for _ in range(2)]
+    codes, errs, _ = ended(both)
+    assert set(codes) <= {0, 2} and 0 in codes, errs
+    for code, err in zip(codes, errs, strict=True):
+        assert code == 0 or "by process" in err.strip().splitlines()[-1]
+    same(jaxmia.Run.open(tmp_path / "run"), whole)
+
+
+def test_who_holds_a_block_is_told_and_the_others_are_done(tmp_path, whole):
+    lines = []
+    finish(tmp_path / "run", lines, block=4, shard_index=1, shard_count=2)
+    with Store(tmp_path / "run").lock(0), pytest.raises(Held, match="block 0 is being trained by"):
+        finish(tmp_path / "run", lines)
+    same(finish(tmp_path / "run"), whole)
+
+
+@pytest.mark.parametrize(
+    ("env", "want"),
+    [
+        ({}, (0, 1)),
+        ({"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "8"}, (5, 8)),
+        ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "1"},
+         (2, 3)),
+        ({"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_STEP": "2"},
+         (3, 4)),
+        ({"JOB_COMPLETION_INDEX": "2"}, (0, 1)),
+        ({"SLURM_ARRAY_TASK_ID": "x", "SLURM_ARRAY_TASK_COUNT": "8"}, "SLURM_ARRAY_TASK_ID='x'"),
+        ({"SLURM_ARRAY_TASK_ID": "9", "SLURM_ARRAY_TASK_COUNT": "8"}, "9 must be from 0 to 7"),
+    ],
+)  # fmt: skip
+def test_the_share_is_read_from_the_environment(env, want):
+    flags = Flags(**DEFAULT, attacks=())
+    if isinstance(want, str):
+        with pytest.raises(ValueError, match=want):
+            shard(flags, env)
+    else:
+        assert shard(flags, env) == want
+
+
+def test_an_indexed_job_tells_its_index():
+    flags = Flags(**DEFAULT, attacks=(), shard_count=4)
+    assert shard(flags, {"JOB_COMPLETION_INDEX": "2"}) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "want"),
+    [
+        ({}, {}, None),
+        ({"coordinator": "h:1", "process_index": 1, "process_count": 2}, {}, Cluster("h:1", 1, 2)),
+        ({}, {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_PROCESS_ID": "0", "JAX_NUM_PROCESSES": "2"},
+         Cluster("h:1", 0, 2)),
+        ({"process_index": 1}, {}, "need --coordinator"),
+        ({"coordinator": "h"}, {}, "must be HOST:PORT"),
+        ({"coordinator": "h:1", "process_count": 2}, {}, "--process-index: -1 must be from 0 to 1"),
+        ({"coordinator": "h:1", "process_index": 0}, {}, "--process-count"),
+    ],
+)  # fmt: skip
+def test_where_processes_meet_is_told(flags, env, want):
+    options = Flags(**DEFAULT, attacks=(), **flags)
+    if isinstance(want, str):
+        with pytest.raises(ValueError, match=want):
+            cluster(options, env)
+    else:
+        assert cluster(options, env) == want
+
+
+@pytest.mark.parametrize(
+    ("env", "want"),
+    [
+        ({}, False),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_ARRAY_TASK_ID": "3"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost", "TPU_SKIP_MDS_QUERY": "1"}, False),
+    ],
+)
+def test_launchers_of_several_processes_are_known(env, want):
+    assert several(env) is want
