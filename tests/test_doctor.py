@@ -8,7 +8,7 @@ from jaxmia import command, doctor, parallel
 def test_tells_what_a_run_rests_on_and_runs_one(capsys):
     command.main(["doctor"])
     out = capsys.readouterr().out
-    for word in ("versions", "jaxlib", "devices", "4 x cpu", "memory", "TFDS", "self-test", "AUC"):
+    for word in ("versions", "jaxlib", "devices", "x cpu", "memory", "TFDS", "self-test", "AUC"):
         assert word in out, out
     assert "8 models" in out.strip().splitlines()[-1]
 
