@@ -1,0 +1,69 @@
+"""The documentation builds, its pictures are small, and its tutorials run as they are written."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.M | re.S)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocstrings") is None, reason="no extra `docs`")
+def test_the_documentation_builds(tmp_path):
+    call = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path)]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "reference" / "attacks" / "index.html").read_text()
+    assert "leave_one_out" in text and "Every model attacked in turn" in text
+
+
+def test_pictures_are_small_and_are_all_there():
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text()):
+            assert (page.parent / target).is_file(), f"{page.name} shows {target}"
+    for picture in (ROOT / "docs").glob("*.[sp][vn]g"):
+        assert picture.stat().st_size < 300_000, picture.name
+
+
+def blocks(name):
+    """The files and the shell lines of a tutorial, in their order."""
+    return FENCE.findall((ROOT / "docs" / f"{name}.md").read_text())
+
+
+def follow(name, folder):
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
+    }
+    for language, title, text in blocks(name):
+        if language == "python":
+            (folder / title).write_text(text)
+        if language == "sh":
+            command = text.replace("jaxmia ", f"{sys.executable} -m jaxmia.command ")
+            command = command.replace("python ", f"{sys.executable} ")
+            command = re.sub(r"(?<= -m )jaxmia\.command", "jaxmia", command)
+            done = subprocess.run(
+                ["bash", "-ec", command], cwd=folder, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, (command, done.stderr[-2000:])
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no extra `bench`")
+def test_the_tutorial_on_pytorch_runs_as_written(tmp_path):
+    follow("tutorial_pytorch", tmp_path)
+    page = (tmp_path / "report/report/index.html").read_text()
+    assert "data:image/png" in page and "What more shadow models buy" in page
+    assert (tmp_path / "target/report/index.html").is_file()
+
+
+@pytest.mark.soak
+def test_the_tutorial_on_flax_runs_as_written(tmp_path):
+    follow("tutorial_flax", tmp_path)
+    assert (tmp_path / "checkpoints/mine/report/index.html").is_file()
+    assert "recipe.epochs" in (tmp_path / "comparison/index.html").read_text()
