@@ -280,8 +280,8 @@ def run(flags: Flags) -> dict[str, Any]:
     shadows = report.Shadows(found, member, leaving)
     summary = report.summarise(found, member, queries=1, about=about, shadows=shadows)
     shown = report.Shown(own={
-        "rounds": "AUC and TPR of every attack by round.",
-        "varied": "AUC as clients, local steps or the network's size vary.",
+        "rounds": "AUC and TPR at 0.1 % FPR of every attack against the round.",
+        "varied": "AUC and TPR at 0.1 % FPR against the number of clients and the width.",
         "cosines": "Cosines of examples' gradients with the update, members and non-members.",
     })  # fmt: skip
     report.write(flags.out, found, member, None, summary, shown)
