@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float
 from jaxmia.report import chart, raster, svg
 from jaxmia.report.belief import Shadows
 from jaxmia.report.chart import Chart
-from jaxmia.report.charts import Training
-from jaxmia.report.page import Found, Shown, draw, look, page
+from jaxmia.report.found import Found, Shown, draw, look
+from jaxmia.report.page import page
 from jaxmia.report.summary import LEVELS, SCHEMA, summarise
 from jaxmia.report.table import remarks, table
+from jaxmia.report.training_chart import Training
 from jaxmia.store import write_bytes, write_json
 
 __all__ = ["SCHEMA", "Shadows", "Shown", "Training", "remarks", "summarise", "table", "write"]

@@ -142,6 +142,11 @@ def rows(chart: Chart) -> Iterator[tuple[str, str, float, float, float | None, f
                     yield title, mark.name, x, y, low, high
 
 
+def tone(number: int) -> str:
+    """The colour of the so-and-so-strongest attack."""
+    return f"s{number}" if number < SERIES else "rest"
+
+
 def decades(low: Any, high: Any) -> tuple[tuple[float, str], ...]:
     """The rates from `low` to `high` that are powers of ten, in percent."""
     return tuple((v, words) for v, words in PERCENT if low * 0.999 <= v <= high * 1.001)

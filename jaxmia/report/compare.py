@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.report import charts
-from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain
-from jaxmia.report.page import dial, embedded, environment, frame, intervals, rounded, script
+from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone
+from jaxmia.report.found import intervals
+from jaxmia.report.frame import dial, embedded, environment, frame, rounded, script
 from jaxmia.report.reach import DEFAULT, GRID, Reach, count, levels, reach
 from jaxmia.report.summary import LEVELS
 from jaxmia.store import differences
@@ -122,7 +123,7 @@ def _frontier(rows: Sequence[Row]) -> Chart | None:
     for r in known:
         at = np.array([r.test]), np.array([r.tpr])
         span = np.array([r.low]), np.array([r.high])
-        marks.append(Dots(plain(r.name, 40), *at, charts.tone(r.key), 4.5, span))
+        marks.append(Dots(plain(r.name, 40), *at, tone(r.key), 4.5, span))
         side = float(at[0][0]) > (low + high) / 2
         shift = (-0.02 if side else 0.02) * (across.high - across.low)
         words = Note(plain(r.name, 30), float(r.test or 0) + shift, max(r.tpr, least),

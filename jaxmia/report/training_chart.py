@@ -1,0 +1,75 @@
+"""The chart of how the shadow models were trained."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxmia.report.chart import (
+    Axis,
+    Chart,
+    Line,
+    Mark,
+    Panel,
+    Rule,
+    even,
+)
+
+SHADOWS = 64  # whose training is drawn one by one
+
+
+class Training(NamedTuple):
+    """What was recorded of the shadow models' training: by model and epoch, NaN where unknown."""
+
+    loss: Float[np.ndarray, "M E"]
+    accuracy: Float[np.ndarray, "M E"]
+    test_accuracy: float | None = None
+    diverged: tuple[int, ...] = ()
+
+
+def training_chart(training: Training) -> Chart | None:
+    """Loss and accuracy on its own members, of every shadow model by epoch."""
+    models, epochs = training.loss.shape
+    if not epochs or not np.isfinite(training.loss).any():
+        return None
+    chosen = np.unique(np.linspace(0, models - 1, min(models, SHADOWS)).astype(int))
+    chosen = np.union1d(chosen, [m for m in training.diverged if m < models]).astype(int)
+    when = np.arange(1, epochs + 1, dtype=float)
+    x = Axis("epoch", 1, max(2, epochs), False, even(0, max(2, epochs), 5)[1:])
+    loss, accuracy = _curves(training.loss, chosen, when), None
+    lows = training.loss[np.isfinite(training.loss) & (training.loss > 0)]
+    low, high = (float(lows.min()), float(lows.max())) if lows.size else (0.1, 1.0)
+    low = max(10.0 ** np.floor(np.log10(low)), 1e-6)
+    high = max(10.0 ** np.ceil(np.log10(high)), low * 10)
+    powers = range(round(np.log10(low)), round(np.log10(high)) + 1)
+    ticks = tuple((10.0**e, f"{10.0**e:g}") for e in powers)
+    panels = [Panel(x, Axis("loss", low, high, True, ticks), loss, key="loss")]
+    if np.isfinite(training.accuracy).any():
+        accuracy = list(_curves(training.accuracy, chosen, when))
+        least = float(np.nanmin(training.accuracy))
+        if training.test_accuracy is not None:
+            least = min(least, training.test_accuracy)
+            told = f"test accuracy {training.test_accuracy:.3f}"
+            accuracy.append(Rule(told, y=training.test_accuracy, kind="target"))
+        least = np.floor(least * 10) / 10
+        axis = Axis("accuracy", least, 1.005, False, even(least, 1, 5))
+        panels.append(Panel(x, axis, tuple(accuracy), key="accuracy"))
+    return Chart(
+        "training",
+        "How the shadow models were trained",
+        f"Training loss and accuracy of {models} shadow models over {epochs} epochs, with their "
+        "medians; what diverged is marked.",
+        tuple(panels),
+    )
+
+
+def _curves(values: np.ndarray, chosen: np.ndarray, when: np.ndarray) -> tuple[Mark, ...]:
+    lines: list[Mark] = []
+    for m in chosen:
+        fine = np.isfinite(values[m])
+        if fine.any():
+            lines.append(Line("one shadow model", when[fine], values[m][fine], "faint"))
+    known = np.isfinite(values).any(0)
+    if known.any():
+        lines.append(Line("median", when[known], np.nanmedian(values[:, known], 0), "s0"))
+    return tuple(lines)
