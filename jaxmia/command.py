@@ -20,7 +20,7 @@ from jaxmia.pipeline import Options, Run
 from jaxmia.progress import Progress
 from jaxmia.score import Score, score
 from jaxmia.store import Store
-from jaxmia.terminal import guarded, parsed, show
+from jaxmia.terminal import guarded, parsed, plain, show
 
 
 def cli(experiment: Experiment, args: list[str] | None = None) -> None:
@@ -192,7 +192,8 @@ def main(args: list[str] | None = None) -> None:
         print(
             "\n".join(lines)
             if asked
-            else f"{wrong}; known: {', '.join(commands)}" + (", data" if prog == "jaxmia" else ""),
+            else f"{plain(wrong)}; known: {', '.join(commands)}"
+            + (", data" if prog == "jaxmia" else ""),
             file=sys.stdout if asked else sys.stderr,
         )
         raise SystemExit(0 if asked else 2)
@@ -219,6 +220,8 @@ def _export(options: Export) -> None:
 
 
 def _report(options: Report) -> None:
+    if not options.runs:
+        raise ValueError("report: name a run folder, or several to compare")
     if len(options.runs) > 1:
         _compare(options)
         return

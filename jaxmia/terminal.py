@@ -26,8 +26,13 @@ def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:
         if end.code in (0, None):
             raise
         words = re.sub(r"[─│╭╮╰╯]+", " ", told.getvalue())
-        print(f"{settings['prog']}: {' '.join(words.split())[:600]}", file=sys.stderr)
+        print(plain(f"{settings['prog']}: {' '.join(words.split())[:600]}"), file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def plain(line: str) -> str:
+    """A line without what would steer a terminal."""
+    return "".join(c if c.isprintable() else "·" for c in line)
 
 
 def guarded(work: Callable[[], None]) -> None:
@@ -41,7 +46,7 @@ def guarded(work: Callable[[], None]) -> None:
         if isinstance(error, RuntimeError) and type(error) not in (RuntimeError, Held):
             raise
         line = " ".join(str(error).split())
-        print(f"jaxmia: {line[:1000]}", file=sys.stderr)
+        print(plain(f"jaxmia: {line[:1000]}"), file=sys.stderr)
         raise SystemExit(2) from None
 
 

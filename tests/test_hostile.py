@@ -1,0 +1,169 @@
+"""Hostile files and options: one clear line, no pickle opened, nothing written elsewhere."""
+
+import io
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxmia import command, design
+from jaxmia import report as reports
+
+HELD: dict = {"allowed": None, "wrong": []}
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def watch(event, args):
+    """Notes pickles and writes while a case runs; an audit hook cannot be taken away again."""
+    allowed = HELD["allowed"]
+    if allowed is None:
+        return
+    if event == "pickle.find_class":
+        HELD["wrong"].append((event, args))
+    elif event == "open" and isinstance(args[0], (str, bytes)) and (args[2] or 0) & WRITES:
+        path = os.path.abspath(os.fsdecode(args[0]))
+        if not path.startswith((*allowed, "/dev/null")) and "/matplotlib" not in path:
+            HELD["wrong"].append((event, path))
+    elif event in ("os.mkdir", "os.rename", "os.remove", "os.system", "subprocess.Popen"):
+        if event in ("os.system", "subprocess.Popen") or not os.path.abspath(
+            os.fsdecode(args[0])
+        ).startswith(allowed):
+            HELD["wrong"].append((event, args[0]))
+
+
+sys.addaudithook(watch)
+
+NAMES = st.one_of(
+    st.sampled_from([
+        "</script><script>alert(1)</script>", "../../x", "[/bad]", "$\\frac{$", "a" * 10_000, "",
+        "\x1b[31m", "--", "-h-", "\u202e", "lira_online", "auto", "nan", "-1", "1e999",
+        "/etc/passwd",
+    ]),
+    st.text(max_size=20).filter(lambda t: "\0" not in t and "\ud800" not in t),
+)  # fmt: skip
+SHAPES = st.sampled_from(
+    [(4, 6), (4, 6, 2), (4,), (6,), (4, 6, 3), (1, 6), (4, 1), (0, 6), (5, 6), ()]
+)
+NUMBERS = st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf, 1e300, -0.0, 3.5])
+GOOD = {
+    "signals": np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32),
+    "member": design.complementary_halves(0, 4, 6),
+    "logits": np.random.default_rng(1).normal(size=(4, 6, 3)).astype(np.float32),
+    "labels": np.arange(6) % 3,
+}
+
+
+@st.composite
+def contents(draw, good):
+    """A .npy file: as it should be, of another shape or type, damaged, or no such file at all."""
+    kind = draw(st.sampled_from(["good", "good", "other", "flip", "cut", "bytes", "pickle", "npz"]))
+    out = io.BytesIO()
+    if kind in ("good", "flip", "cut"):
+        np.save(out, good)
+    elif kind == "other":
+        dtype = draw(st.sampled_from(["f4", "f8", "i4", "u1", "?", "U3", "c8", "M8[s]", "f2"]))
+        array = np.full(draw(SHAPES), draw(NUMBERS))
+        with np.errstate(all="ignore"):
+            np.save(out, array.astype("f8").astype(dtype) if dtype != "M8[s]" else
+                    np.zeros(array.shape, dtype))  # fmt: skip
+    elif kind == "bytes":
+        out.write(draw(st.binary(max_size=200)))
+    elif kind == "pickle":
+        np.save(out, np.array([Path, {}], object), allow_pickle=True)
+    else:
+        np.savez(out, a=good, b=good)
+    content = bytearray(out.getvalue())
+    if kind == "flip":
+        content[draw(st.integers(0, len(content) - 1))] ^= 1 << draw(st.integers(0, 7))
+    return bytes(content[: draw(st.integers(0, len(content)))] if kind == "cut" else content)
+
+
+FILES = {"signals": "signals", "member": "member", "logits": "logits", "labels": "labels",
+         "target": "signals", "target-member": "member", "population": "signals",
+         "target-population": "signals", "pairs": "labels", "run": "signals"}  # fmt: skip
+
+
+@st.composite
+def cases(draw):
+    """Files by name, and a command line that names them."""
+    chosen = draw(st.lists(st.sampled_from(sorted(FILES)), max_size=3, unique=True))
+    chosen = list(dict.fromkeys(["signals", "member", *chosen] if draw(st.booleans()) else chosen))
+    files = {name: draw(contents(GOOD[FILES[name]])) for name in chosen}
+    more = draw(
+        st.lists(st.sampled_from(["--attacks", "--stream", "--curve", "--bogus"]), max_size=2)
+    )
+    flags = [w for flag in more for w in ([flag] if flag == "--curve" else [flag, draw(NAMES)])]
+    return files, flags
+
+
+def attempt(args, allowed):
+    """Exit status and stderr of a command; whatever else it raises goes through."""
+    err, out, code = io.StringIO(), io.StringIO(), 0
+    before = sys.stdout, sys.stderr
+    HELD["allowed"], HELD["wrong"] = (str(allowed), tempfile.gettempdir() + "/jax"), []
+    sys.stdout, sys.stderr = out, err
+    try:
+        command.main(args)
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.stdout, sys.stderr = before
+        HELD["allowed"] = None
+    return code, err.getvalue()
+
+
+def check(case):
+    files, flags = case
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "out").mkdir()
+        args = ["score", "--out", str(folder / "out" / "report")]
+        for flag, content in files.items():
+            (folder / f"{flag}.npy").write_bytes(content)
+            args += [f"--{flag}", str(folder / f"{flag}.npy")]
+        code, err = attempt([*args, *flags], folder / "out")
+        assert code in (0, 2), (code, err)
+        assert "Traceback" not in err and HELD["wrong"] == [], (err, HELD["wrong"])
+        if code == 2:
+            assert len(err.strip().splitlines()) == 1 and "\x1b" not in err, err
+            assert not (folder / "out" / "report").exists()
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """As users run it, without the drawing, which other tests look at."""
+    monkeypatch.setattr(reports, "report", lambda *args: [])
+    monkeypatch.setattr(reports, "save", lambda *args: [])
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+LOOSE = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+
+
+@settings(max_examples=200, derandomize=True, **LOOSE)
+@given(case=cases())
+def test_hundreds_of_hostile_cases(plain, case):
+    check(case)
+
+
+@pytest.mark.soak
+@settings(max_examples=10_000, **LOOSE)
+@given(case=cases())
+def test_ten_thousand_hostile_cases(plain, case):
+    check(case)
+
+
+@pytest.mark.parametrize("words", [["report"], ["export"], ["data", "prepare"], ["nothing"], []])
+@settings(max_examples=20, derandomize=True, **LOOSE)
+@given(names=st.lists(NAMES.filter(lambda t: t not in ("-h", "--help", "lira_online")), max_size=3))
+def test_hostile_words(plain, words, names, tmp_path_factory):
+    code, err = attempt([*words, *names], tmp_path_factory.getbasetemp() / "none")
+    assert code in (0, 2) and "Traceback" not in err and HELD["wrong"] == [], (err, HELD["wrong"])
