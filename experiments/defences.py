@@ -7,8 +7,8 @@ Every cell trains models with a defence on natural examples, and on a pool with 
 canaries, and attacks every one of them by LiRA online: by the others, trained and asked alike
 (adaptive), and by undefended models (non-adaptive). Output defences share the undefended models.
 A cell's folder is a run of its own; rerunning goes on where it stopped. Rows go to
-RESULTS/defences_DATA.jsonl, the frontier and the histograms of the loss to FIGURES; `--draw` draws
-the frontier again from the rows.
+RESULTS/defences_DATA.jsonl and a table beside them, the frontier and the histograms of the loss to
+FIGURES; `--draw` draws the frontier again from the rows.
 """
 
 import json
@@ -232,7 +232,9 @@ def main() -> None:
     if not flags.draw:
         grid(flags, where)
     told = [json.loads(line) for line in where.read_text().splitlines()]
-    print(defences_figures.table(told))
+    (where.with_suffix(".md")).write_text(defences_figures.table(told) + "\n")
+    print(defences_figures.table(told, defences_figures.best(told)))
+    print(f"all strengths: {where.with_suffix('.md')}")
     defences_figures.frontier(told, flags.figures / f"defences_{flags.data}.svg")
 
 

@@ -16,28 +16,46 @@ def _picked(rows: list[dict], attack: str, examples: str) -> dict[str, dict[str,
     }  # fmt: skip
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: every cell, both kinds of examples, both ways of attacking."""
+def table(rows: list[dict[str, Any]], cells: list[str] | None = None) -> str:
+    """Markdown: cells (all by default), both kinds of examples, both ways of attacking."""
     kinds = [(a, e) for e in ("natural", "canaries") for a in ("adaptive", "non-adaptive")]
     parts = {k: _picked(rows, *k) for k in kinds}
-    plain = parts["adaptive", "natural"]["none"]["models_per_hour"]
+    every = parts["adaptive", "natural"]
+    plain = every["none"]["models_per_hour"]
     lines = [
         "| defence | test accuracy | AUC | TPR at 0.1 % FPR | non-adaptive | canaries: AUC "
         "| TPR at 0.1 % FPR | non-adaptive | models/h |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for cell, own in parts["adaptive", "natural"].items():
-        other, canary, last = (parts[k][cell] for k in kinds[1:])
-        rate = own["models_per_hour"] / plain
+    for cell in cells or every:
+        own, other, canary, last = (parts[k][cell] for k in kinds)
+        rate = f"{own['models_per_hour'] / plain:.2f}×"
         lines.append(
             f"| {cell} | {own['test_accuracy']:.3f} | {own['auc']:.3f} | {_rate(own)} "
             f"| {other['tpr']:.2%} | {canary['auc']:.3f} | {_rate(canary)} | {last['tpr']:.2%} "
-            f"| {'shared' if cell.split()[0] in SHARED else f'{rate:.2f}×'} |"
+            f"| {'shared' if cell.split()[0] in SHARED else rate} |"
         )
     return "\n".join(lines)
 
 
 SHARED = ("temperature", "top_k", "rounded", "label_only", "mem_guard")
+POINT = 0.01
+
+
+def best(rows: list[dict[str, Any]]) -> list[str]:
+    """Each defence's strength at which fewest canaries are found.
+
+    Of those that cost at most a point of test accuracy, or else of the least costly alone.
+    """
+    natural, canary = (_picked(rows, "adaptive", e) for e in ("natural", "canaries"))
+    least = natural["none"]["test_accuracy"] - POINT
+    out = []
+    for name in dict.fromkeys(c.split()[0] for c in natural):
+        own = [c for c in natural if c.split()[0] == name]
+        cheap = [c for c in own if natural[c]["test_accuracy"] >= least]
+        cheap = cheap or [max(own, key=lambda c: natural[c]["test_accuracy"])]
+        out.append(min(cheap, key=lambda c: canary[c]["tpr"]))
+    return out
 
 
 def _rate(row: dict[str, Any]) -> str:
