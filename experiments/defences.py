@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tyro
 
 import jaxmia
 from experiments import defences_figures
+from experiments.throughput import about
 from jaxmia import Experiment, data, defences, design, metrics, recipes, signals
 from jaxmia.attacks import attack_by_others, attack_every_model
 from jaxmia.defences import outputs
@@ -31,6 +31,7 @@ from jaxmia.models import mlp, resnet
 from jaxmia.pipeline import Options, Run
 from jaxmia.progress import Progress
 from jaxmia.store import Store
+from jaxmia.terminal import guarded, parsed
 from jaxmia.types import Data, Recipe, Signals
 
 ATTACK = "lira_online"
@@ -211,28 +212,34 @@ def figures(own: Seen, others: Seen | None) -> dict[str, Any]:
 
 def rows(cell: str, kind: str, own: Seen, plain: Seen) -> list[dict[str, Any]]:
     """A cell's figures on one kind of examples, both ways of attacking."""
-    about = {"cell": cell, "examples": kind, "models": len(own.phi), **own.facts}
-    told = [about | {"attack": "adaptive"} | figures(own, None)]
-    return [*told, about | {"attack": "non-adaptive"} | figures(own, plain)]
+    known = {"cell": cell, "examples": kind, "models": len(own.phi), **own.facts}
+    told = [known | {"attack": "adaptive"} | figures(own, None)]
+    return [*told, known | {"attack": "non-adaptive"} | figures(own, plain)]
 
 
 def chosen(flags: Flags, names: list[str]) -> list[str]:
     """The cells that were asked for."""
     if unknown := [o for o in flags.only if not any(n.startswith(o) for n in names)]:
-        raise SystemExit(f"--only: {unknown[0]!r} starts no cell; there are {', '.join(names)}")
+        raise ValueError(f"--only: {unknown[0]!r} starts no cell; there are {', '.join(names)}")
     return [n for n in names if n == "none" or n.startswith(flags.only or ("",))]
 
 
 def main() -> None:
     """Trains, attacks, prints, writes, draws."""
-    flags = tyro.cli(Flags, prog="python -m experiments.defences", description=__doc__)
+    name = "python -m experiments.defences"
+    flags = parsed(Flags, None, prog=name, description=__doc__)
+    guarded(lambda: run(flags))
+
+
+def run(flags: Flags) -> None:
+    """What the flags ask for."""
     if flags.data not in SETUPS:
-        raise SystemExit(f"--data: {flags.data!r} is not one of {', '.join(SETUPS)}")
+        raise ValueError(f"--data: {flags.data!r} is not one of {', '.join(SETUPS)}")
     where = flags.results / f"defences_{flags.data}.jsonl"
     if not flags.draw:
         grid(flags, where)
     told = [json.loads(line) for line in where.read_text().splitlines()]
-    (where.with_suffix(".md")).write_text(defences_figures.table(told) + "\n")
+    where.with_suffix(".md").write_text(defences_figures.table(told) + "\n")
     print(defences_figures.table(told, defences_figures.best(told)))
     print(f"all strengths: {where.with_suffix('.md')}")
     defences_figures.frontier(told, flags.figures / f"defences_{flags.data}.svg")
@@ -265,7 +272,7 @@ def grid(flags: Flags, where: Path) -> None:
         )
         jax.clear_caches()  # another cell is another program
     where.parent.mkdir(parents=True, exist_ok=True)
-    where.write_text("".join(json.dumps(row) + "\n" for row in found))
+    where.write_text("".join(json.dumps(row | about()) + "\n" for row in found))
     if len(losses) == len(wanted):
         path = flags.figures / f"defences_{flags.data}_losses.svg"
         defences_figures.losses({k: (s.phi, s.member) for k, s in losses.items()}, path)
