@@ -95,6 +95,8 @@ def frontier(rows: list[dict[str, Any]], path: Path) -> None:
         strict=True,
     ):
         axes.set(xlabel="test accuracy", ylabel=f"{what}, {examples}")
+        plain = _picked(rows, "adaptive", examples.split()[0])["none"]["test_accuracy"]
+        axes.set_xlim(plain - 0.12, min(1.0, plain + 0.06))  # what is worse than that is of no use
         if what != "AUC":
             axes.set_yscale("log")
         axes.axhline(1e-3 if what != "AUC" else 0.5, color="#888888", lw=1, ls=(0, (2, 3)))

@@ -92,3 +92,17 @@ def test_speeds_are_measured(tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr[-2000:]
+
+
+def test_defences_are_compared(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.defences", "--models", "4", "--epochs", "2", "--only",
+         "mixup alpha=1", "top_k k=3", "--workdir", str(tmp_path / "runs"), "--results",
+         str(tmp_path), "--figures", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [json.loads(line) for line in (tmp_path / "defences_digits.jsonl").open()]
+    assert len(rows) == 3 * 2 * 2 and {r["cell"] for r in rows} >= {"none", "top_k k=3"}
+    assert all(0 <= r["auc"] <= 1 and r["models_per_hour"] > 0 for r in rows)
+    assert (tmp_path / "defences_digits.svg").stat().st_size > 10_000
