@@ -7,7 +7,7 @@ from jaxmia.data.arrays import arrays
 from jaxmia.data.derived import first, mislabelled, random_labels
 from jaxmia.data.digits import digits
 from jaxmia.data.pool import HeldOut, digest, held_out
-from jaxmia.data.synthetic import synthetic
+from jaxmia.data.synthetic import people, synthetic
 from jaxmia.data.tfds import folder_of, prepare, ready, tfds
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "folder_of",
     "held_out",
     "mislabelled",
+    "people",
     "prepare",
     "random_labels",
     "ready",
