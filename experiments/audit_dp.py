@@ -7,8 +7,8 @@ with a wrong label are each in by a fair coin (`design.canaries`); jax-privacy c
 noise, its accountant says what is promised (add/remove, at delta). Every model is attacked by LiRA
 online with the others as references, black-box. Against the promise stand
 
-- the ROC of the canaries under the accountant's bound, which no attack can pass (a bound; the ROC is
-  pooled over dependent canaries and models, an estimate);
+- the ROC of the canaries under the accountant's bound, which no attack can pass (a bound; the ROC
+  is pooled over dependent canaries and models, an estimate);
 - a lower bound of epsilon from one canary in many independent runs: canary and threshold chosen on
   the first quarter of the models, Clopper-Pearson on the others, whose scores are its phi;
 - one-run audits (Steinke, Nasr & Jagielski 2023; for a Gaussian mechanism Mahloujifar, Melis &
@@ -69,11 +69,13 @@ class Flags:
 def recipe_of(flags: Flags, epsilon: float | None) -> Recipe:
     """The same network and steps with the noise for an epsilon, or without clipping and noise."""
     plain = recipes.sgd(
-        mlp(64), epochs=flags.epochs, batch_size=128, rate=0.5, momentum=0.0, weight_decay=0.0
+        mlp(64), epochs=flags.epochs, batch_size=256, rate=0.5, momentum=0.0, weight_decay=0.0
     )
     if epsilon is None:
         return plain
-    return defences.dp_sgd(plain, epsilon=epsilon, delta=flags.delta, clip=flags.clip)
+    return defences.dp_sgd(
+        plain, epsilon=epsilon, delta=flags.delta, clip=flags.clip, microbatch=None
+    )
 
 
 def trained(flags: Flags, epsilon: float | None) -> Run:

@@ -59,11 +59,10 @@ def people(
 ) -> Callable[[], Data]:
     """Records of persons, 1 to `most` of each, as likely: what is personal recurs in all of them.
 
-    A record is its class's mean, `own` times its person's offset and `within` times noise of its
-    own, both of them unit Gaussians. With the
-    chance `habit` its label is its person's own one, whatever the class. `known` says whether the
-    data tell who a record's person is; those of the test part have no record in the pool. Raises
-    `ValueError` for what does not fit.
+    A record is its class's mean, plus `own` times its person's offset and `within` times noise of
+    its own, both unit Gaussians. With the chance `habit` its label is its person's own one,
+    whatever the class. `known` says whether the data tell whose a record is; persons of the test
+    part have no record in the pool. Raises `ValueError` for what does not fit.
     """
     if (
         min(persons, most, features, test) < 1
@@ -73,9 +72,9 @@ def people(
         or within < 0
     ):
         raise ValueError(
-            f"people: persons={persons}, most={most}, features={features}, test={test} must be 1 or "
-            f"more, classes={classes} 2 or more, habit={habit} from 0 to 1, own={own} and within={within} 0 "
-            "or more"
+            f"people: persons={persons}, most={most}, features={features}, test={test} must be 1 "
+            f"or more, classes={classes} 2 or more, habit={habit} from 0 to 1, own={own} and "
+            f"within={within} 0 or more"
         )
 
     def make() -> Data:
