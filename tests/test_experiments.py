@@ -106,3 +106,38 @@ def test_defences_are_compared(tmp_path):
     assert len(rows) == 3 * 2 * 2 and {r["cell"] for r in rows} >= {"none", "top_k k=3"}
     assert all(0 <= r["auc"] <= 1 and r["models_per_hour"] > 0 for r in rows)
     assert (tmp_path / "defences_digits.svg").stat().st_size > 10_000
+
+
+def shrunk(name, tmp_path, *flags):
+    done = subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *flags, "--quiet", "--json",
+         "--out", str(tmp_path / name)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done, tmp_path / name
+
+
+def test_people_shrink(tmp_path):
+    done, out = shrunk("people", tmp_path, "--models", "8", "--persons", "200", "--epochs", "6")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["persons"] == 200 and found["models"] == 8
+    by = [found[f"{drawn} drawn, {what} attacked"]["auc"] for drawn, what in
+          (("persons", "records"), ("persons", "persons"))]  # fmt: skip
+    assert by[1] > by[0] + 0.02 > 0.52  # a person is found more surely than a record
+    assert (out / "people.svg").exists() and (out / "by_person" / "summary.json").exists()
+
+
+def test_the_audit_shrinks(tmp_path):
+    pytest.importorskip("jax_privacy")
+    flags = ("--models", "16", "--canaries", "60", "--guesses", "10", "--epochs", "1")
+    done, out = shrunk("audit_dp", tmp_path, *flags, "--epsilons", "4")
+    assert done.returncode == 0, done.stderr[-2000:]
+    private, plain = json.loads(done.stdout)
+    assert plain["promise"] is None and private["promise"]["relation"] == "add/remove"
+    assert private["promise"]["epsilon"] <= 4.001
+    assert len(private["one_run"]["pure"]) == 16 and (out / "audit.svg").exists()
+    fpr, bound = (np.array(v) for v in private["bound"])
+    assert (bound >= fpr - 1e-9).all()
+    done, _ = shrunk("audit_dp", tmp_path, "--guesses", "300")
+    assert done.returncode == 2 and "--guesses: 300" in done.stderr
