@@ -13,6 +13,11 @@ online with the others as references, black-box. Against the promise stand
   the first quarter of the models, Clopper-Pearson on the others, whose scores are its phi;
 - one-run audits (Steinke, Nasr & Jagielski 2023; for a Gaussian mechanism Mahloujifar, Melis &
   Chaudhuri 2024), a lower bound from every single model, 95 % each.
+
+32 models each, 2 shared CPU cores, seed 0, some 4 min: promised 4.00 and 31.9, the one-run lower
+bounds are at most 0.01 (AUC 0.506, 0.508); without privacy the median one is 0.90 (AUC 0.701). 24
+trials of one canary, which could show 1.06 to 1.11 at most, show nothing. Black-box audits of so
+few digits refute no promise, and do not say that the promise is tight.
 """
 
 import json
@@ -42,11 +47,11 @@ LEVELS = (1e-1, 1e-2, 1e-3)
 class Flags:
     """What is promised, and how it is tried."""
 
-    epsilons: tuple[float, ...] = (1.0, 4.0, 16.0)
+    epsilons: tuple[float, ...] = (4.0, 32.0)
     """The epsilons that the noise is calibrated to; models without privacy come on top."""
     delta: float = 1e-5
     """The delta of all of them."""
-    models: int = 64
+    models: int = 32
     """Models of each epsilon."""
     canaries: int = 400
     """Mislabelled digits that are in by a coin each; the other 1438 less so many are always in."""
@@ -195,8 +200,15 @@ def picture(rows: list[dict[str, Any]], delta: float) -> Any:
     private = [row for row in rows if row["promise"]]
     promised = [row["promise"]["epsilon"] for row in private]
     ends = np.array([min(promised) / 2, max(promised) * 2]) if promised else np.array([0.5, 2])
-    right.plot(ends, ends, color="#222222", lw=1.4, label=f"promised (δ = {delta:g})")
-    right.fill_between(ends, ends, 2 * ends[1], color="#eeeeee", lw=0)
+    line = np.geomspace(*ends, 200)
+    right.plot(line, line, color="#222222", lw=1.4, label=f"promised (δ = {delta:g})")
+    right.fill_between(line, line, 2 * ends[1], color="#eeeeee", lw=0)
+    for row in rows:
+        if not row["promise"]:
+            middle = float(np.median(row["one_run"]["pure"]))
+            right.axhline(
+                middle, color="#888888", lw=1, ls=":", label="one run, no privacy: median"
+            )
     series = (
         ("one run, each model", [row["one_run"]["pure"] for row in private], "o"),
         ("one run, if Gaussian", [row["one_run"]["gaussian"] for row in private], "s"),
