@@ -200,7 +200,7 @@ def picture(rows: list[dict[str, Any]], delta: float) -> Any:
     private = [row for row in rows if row["promise"]]
     promised = [row["promise"]["epsilon"] for row in private]
     ends = np.array([min(promised) / 2, max(promised) * 2]) if promised else np.array([0.5, 2])
-    line = np.geomspace(*ends, 200)
+    line = np.geomspace(ends[0], ends[1], 200)
     right.plot(line, line, color="#222222", lw=1.4, label=f"promised (δ = {delta:g})")
     right.fill_between(line, line, 2 * ends[1], color="#eeeeee", lw=0)
     for row in rows:
