@@ -73,7 +73,7 @@ def opened(name: str, path: Path) -> Any:
         raise FileNotFoundError(f"{name}: {path} is no file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+    except Exception as error:  # a damaged header raises whatever its parser does
         raise ValueError(f"{name}: {path} cannot be read as .npy ({error!s:.300})") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name}: {path} holds several arrays; save the one as .npy")
