@@ -1,80 +1,193 @@
-"""What preemptions cost: wasted work against block size and time between checkpoints.
+"""What preemptions cost: wasted time against block size and time between checkpoints, simulated.
 
-    python -m experiments.preemption
+    python -m experiments.preemption [--out docs/preemption.svg]
 
-A worker trains `models` in blocks of `block`, `seconds` each; a checkpoint takes `save` seconds per
-model of the block and is made every `every` seconds of work. It is preempted at the times of a
-Poisson process (one in `mtbp` seconds on average), and `restart` seconds later it goes on from its
-last checkpoint or finished block. Wasted is all time that is not training: what was lost, the
-checkpoints, the restarts. For frequent checkpoints the optimum is Young's sqrt(2 save mtbp) (1974).
-Beside the simulated share stands the one in closed form (Daly 2006, equation 13, exact for
-exponential times): mtbp e^(restart/mtbp) (e^((every + save)/mtbp) - 1) / every - 1.
+A worker trains one block of models after the other, makes a checkpoint whenever `every` seconds of
+work have gone by, and writes a block's signals when it is trained. Machines are taken away at the
+times of a Poisson process, one in `mtbp` seconds on average; the next start costs `restart`
+seconds, in which it may be taken away again, and goes on from the last checkpoint or finished
+block. Wasted is all that is no training: work done twice, checkpoints, starts.
+
+Beside the simulation stands what is exact for exponential times (Daly 2006, section 4): a stretch
+of t seconds takes e^(R/M) M (e^(t/M) - 1) on average, M the mean time between preemptions, R the
+restart; and, for the best time between checkpoints of C seconds, sqrt(2 C M) (Young 1974).
+
+The times are assumptions, to be replaced by one's own; 12 s are a model of `cnn16` at 297 an hour
+(experiments/results/throughput.jsonl).
 """
 
-import argparse
+import bisect
 import json
 import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import tyro
+
+from jaxmia.report.figures import COLOURS, blank, saved
 
 
-def wasted(
-    rng: np.random.Generator, seconds: float, save: float, every: float, mtbp: float, restart: float
-) -> float:
-    """Wasted time over training time, simulated, for so many seconds of work in all."""
-    done = spent = 0.0
-    until = rng.exponential(mtbp)  # working time that is left before the next preemption
-    while done < seconds:
-        part = min(every, seconds - done)
-        needed = part + save
-        if until >= needed:
-            until -= needed
-            spent += needed
-            done += part
+@dataclass(frozen=True)
+class Flags:
+    """What is simulated."""
+
+    model_seconds: float = 12.0
+    """Training time of one model."""
+    save_seconds: float = 0.05
+    """What a checkpoint takes for each model of the block."""
+    mtbp: float = 7200.0
+    """Mean seconds between preemptions of a worker."""
+    restart: float = 120.0
+    """Seconds from a preemption until work goes on: queue, imports, compiling."""
+    blocks: tuple[int, ...] = (4, 16, 64, 256)
+    """Block sizes, in models."""
+    every: tuple[float, ...] = (15, 60, 240, 960)
+    """Seconds of work between checkpoints; Young's time and none at all are added."""
+    preemptions: int = 20_000
+    """Simulated for each row."""
+    seed: int = 0
+    """Of the preemptions."""
+    json: bool = False
+    """A row of JSON a line instead of the table."""
+    out: Path | None = None
+    """Draw the figure there (.svg, .png)."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for times and counts that cannot be."""
+        times = ("model_seconds", "save_seconds", "mtbp", "restart")
+        for name, values in [(k, (getattr(self, k),)) for k in times] + [("every", self.every)]:
+            for value in values:
+                if not (0 < value < math.inf):
+                    raise ValueError(f"{name}={value} must be above 0 and finite")
+        for name, values in (("blocks", self.blocks), ("preemptions", (self.preemptions,))):
+            if not values or min(values) < 1:
+                raise ValueError(f"{name}={values} must be 1 or more")
+
+
+class Block(NamedTuple):
+    """A block as a worker goes through it: stretches, each of which ends in something lasting."""
+
+    work: list[float]  # seconds of training in each stretch
+    save: float  # seconds that its checkpoint, or the signals at its end, take
+
+    @classmethod
+    def of(cls, seconds: float, every: float, save: float) -> "Block":
+        """`seconds` of training with a checkpoint after each `every` seconds."""
+        whole = max(0, math.ceil(seconds / every - 1e-9) - 1)
+        return cls([every] * whole + [seconds - whole * every], save)
+
+    @property
+    def stretches(self) -> list[float]:
+        """Wall time of each stretch without a preemption."""
+        return [t + self.save for t in self.work]
+
+
+def expected(block: Block, mtbp: float, restart: float) -> float:
+    """Mean wall time of a block, in closed form."""
+    return sum(math.exp(restart / mtbp) * mtbp * math.expm1(t / mtbp) for t in block.stretches)
+
+
+def simulated(block: Block, up: np.ndarray, restart: float) -> float:
+    """The wasted share of all time, given how long each machine was there, one after the other.
+
+    `reached` is a place on the time line of a run without preemptions; a preemption throws it back
+    to the last thing on it that lasts.
+    """
+    ends = [0.0, *np.cumsum(block.stretches).tolist()]
+    done = [0.0, *np.cumsum(block.work).tolist()]
+    number, at = 0, 0  # blocks finished, and stretches of the one that is worked on
+    for machine, seconds in enumerate(up.tolist()):
+        left = seconds - (restart if machine else 0.0)
+        if left <= 0:
             continue
-        spent += until
-        while (until := rng.exponential(mtbp)) < restart:  # preempted while it starts again
-            spent += until
-        spent += restart
-        until -= restart
-    return spent / seconds - 1
+        blocks, rest = divmod(ends[at] + left, ends[-1])
+        number, at = number + int(blocks), bisect.bisect_right(ends, rest) - 1
+    return 1 - (number * done[-1] + done[at]) / float(up.sum())
 
 
-def closed_form(save: float, every: float, mtbp: float, restart: float) -> float:
-    """Daly's expected waste."""
-    return mtbp * math.exp(restart / mtbp) * math.expm1((every + save) / mtbp) / every - 1
+def row(flags: Flags, models: int, every: float, note: str = "") -> dict:
+    """One block size and time between checkpoints: simulated and in closed form."""
+    seconds, save = models * flags.model_seconds, models * flags.save_seconds
+    block = Block.of(seconds, every, save)
+    rng = np.random.default_rng([flags.seed, models, int(every)])
+    up = rng.exponential(flags.mtbp, flags.preemptions)
+    return {
+        "block": models,
+        "every": every,
+        "note": note,
+        "wasted": simulated(block, up, flags.restart),
+        "exact": 1 - seconds / expected(block, flags.mtbp, flags.restart),
+    }
+
+
+def rows(flags: Flags) -> list[dict]:
+    """Every block size with every time that is shorter than it, Young's, and no checkpoints."""
+    found = []
+    for models in flags.blocks:
+        whole = models * flags.model_seconds
+        times = {t: "" for t in flags.every if t < whole}
+        if (best := young(flags, models)) < whole:
+            times[best] = "Young"
+        times[whole] = "none"
+        found += [row(flags, models, t, times[t]) for t in sorted(times)]
+    return found
+
+
+def young(flags: Flags, models: int) -> float:
+    """Young's time between checkpoints of a block."""
+    return math.sqrt(2 * models * flags.save_seconds * flags.mtbp)
+
+
+def table(found: list[dict]) -> str:
+    """Markdown: a line for each row."""
+    lines = [
+        "| models in a block | seconds between checkpoints | wasted, simulated | exact |",
+        "| --- | --- | --- | --- |",
+    ]
+    for r in found:
+        when = {"none": "no checkpoints", "Young": f"{r['every']:.0f} (Young)"}
+        told = when.get(r["note"], f"{r['every']:.0f}")
+        lines.append(f"| {r['block']} | {told} | {r['wasted']:.1%} | {r['exact']:.1%} |")
+    return "\n".join(lines)
+
+
+def figure(flags: Flags, found: list[dict], path: Path) -> Path:
+    """Lines in closed form, simulated dots; the best time between checkpoints, and Young's."""
+    drawn, axes = blank(7.2, 4.4)
+    for models, colour in zip(flags.blocks, COLOURS * len(flags.blocks), strict=False):
+        seconds, save = models * flags.model_seconds, models * flags.save_seconds
+        times = np.geomspace(min(5.0, seconds / 2), seconds, 200)
+        blocks = [Block.of(seconds, float(t), save) for t in times]
+        waste = [1 - seconds / expected(b, flags.mtbp, flags.restart) for b in blocks]
+        axes.plot(times, np.multiply(100, waste), color=colour, lw=1.4, label=f"{models} models")
+        for r in (r for r in found if r["block"] == models):
+            mark = {"Young": "*", "none": "s"}.get(r["note"], "o")
+            size = 11 if mark == "*" else 5
+            axes.plot(r["every"], 100 * r["wasted"], mark, color=colour, ms=size, mec="white")
+    for mark, label in (("o", "simulated"), ("*", "Young's time"), ("s", "no checkpoints")):
+        axes.plot([], [], mark, color="#555555", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="seconds of work between checkpoints")
+    axes.set_ylabel("wasted time, % of all time")
+    ticks = [t for t in (1, 2, 5, 10, 20, 50) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
+    axes.set_yticks(ticks, [f"{t} %" for t in ticks])
+    axes.minorticks_off()
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    return saved(drawn, path)
 
 
 def main() -> None:
-    """A row for each block size and time between checkpoints, and the optimum of each block."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model-seconds", type=float, default=36.0, help="to train one model")
-    parser.add_argument("--save-seconds", type=float, default=0.01, help="checkpoint, per model")
-    parser.add_argument("--mtbp", type=float, default=2 * 3600.0, help="between preemptions")
-    parser.add_argument("--restart", type=float, default=180.0, help="until work goes on")
-    parser.add_argument("--blocks", type=int, nargs="+", default=[4, 16, 64, 256])
-    parser.add_argument("--every", type=float, nargs="+", default=[15, 60, 240, 960, 3840])
-    parser.add_argument("--preemptions", type=int, default=4000, help="simulated for each row")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    rng = np.random.default_rng(given.seed)
-    for block in given.blocks:
-        save, whole = given.save_seconds * block, given.model_seconds * block
-        best = math.sqrt(2 * save * given.mtbp)
-        for every in sorted({*given.every, round(best, 1), whole}):
-            if every > whole:  # a finished block is as good as a checkpoint
-                continue
-            work = given.mtbp * given.preemptions
-            found = wasted(rng, work, save, every, given.mtbp, given.restart)
-            row = {
-                "block": block,
-                "every": every,
-                "note": "Young" if every == round(best, 1) else "no checkpoints"
-                if every == whole else "",
-                "wasted": round(found, 4),
-                "closed_form": round(closed_form(save, every, given.mtbp, given.restart), 4),
-            }  # fmt: skip
-            print(json.dumps(row), flush=True)
+    """Simulates, prints, draws."""
+    prog = "python -m experiments.preemption"
+    try:
+        flags = tyro.cli(Flags, prog=prog, description=__doc__)
+    except ValueError as error:
+        raise SystemExit(f"{prog}: {error}") from error
+    found = rows(flags)
+    print("\n".join(map(json.dumps, found)) if flags.json else table(found))
+    if flags.out:
+        figure(flags, found, flags.out)
 
 
 if __name__ == "__main__":

@@ -52,11 +52,16 @@ class Arrays:
         where = {"driver": "file", "path": str(self.folder / name) + "/"}
         return {"driver": "zarr3", "kvstore": where}
 
-    def _metadata(self, name: str, shape: Sequence[int], dtype: str, by_model: bool) -> dict:
-        chunks = [self.block if by_model else shape[0], *shape[1:]]
+    def chunks(self, shape: Sequence[int], dtype: str) -> list[int]:
+        """How many models, examples, ... a chunk holds of an array by model."""
+        chunks = [self.block, *shape[1:]]
         for axis in range(1, len(chunks)):
             size = int(np.prod(chunks)) * np.dtype(dtype).itemsize
             chunks[axis] = max(1, -(-chunks[axis] // max(1, -(-size // CHUNK_BYTES))))
+        return chunks
+
+    def _metadata(self, name: str, shape: Sequence[int], dtype: str, by_model: bool) -> dict:
+        chunks = self.chunks(shape, dtype) if by_model else list(shape)
         letters = LETTERS.get(name, "MNQ") if by_model else "N"
         return {
             "shape": list(shape),

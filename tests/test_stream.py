@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from experiments import streaming
 from jaxmia import command, design, metrics, stream
 from jaxmia.sources import Source
 
@@ -158,3 +159,10 @@ def test_a_file_that_became_shorter_is_told(tmp_path):
     (tmp_path / "phi.npy").write_bytes(content[:-50])
     with pytest.raises(ValueError, match="became shorter"):
         source.columns(slice(0, 100))
+
+
+def test_streaming_is_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["streaming", "--models", "8", "--examples", "2000"])
+    streaming.main()
+    row = json.loads(capsys.readouterr().out)
+    assert 0.5 < row["attacks"]["lira_online"] < 1 and 0.05 < row["peak_resident_gib"] < 2
