@@ -33,9 +33,10 @@ from rich.table import Table
 import jaxmia
 from jaxmia import Experiment, data, defences, design, metrics, privacy, recipes
 from jaxmia.models import mlp
-from jaxmia.pipeline import Options, Run
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 from jaxmia.report import figures
+from jaxmia.runs import Run
 from jaxmia.terminal import guarded, parsed
 from jaxmia.types import Recipe
 

@@ -28,8 +28,9 @@ from jaxmia import Experiment, data, defences, design, metrics, recipes, signals
 from jaxmia.attacks import attack_by_others, attack_every_model
 from jaxmia.defences import outputs
 from jaxmia.models import mlp, resnet
-from jaxmia.pipeline import Options, Run
+from jaxmia.options import Options
 from jaxmia.progress import Progress
+from jaxmia.runs import Run
 from jaxmia.store import Store
 from jaxmia.terminal import guarded, parsed
 from jaxmia.types import Data, Recipe, Signals

@@ -35,9 +35,10 @@ from jaxmia import Experiment, data, metrics, recipes
 from jaxmia.attacks import people as persons
 from jaxmia.attacks import posterior
 from jaxmia.models import mlp
-from jaxmia.pipeline import Options, Run
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 from jaxmia.report import figures
+from jaxmia.runs import Run
 from jaxmia.terminal import guarded, parsed
 
 ATTACK = "lira_online"

@@ -21,7 +21,7 @@ import tyro
 import jaxmia
 from experiments import digits
 from experiments.throughput import about
-from jaxmia.pipeline import Options
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 from jaxmia.store import Store
 

@@ -26,9 +26,10 @@ from rich.table import Table
 
 import jaxmia
 from experiments import digits
-from jaxmia import data, metrics, parallel, pipeline, shadows
+from jaxmia import data, metrics, parallel, shadows
 from jaxmia.attacks import attack_every_model
 from jaxmia.experiment import Experiment
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 from jaxmia.terminal import guarded, parsed
 from jaxmia.types import Signals
@@ -216,7 +217,7 @@ def main(flags: Flags) -> None:
     if flags.speed:
         speed(flags)
         return
-    options = pipeline.Options(workdir=flags.workdir, progress=Progress(flags.json))
+    options = Options(workdir=flags.workdir, progress=Progress(flags.json))
     run = jaxmia.run(configured(flags), options)
     rows = compared(controls(run) | run.scores, run.member, flags.draws)
     (run.path / "comparison.json").write_text(json.dumps(rows, indent=1) + "\n")

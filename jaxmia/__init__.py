@@ -11,7 +11,7 @@ import importlib
 
 _LAZY = {
     "Experiment": "experiment",
-    "Run": "pipeline",
+    "Run": "runs",
     "cli": "command",
     "run": "pipeline",
 }

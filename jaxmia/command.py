@@ -16,8 +16,9 @@ from jaxmia.experiment import Experiment
 from jaxmia.explain import explain
 from jaxmia.export import export, pool_of
 from jaxmia.flags import Flags, cluster, command, overridden, shard, width, written
-from jaxmia.pipeline import Options, Run
+from jaxmia.options import Options
 from jaxmia.progress import Progress
+from jaxmia.runs import Run
 from jaxmia.score import Score, score
 from jaxmia.store import Store
 from jaxmia.terminal import guarded, parsed, plain, show

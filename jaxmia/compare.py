@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxmia import report
-from jaxmia.pipeline import Run
 from jaxmia.provenance import read_json
 from jaxmia.report import compare
+from jaxmia.runs import Run
 from jaxmia.store import write_bytes, write_json
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxmia import data, metrics, parallel, pipeline, provenance, recipes
 from jaxmia.experiment import Experiment
 from jaxmia.models import mlp
-from jaxmia.pipeline import Options
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 
 MORE = ("tensorstore", "tensorflow-datasets", "array_record", "scipy", "jaxtyping", "tyro")

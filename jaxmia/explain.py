@@ -6,7 +6,7 @@ import jax
 
 from jaxmia import defences, parallel, provenance
 from jaxmia.experiment import Experiment
-from jaxmia.pipeline import Options
+from jaxmia.options import Options
 from jaxmia.plan import choose, measure
 from jaxmia.train import places, schedule
 from jaxmia.types import Data

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxmia import augment, data
-from jaxmia.pipeline import Run
+from jaxmia.runs import Run
 from jaxmia.store import write_bytes, write_json
 from jaxmia.types import Data
 from jaxmia.values import parse

@@ -4,112 +4,23 @@ Rerunning the same experiment in the same folder resumes it, or finds that all i
 """
 
 import time
-import zipfile
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from jaxmia import checkpoints, design, parallel, privacy, provenance, regression, report, shown
+from jaxmia import checkpoints, design, parallel, provenance
 from jaxmia import data as sources
-from jaxmia.attacks import attack_every_model, needed
-from jaxmia.attacks import posterior as posteriors
-from jaxmia.attacks.references import balance_of
-from jaxmia.curve import power
+from jaxmia.assess import assess, assessed
+from jaxmia.attacks import needed
 from jaxmia.experiment import Experiment
 from jaxmia.interrupt import Interrupt
+from jaxmia.options import Options
 from jaxmia.plan import Plan, choose
-from jaxmia.progress import Progress
+from jaxmia.runs import Run
 from jaxmia.shadows import Block, Programs, examples, programs
 from jaxmia.store import Held, Store
-from jaxmia.types import Data, Signals
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a run is carried out; none of it changes what is computed."""
-
-    workdir: Path | None = None
-    width: int | str = "auto"
-    block: int | None = None
-    shard_index: int = 0
-    shard_count: int = 1
-    checkpoint_seconds: float = 60.0
-    keep_shadows: bool = False
-    keep_logits: bool = False
-    retrain_diverged: bool = False
-    show_examples: bool = False
-    command: str = ""
-    progress: Progress = field(default_factory=Progress)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder, opened again: what is in it is read when it is asked for."""
-
-    path: Path
-    assessed: bool = False  # whether it was this process, just now, that wrote the report
-
-    @classmethod
-    def open(cls, path: str | Path) -> "Run":
-        """Raises `ValueError` for a folder that is no run."""
-        Store(Path(path))
-        return cls(Path(path))
-
-    @cached_property
-    def experiment(self) -> dict[str, Any]:
-        """Every resolved field, the execution plan and what it ran on."""
-        return Store(self.path).experiment
-
-    @cached_property
-    def models(self) -> int:
-        """How many models are finished, counted from the first."""
-        store = Store(self.path)
-        done = sorted(m for r in store.records() for m in r["models"])
-        return next((i for i, m in enumerate(done) if i != m), len(done))
-
-    @cached_property
-    def member(self) -> np.ndarray:
-        """Bool `[M, N]`: who was trained on."""
-        return read_signals(Store(self.path), self.models)[1]
-
-    @cached_property
-    def signals(self) -> Signals:
-        """What was seen of every model."""
-        return read_signals(Store(self.path), self.models)[0]
-
-    @cached_property
-    def scores(self) -> dict[str, np.ndarray]:
-        """The score `[T, N]` of every attack."""
-        with np.load(self.path / "scores.npz", allow_pickle=False) as held:
-            return {k: held[k] for k in held.files if k != "member"}
-
-    def posterior(
-        self, prior: float = 0.5, attack: str = "lira_online"
-    ) -> Float[np.ndarray, "T N"]:
-        """The probability of each example's membership in each model, calibrated on other models.
-
-        Raises `ValueError` for an attack that was not made, or whose scores are no log-ratios.
-        """
-        if attack not in self.scores or not posteriors.is_ratio(attack):
-            fit = ", ".join(n for n in self.scores if posteriors.is_ratio(n)) or "none in this run"
-            raise ValueError(f"attack={attack!r} has no log-ratios here; those that have: {fit}")
-        pairs = np.arange(len(self.member)) // 2
-        odds = posteriors.crossed(self.scores[attack], self.member, pairs)
-        return posteriors.at_prior(odds, prior)
-
-    @cached_property
-    def person(self) -> np.ndarray | None:
-        """The person `[N]` that each record belongs to, if it does."""
-        return Store(self.path).read("person")
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """`summary.json`."""
-        return provenance.read_json(self.path / "summary.json")
+from jaxmia.types import Data
 
 
 def run(experiment: Experiment, options: Options | None = None) -> Run:
@@ -169,13 +80,13 @@ def _carry_out(
     if waiting := store.missing(experiment.models):
         say(f"{sum(len(m) for _, m in waiting)} models are left to other workers")
         return Run(store.path)
-    if _assessed(experiment, store):
+    if assessed(experiment, store):
         if not todo:
             say(f"all {experiment.models} models are trained and attacked: nothing to do")
         return Run(store.path)
     try:
         with store.assessing():
-            if _assessed(experiment, store):  # another worker was faster
+            if assessed(experiment, store):  # another worker was faster
                 return Run(store.path)
             return assess(experiment, options, store, data)
     except Held as held:
@@ -225,19 +136,6 @@ def _train(
             interrupt.check()
     if held and any(_mine(b, options) for b, _ in store.missing(experiment.models)):
         raise held
-
-
-def _assessed(experiment: Experiment, store: Store) -> bool:
-    """Whether the scores of just these signals and attacks are there."""
-    try:
-        found = provenance.read_json(store.path / "summary.json")
-        same = found["experiment"]["signals"] == store.state(experiment.models)
-        if not (same and set(found["attacks"]) == set(experiment.attacks)):
-            return False
-        with zipfile.ZipFile(store.path / "scores.npz") as scores:
-            return scores.testzip() is None
-    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile):
-        return False
 
 
 def membership(experiment: Experiment, data: Data) -> np.ndarray:
@@ -339,61 +237,3 @@ def _finish(
     )
     store.log(block=block.number, models=len(block.models), seconds=seconds)
     checkpoints.remove(block.folder, epochs if options.keep_shadows else None)
-
-
-def assess(experiment: Experiment, options: Options, store: Store, data: Data) -> Run:
-    """Attacks every model in turn, and writes scores, summary and figures."""
-    signals, member = read_signals(store, experiment.models)
-    pairs = _pairs(experiment)
-    with options.progress.stage(f"attacking {experiment.models} models"):
-        if "quantile_regression" in experiment.attacks:
-            signals = replace(signals, expected=regression.expected(experiment, data, signals))
-        scores = attack_every_model(signals, member, experiment.attacks, pairs)
-    with options.progress.stage("measuring and drawing"):
-        return reported(experiment, options, store, data, signals, scores)
-
-
-def _pairs(experiment: Experiment) -> np.ndarray | None:
-    """Which models split the pool between them, as equal numbers."""
-    return np.arange(experiment.models) // 2 if design.complementary(experiment.design) else None
-
-
-def reported(
-    experiment: Experiment,
-    options: Options,
-    store: Store,
-    data: Data,
-    signals: Signals,
-    scores: dict[str, np.ndarray],
-) -> Run:
-    """Measures the scores of a run, and writes them with the report."""
-    member, phi = np.asarray(store.read("member", experiment.models), bool), np.asarray(signals.phi)
-    pairs = _pairs(experiment)
-    leaving = balance_of(member, "auto", pairs).leaving(len(member))
-    summary = report.summarise(
-        scores,
-        member,
-        queries=phi.shape[-1],
-        about=provenance.of_run(experiment, store),
-        shadows=report.Shadows(scores, member, leaving),
-        person=data.person,
-        relation=privacy.relation_of(experiment.design, member),
-    )
-    if options.command:
-        summary["command"] = options.command
-    summary["curve"] = power(signals, member, experiment.attacks, pairs)
-    drawn = shown.of_run(store.records(), signals, member, pairs, data, options.show_examples)
-    report.write(store.path, scores, member, phi[..., 0], summary, drawn)
-    return Run(store.path, assessed=True)
-
-
-def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:
-    """The signals of a run's first models, and their membership."""
-    view0 = {
-        name: None if (a := store.read(name, models)) is None else a[..., None]
-        for name in ("margin", "entropy", "modified_entropy")
-    }
-    names = ("phi", "population", "logits", "robustness", "gradient", "activations", "trajectory")
-    whole = {k: store.read(k, models) for k in names}
-    member = np.asarray(store.read("member", models), bool)
-    return Signals(y=store.read("y"), **whole, **view0), member  # type: ignore[arg-type]

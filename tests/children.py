@@ -15,7 +15,7 @@ import numpy as np
 import jaxmia
 from jaxmia import data, recipes
 from jaxmia.models import mlp
-from jaxmia.pipeline import Options
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 
 ROOT = Path(__file__).parents[1]

@@ -16,6 +16,7 @@ LAYER = {
     "privacy": 2, "attacks": 2, "frequencies": 2, "train": 2, "query": 2,
     "recipes": 3, "defences": 3, "report": 3, "whitebox": 3, "federated": 3, "experiment": 3,
     "interrupt": 4, "progress": 4, "shadows": 4, "plan": 4, "provenance": 4, "pipeline": 4,
+    "options": 4, "runs": 4, "assess": 4, "given": 4,
     "regression": 4, "curve": 4, "score": 4, "export": 4, "explain": 4, "command": 4,
     "shown": 4, "compare": 4,
     "flags": 4, "stream": 4, "doctor": 4, "terminal": 4,

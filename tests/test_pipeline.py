@@ -13,7 +13,7 @@ import pytest
 import jaxmia
 from jaxmia import augment, command, data, design, metrics, recipes
 from jaxmia.models import mlp
-from jaxmia.pipeline import Options
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 
 ROOT = Path(__file__).parents[1]

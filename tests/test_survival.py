@@ -12,7 +12,7 @@ from children import EPOCHS, ROOT, child, command, environment, experiment, fini
 import jaxmia
 from jaxmia import data, recipes
 from jaxmia.models import mlp
-from jaxmia.pipeline import Options
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 
 SOME = ("checkpoint:3:0.02", "signals:2:0.001", "record:1:before")

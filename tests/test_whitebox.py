@@ -20,7 +20,7 @@ import jaxmia
 from jaxmia import data, design, metrics, recipes, score, shadows, whitebox
 from jaxmia.attacks import ATTACKS, joint
 from jaxmia.models import cnn, linen_module, mlp
-from jaxmia.pipeline import Options
+from jaxmia.options import Options
 from jaxmia.progress import Progress
 from jaxmia.train import Shadow, pool, trainer
 from jaxmia.types import Signals
@@ -215,7 +215,7 @@ def test_a_trajectory_survives_an_interruption(tmp_path):
         "import sys; sys.path[:0] = ['tests', '.']\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 4)\n"
         "from pathlib import Path\n"
-        "import jaxmia; from jaxmia.pipeline import Options; from test_whitebox import *\n"
+        "import jaxmia; from jaxmia.options import Options; from test_whitebox import *\n"
         "options = Options(workdir=Path(sys.argv[1]), width=1, block=4, progress=QUIET,\n"
         "                  checkpoint_seconds=0)\n"
         "jaxmia.run(experiment(), options)"

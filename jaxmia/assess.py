@@ -1,0 +1,75 @@
+"""The signals of a finished run attacked, measured and drawn."""
+
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+
+from jaxmia import design, privacy, provenance, regression, report, shown
+from jaxmia.attacks import attack_every_model
+from jaxmia.attacks.references import balance_of
+from jaxmia.curve import power
+from jaxmia.experiment import Experiment
+from jaxmia.options import Options
+from jaxmia.runs import Run, read_signals
+from jaxmia.store import Store
+from jaxmia.types import Data, Signals
+
+
+def assess(experiment: Experiment, options: Options, store: Store, data: Data) -> Run:
+    """Attacks every model in turn, and writes scores, summary and figures."""
+    signals, member = read_signals(store, experiment.models)
+    pairs = pairs_of(experiment)
+    with options.progress.stage(f"attacking {experiment.models} models"):
+        if "quantile_regression" in experiment.attacks:
+            signals = replace(signals, expected=regression.expected(experiment, data, signals))
+        scores = attack_every_model(signals, member, experiment.attacks, pairs)
+    with options.progress.stage("measuring and drawing"):
+        return reported(experiment, options, store, data, signals, scores)
+
+
+def pairs_of(experiment: Experiment) -> np.ndarray | None:
+    """Which models split the pool between them, as equal numbers."""
+    return np.arange(experiment.models) // 2 if design.complementary(experiment.design) else None
+
+
+def reported(
+    experiment: Experiment,
+    options: Options,
+    store: Store,
+    data: Data,
+    signals: Signals,
+    scores: dict[str, np.ndarray],
+) -> Run:
+    """Measures the scores of a run, and writes them with the report."""
+    member, phi = np.asarray(store.read("member", experiment.models), bool), np.asarray(signals.phi)
+    pairs = pairs_of(experiment)
+    leaving = balance_of(member, "auto", pairs).leaving(len(member))
+    summary = report.summarise(
+        scores,
+        member,
+        queries=phi.shape[-1],
+        about=provenance.of_run(experiment, store),
+        shadows=report.Shadows(scores, member, leaving),
+        person=data.person,
+        relation=privacy.relation_of(experiment.design, member),
+    )
+    if options.command:
+        summary["command"] = options.command
+    summary["curve"] = power(signals, member, experiment.attacks, pairs)
+    drawn = shown.of_run(store.records(), signals, member, pairs, data, options.show_examples)
+    report.write(store.path, scores, member, phi[..., 0], summary, drawn)
+    return Run(store.path, assessed=True)
+
+
+def assessed(experiment: Experiment, store: Store) -> bool:
+    """Whether the scores of just these signals and attacks are there."""
+    try:
+        found = provenance.read_json(store.path / "summary.json")
+        same = found["experiment"]["signals"] == store.state(experiment.models)
+        if not (same and set(found["attacks"]) == set(experiment.attacks)):
+            return False
+        with zipfile.ZipFile(store.path / "scores.npz") as scores:
+            return scores.testzip() is None
+    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile):
+        return False

@@ -1,0 +1,262 @@
+"""What `jaxmia score` was given: files read and checked against each other, as signals."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from jaxmia import signals
+from jaxmia.attacks import people as persons
+from jaxmia.sources import WORDS, opened
+from jaxmia.types import Signals
+
+DEFAULT = ("lira_online", "lira_offline", "global_threshold")
+INSIDE = {"gradient_norms": "gradient", "activations": "activations", "trajectory": "trajectory"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Attack models by what they said, whatever they were trained with."""
+
+    out: Path
+    """Folder for scores.npz, summary.json and report/."""
+    member: Path | None = None
+    """0/1 or bool [M, N]: who was in each model's training set (.npy)."""
+    signals: Path | None = None
+    """phi [M, N] or [M, N, Q] of the models (.npy); or give --logits and --labels, or --run."""
+    logits: Path | None = None
+    """Logits [M, N, C] (C = 1: a binary model's single logit), instead of --signals."""
+    labels: Path | None = None
+    """Whole numbers [N], the true classes, with --logits."""
+    run: Path | None = None
+    """A run folder, whose shadow models are the references: instead of all of the above."""
+    target: Path | None = None
+    """phi (or logits) of one target, or of several; without it every model is attacked in turn."""
+    target_logits: Path | None = None
+    """Logits [N, C] of a target asked about the pool of --run, instead of --target."""
+    target_member: Path | None = None
+    """0/1 [N] or [T, N] of the targets; without it there are scores, but no metrics."""
+    population: Path | None = None
+    """phi [M, Z] or [M, Z, Q] of points in nobody's training set."""
+    target_population: Path | None = None
+    """phi [Z], [Z, Q], [T, Z] or [T, Z, Q] of the same points by the targets."""
+    gradient_norms: Path | None = None
+    """Norms [M, N] of each example's loss gradient, or [M, N, 1 + L]: whole, then by layer."""
+    target_gradient_norms: Path | None = None
+    """Those of the targets: one axis fewer for one target, as --target."""
+    activations: Path | None = None
+    """The last hidden layer's activations [M, N, H]."""
+    target_activations: Path | None = None
+    """Those of the targets."""
+    trajectory: Path | None = None
+    """phi [M, N, E] after some epochs of each model's training."""
+    target_trajectory: Path | None = None
+    """That of the targets."""
+    person: Path | None = None
+    """Whole numbers [N]: the person each record belongs to, in or out of a training set whole."""
+    pairs: Path | None = None
+    """Whole numbers [M]: models of one number leave together (complementary halves)."""
+    attacks: tuple[str, ...] = field(default=DEFAULT)
+    """Names of attacks; --attacks help lists them."""
+    show_examples: Path | None = None
+    """The examples x [N, ...] (.npy), of which the page then shows the most exposed."""
+    curve: bool = False
+    """Also attack with 2, 4, 8, ... of the models: what more shadow models buy."""
+    stream: Literal["auto", "always", "never"] = "auto"
+    """Attack from disk, panel by panel; auto does so where --signals are above a GiB."""
+
+
+def person_of(options: Score, member: np.ndarray) -> np.ndarray | None:
+    """Whose each record is: as given, or as the run knows; checked against the membership."""
+    person = None
+    if options.person is not None:
+        person = np.asarray(array("--person", options.person, "iu", (1,)))
+        if len(person) != member.shape[1]:
+            raise ValueError(
+                f"--person: has {len(person)} records, the signals have {member.shape[1]}"
+            )
+        persons.member_of_people(member, persons.people(person))
+    elif options.run is not None:
+        from jaxmia.runs import Run
+
+        person = Run.open(options.run).person
+    return person
+
+
+def _of_run(options: Score) -> tuple[Signals, np.ndarray]:
+    """The finished models of a run folder."""
+    from jaxmia.runs import Run  # brings Flax, which arrays do not need
+
+    given = ("member", "signals", "logits", "labels", "population", *INSIDE)
+    if also := [name for name in given if getattr(options, name) is not None]:
+        raise ValueError(f"--run already holds what --{also[0]} would give")
+    assert options.run is not None
+    run = Run.open(options.run)
+    if run.models < 2:
+        raise ValueError(f"--run: {options.run} has {run.models} finished models, 2 are needed")
+    return run.signals, run.member
+
+
+def references(options: Score) -> tuple[Signals, np.ndarray]:
+    """The reference models' signals and membership, from a run or from files."""
+    if options.run is not None:
+        return _of_run(options)
+    if (options.signals is None) == (options.logits is None):
+        raise ValueError("give either --signals, or --logits and --labels, or --run")
+    if options.member is None:
+        raise ValueError("--member is needed with --signals or --logits")
+    if (options.logits is None) != (options.labels is None):
+        raise ValueError("--logits and --labels go together")
+    if options.logits is not None:
+        assert options.labels is not None
+        y = array("--labels", options.labels, "iu", (1,))
+        seen = _of_logits("--logits", array("--logits", options.logits, "f", (3,)), y)
+    else:
+        assert options.signals is not None
+        phi = array("--signals", options.signals, "f", (2, 3))
+        seen = Signals(phi.reshape(*phi.shape[:2], -1))
+    shape = np.asarray(seen.phi).shape
+    member = _member("--member", options.member, (2,), shape[:2])
+    population = None
+    if options.population is not None:
+        population = array("--population", options.population, "f", (2, 3))
+        if len(population) != shape[0]:
+            raise ValueError(f"--population: has {len(population)} models, not {shape[0]}")
+        population = population.reshape(*population.shape[:2], -1)
+    if shape[0] < 2 or shape[1] < 2:
+        raise ValueError(
+            f"--signals: has {shape[0]} models and {shape[1]} examples, 2 of each are needed"
+        )
+    return replace(seen, population=population, **_inside(options, "", shape)), member
+
+
+def targets_of(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray | None]:
+    """The given targets' signals, and their membership if it was told."""
+    as_logits = options.logits is not None or options.target_logits is not None
+    if options.target_logits is not None and (options.run is None or options.target is not None):
+        raise ValueError("--target-logits goes with --run, and instead of --target")
+    file = options.target_logits or options.target
+    assert file is not None
+    name = "--target-logits" if options.target_logits else "--target"
+    like = _like(seen, as_logits)
+    asked = array(name, file, "f", (1, 2, 3))
+    full = 2 if not as_logits and like[-1] == 1 else 3
+    one = asked.ndim == full - 1 or (asked.ndim == 1)
+    if asked.ndim > full and like[-1] == 1:
+        full, one = asked.ndim, False
+    asked = asked[None] if one else asked
+    asked = asked.reshape(len(asked), -1, like[-1]) if asked.ndim == 2 else asked
+    classes = asked.shape[-1] if options.target_logits else like[-1]
+    if asked.shape[1:] != (like[0], classes):
+        raise ValueError(f"{name}: has {asked.shape[1:]} for each model, not {like}")
+    population = None
+    if options.target_population is not None:
+        population = array("--target-population", options.target_population, "f", (1, 2, 3))
+        population = population[None] if one else population
+        population = population.reshape(*population.shape[:2], -1)
+        if len(population) != len(asked):
+            raise ValueError(
+                f"--target-population: has {len(population)} targets, {name} has {len(asked)}"
+            )
+    inside = _inside(options, "target_", asked.shape[:2], one)
+    for of, signal in INSIDE.items():
+        like, own = getattr(seen, signal), inside.get(signal)
+        if own is not None and (like is None or like.shape[2:] != own.shape[2:]):
+            there = "absent" if like is None else f"{like.shape[1:]} for each model"
+            raise ValueError(
+                f"{_flag('target_' + of)}: has {own.shape[1:]}, the models' is {there}"
+            )
+    targets = []
+    for i, z in enumerate(asked):
+        own = _of_logits(name, z, _labels(options, seen)) if as_logits else Signals(z, seen.y)
+        held = None if population is None else population[i]
+        within = {k: v[i] for k, v in inside.items()}
+        targets.append(replace(own, population=held, **within))
+    if options.target_member is None:
+        return targets, None
+    truth = _member("--target-member", options.target_member, (1, 2), None)
+    truth = truth[None] if truth.ndim == 1 else truth
+    if truth.shape != asked.shape[:2]:
+        raise ValueError(f"--target-member: has shape {truth.shape}, not {asked.shape[:2]}")
+    return targets, truth
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _inside(
+    options: Score, prefix: str, shape: tuple[int, ...], one: bool = False
+) -> dict[str, np.ndarray]:
+    """What was given of the models' insides, as signals hold it: norms by their logarithm."""
+    out = {}
+    for of, signal in INSIDE.items():
+        if (file := getattr(options, prefix + of)) is None:
+            continue
+        least = 2 if of == "gradient_norms" else 3
+        found = array(_flag(prefix + of), file, "f", (least - one, 3 - one))
+        found = found[None] if one else found
+        if found.shape[:2] != tuple(shape[:2]):
+            raise ValueError(f"{_flag(prefix + of)}: has shape {found.shape}, not {shape[:2]}")
+        found = found.reshape(*found.shape[:2], -1)
+        if of == "gradient_norms":
+            if np.nanmin(found) < 0:
+                raise ValueError(f"{_flag(prefix + of)}: has a negative norm")
+            found = np.log(np.maximum(found, np.finfo(np.float32).tiny))
+        out[signal] = found
+    return out
+
+
+def _like(seen: Signals, as_logits: bool) -> tuple[int, int]:
+    """The examples, and the queries or classes, that a target's signals must have."""
+    if not as_logits:
+        return np.asarray(seen.phi).shape[1:]
+    if seen.logits is not None:
+        return np.asarray(seen.logits).shape[1:]
+    if np.asarray(seen.phi).shape[-1] != 1:
+        raise ValueError("--target-logits: the run has several views; give their phi as --target")
+    assert seen.y is not None
+    return len(seen.y), max(2, int(seen.y.max()) + 1)
+
+
+def _labels(options: Score, seen: Signals) -> np.ndarray:
+    if options.labels is None:
+        assert seen.y is not None
+        return np.asarray(seen.y)
+    return array("--labels", options.labels, "iu", (1,))
+
+
+def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
+    if len(y) != z.shape[-2]:
+        raise ValueError(f"--labels: has {len(y)} examples, {name} has {z.shape[-2]}")
+    y = y.astype(np.int32)
+    labels = np.broadcast_to(y, z.shape[:-1])
+    found = {
+        k: np.asarray(getattr(signals, k)(z.astype(np.float32), labels))[..., None]
+        for k in ("phi", "margin", "entropy", "modified_entropy")
+    }
+    return Signals(y=y, logits=z, **found)
+
+
+def _member(name: str, file: Path, ndim: tuple[int, ...], shape: tuple | None) -> np.ndarray:
+    member = array(name, file, "biuf", ndim)
+    if shape is not None and member.shape != shape:
+        raise ValueError(f"{name}: {file} has shape {member.shape}, the signals have {shape}")
+    if not np.isin(member, (0, 1)).all():
+        raise ValueError(f"{name}: {file} has entries other than 0 and 1")
+    return member.astype(bool)
+
+
+def array(name: str, file: Path, kinds: str, ndim: tuple[int, ...]) -> np.ndarray:
+    """An array of a .npy file or a Zarr folder, of these kinds of number and numbers of axes."""
+    array = opened(name, file)
+    if not isinstance(array, np.memmap):
+        array = np.asarray(array.read().result())
+    if array.dtype.kind not in kinds or array.ndim not in ndim or not array.size:
+        allowed = " or ".join(dict.fromkeys(WORDS[k] for k in kinds))
+        axes = " or ".join(map(str, ndim))
+        raise ValueError(
+            f"{name}: {file} is {array.dtype} {array.shape}, needs {allowed} numbers, {axes} axes"
+        )
+    return array

@@ -1,0 +1,24 @@
+"""How a run is carried out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jaxmia.progress import Progress
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; none of it changes what is computed."""
+
+    workdir: Path | None = None
+    width: int | str = "auto"
+    block: int | None = None
+    shard_index: int = 0
+    shard_count: int = 1
+    checkpoint_seconds: float = 60.0
+    keep_shadows: bool = False
+    keep_logits: bool = False
+    retrain_diverged: bool = False
+    show_examples: bool = False
+    command: str = ""
+    progress: Progress = field(default_factory=Progress)

@@ -1,0 +1,92 @@
+"""A run folder, opened again: its experiment, membership, signals, scores, posteriors."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxmia import provenance
+from jaxmia.attacks import posterior as posteriors
+from jaxmia.store import Store
+from jaxmia.types import Signals
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, opened again: what is in it is read when it is asked for."""
+
+    path: Path
+    assessed: bool = False  # whether it was this process, just now, that wrote the report
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Raises `ValueError` for a folder that is no run."""
+        Store(Path(path))
+        return cls(Path(path))
+
+    @cached_property
+    def experiment(self) -> dict[str, Any]:
+        """Every resolved field, the execution plan and what it ran on."""
+        return Store(self.path).experiment
+
+    @cached_property
+    def models(self) -> int:
+        """How many models are finished, counted from the first."""
+        store = Store(self.path)
+        done = sorted(m for r in store.records() for m in r["models"])
+        return next((i for i, m in enumerate(done) if i != m), len(done))
+
+    @cached_property
+    def member(self) -> np.ndarray:
+        """Bool `[M, N]`: who was trained on."""
+        return read_signals(Store(self.path), self.models)[1]
+
+    @cached_property
+    def signals(self) -> Signals:
+        """What was seen of every model."""
+        return read_signals(Store(self.path), self.models)[0]
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """The score `[T, N]` of every attack."""
+        with np.load(self.path / "scores.npz", allow_pickle=False) as held:
+            return {k: held[k] for k in held.files if k != "member"}
+
+    def posterior(
+        self, prior: float = 0.5, attack: str = "lira_online"
+    ) -> Float[np.ndarray, "T N"]:
+        """The probability of each example's membership in each model, calibrated on other models.
+
+        Raises `ValueError` for an attack that was not made, or whose scores are no log-ratios.
+        """
+        if attack not in self.scores or not posteriors.is_ratio(attack):
+            fit = ", ".join(n for n in self.scores if posteriors.is_ratio(n)) or "none in this run"
+            raise ValueError(f"attack={attack!r} has no log-ratios here; those that have: {fit}")
+        pairs = np.arange(len(self.member)) // 2
+        odds = posteriors.crossed(self.scores[attack], self.member, pairs)
+        return posteriors.at_prior(odds, prior)
+
+    @cached_property
+    def person(self) -> np.ndarray | None:
+        """The person `[N]` that each record belongs to, if it does."""
+        return Store(self.path).read("person")
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`."""
+        return provenance.read_json(self.path / "summary.json")
+
+
+def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:
+    """The signals of a run's first models, and their membership."""
+    view0 = {
+        name: None if (a := store.read(name, models)) is None else a[..., None]
+        for name in ("margin", "entropy", "modified_entropy")
+    }
+    names = ("phi", "population", "logits", "robustness", "gradient", "activations", "trajectory")
+    whole = {k: store.read(k, models) for k in names}
+    member = np.asarray(store.read("member", models), bool)
+    return Signals(y=store.read("y"), **whole, **view0), member  # type: ignore[arg-type]
