@@ -40,8 +40,9 @@ def inline(panel: Panel, alt: str) -> str:
 def document(chart: Chart) -> str:
     """A chart as a file: panels side by side, the legend below, light or dark as its reader."""
     width = sum(p.width for p in chart.panels)
-    columns = max(1, int(width // _LEGEND_WIDTH))
     named = chart.legend() if len(chart.legend()) > 1 else []
+    column = max([_LEGEND_WIDTH, *(50 + 7 * len(plain(mark.name, 34)) for mark in named)])
+    columns = max(1, int(width // column))
     top = 30
     bottom = top + max(p.height for p in chart.panels)
     height = bottom + -(-len(named) // columns) * _LEGEND_ROW + (12 if named else 0)
@@ -60,7 +61,7 @@ def document(chart: Chart) -> str:
         _panel(place, panel)
         x += panel.width
     for i, mark in enumerate(named):
-        at = (14 + i % columns * _LEGEND_WIDTH, bottom + 14 + i // columns * _LEGEND_ROW)
+        at = (14 + i % columns * column, bottom + 14 + i // columns * _LEGEND_ROW)
         _swatch(root, mark, *at)
     return ElementTree.tostring(root, encoding="unicode")
 
