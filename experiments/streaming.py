@@ -7,11 +7,12 @@ for temporary files, removed at the end; the scores take twice 4.1 GB for each a
 made). The command runs in a process of its own; what it took is printed as one line of JSON, with
 its highest resident memory as the system counts it.
 
-One run each, LiRA online, on 2 cores of a CPU shared with other work, jax 0.10.2, Python 3.11:
+One run each, LiRA online, on 2 cores of an Intel Xeon (the last two rows beside other work), jax
+0.10.2, Python 3.11:
 
 | models x examples | seconds | CPU seconds | highest resident memory |
 | --- | --- | --- | --- |
-| 1024 x 1 000 000 | 965 | 377 | not measured in this run |
+| 1024 x 1 000 000 | 200 | 293 | 0.58 GiB |
 | 64 x 1 000 000 (`--models 64`) | 39 | 21 | 0.59 GiB |
 | 1024 x 40 000 (`--examples 40000`) | 74 | 23 | 0.53 GiB |
 
