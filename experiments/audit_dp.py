@@ -36,7 +36,7 @@ from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.progress import Progress
 from jaxmia.report import figures
-from jaxmia.runs import Run
+from jaxmia.storage.run import Run
 from jaxmia.terminal import guarded, parsed
 from jaxmia.types import Recipe
 

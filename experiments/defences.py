@@ -30,8 +30,8 @@ from jaxmia.defences import outputs
 from jaxmia.models import mlp, resnet
 from jaxmia.options import Options
 from jaxmia.progress import Progress
-from jaxmia.runs import Run
-from jaxmia.store import Store
+from jaxmia.storage.run import Run
+from jaxmia.storage.store import Store
 from jaxmia.terminal import guarded, parsed
 from jaxmia.types import Data, Recipe, Signals
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from jaxmia.zarr import Arrays
+from jaxmia.storage.arrays import Arrays
 
 ROWS = Path(__file__).parent / "results" / "throughput.jsonl"
 ARRAYS = {"member": ("bool", 1), "phi": ("float32", 4), "margin": ("float32", 4),

@@ -23,7 +23,7 @@ from experiments import digits
 from experiments.throughput import about
 from jaxmia.options import Options
 from jaxmia.progress import Progress
-from jaxmia.store import Store
+from jaxmia.storage.store import Store
 
 RESULTS = Path(__file__).parent / "results" / "scaling.jsonl"
 BLOCK = 4

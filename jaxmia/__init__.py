@@ -11,7 +11,7 @@ import importlib
 
 _LAZY = {
     "Experiment": "experiment",
-    "Run": "runs",
+    "Run": "storage.run",
     "cli": "command",
     "run": "pipeline",
 }

@@ -11,8 +11,8 @@ from jaxmia.attacks.references import balance_of
 from jaxmia.curve import power
 from jaxmia.experiment import Experiment
 from jaxmia.options import Options
-from jaxmia.runs import Run, read_signals
-from jaxmia.store import Store
+from jaxmia.storage.run import Run, read_signals
+from jaxmia.storage.store import Store
 from jaxmia.types import Data, Signals
 
 

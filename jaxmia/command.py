@@ -18,9 +18,9 @@ from jaxmia.export import export, pool_of
 from jaxmia.flags import Flags, cluster, command, overridden, shard, width, written
 from jaxmia.options import Options
 from jaxmia.progress import Progress
-from jaxmia.runs import Run
 from jaxmia.score import Score, score
-from jaxmia.store import Store
+from jaxmia.storage.run import Run
+from jaxmia.storage.store import Store
 from jaxmia.terminal import guarded, parsed, plain, show
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxmia import report
 from jaxmia.provenance import read_json
 from jaxmia.report import compare
-from jaxmia.runs import Run
-from jaxmia.store import write_bytes, write_json
+from jaxmia.storage.files import write_bytes, write_json
+from jaxmia.storage.run import Run
 
 
 def runs(paths: Sequence[Path]) -> list[compare.Compared]:

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from jaxmia import augment, data
-from jaxmia.runs import Run
-from jaxmia.store import write_bytes, write_json
+from jaxmia.storage.files import write_bytes, write_json
+from jaxmia.storage.run import Run
 from jaxmia.types import Data
 from jaxmia.values import parse
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxmia import signals
 from jaxmia.attacks import people as persons
-from jaxmia.sources import WORDS, opened
+from jaxmia.storage.sources import WORDS, opened
 from jaxmia.types import Signals
 
 DEFAULT = ("lira_online", "lira_offline", "global_threshold")
@@ -78,7 +78,7 @@ def person_of(options: Score, member: np.ndarray) -> np.ndarray | None:
             )
         persons.member_of_people(member, persons.people(person))
     elif options.run is not None:
-        from jaxmia.runs import Run
+        from jaxmia.storage.run import Run
 
         person = Run.open(options.run).person
     return person
@@ -86,7 +86,7 @@ def person_of(options: Score, member: np.ndarray) -> np.ndarray | None:
 
 def _of_run(options: Score) -> tuple[Signals, np.ndarray]:
     """The finished models of a run folder."""
-    from jaxmia.runs import Run  # brings Flax, which arrays do not need
+    from jaxmia.storage.run import Run  # brings Flax, which arrays do not need
 
     given = ("member", "signals", "logits", "labels", "population", *INSIDE)
     if also := [name for name in given if getattr(options, name) is not None]:

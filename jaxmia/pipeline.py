@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmia import checkpoints, design, parallel, provenance
 from jaxmia import data as sources
+from jaxmia import design, parallel, provenance
 from jaxmia.assess import assess, assessed
 from jaxmia.attacks import needed
 from jaxmia.experiment import Experiment
 from jaxmia.interrupt import Interrupt
 from jaxmia.options import Options
 from jaxmia.plan import Plan, choose
-from jaxmia.runs import Run
 from jaxmia.shadows import Block, Programs, examples, programs
-from jaxmia.store import Held, Store
+from jaxmia.storage import checkpoints
+from jaxmia.storage.locks import Held
+from jaxmia.storage.run import Run
+from jaxmia.storage.store import Store
 from jaxmia.types import Data
 
 
@@ -27,8 +29,8 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     """Trains, queries and attacks every shadow model of an experiment, and writes the report.
 
     Of several workers (`shard_index` of `shard_count`) each does its blocks; the report is written
-    by whoever finds that all are done. Raises `ValueError` for what cannot be run, `store.Held` if
-    another process is at work on a block, `store.Unwritable` if the folder cannot be written.
+    by whoever finds that all are done. Raises `ValueError` for what cannot be run, `Held` if another
+    process is at work on a block, `Unwritable` if the folder cannot be written.
     """
     here = parallel.start(parallel.cache_folder() / "programs")
     options = _of_process(options or Options(), here)

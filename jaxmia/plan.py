@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from jaxmia import augment, parallel, shadows
 from jaxmia.models import conv
-from jaxmia.store import Unwritable, write_json
+from jaxmia.storage.files import Unwritable, write_json
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
 

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from jaxmia import data as sources
 from jaxmia import defences, design
 from jaxmia.experiment import Experiment
-from jaxmia.store import Store
+from jaxmia.storage.store import Store
 from jaxmia.types import Data
 from jaxmia.values import describe
 

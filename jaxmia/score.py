@@ -11,7 +11,7 @@ from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
 from jaxmia.attacks.references import balance_of
 from jaxmia.curve import curve
 from jaxmia.given import Score, array, person_of, references, targets_of
-from jaxmia.sources import Source, opened
+from jaxmia.storage.sources import Source, opened
 from jaxmia.types import Signals
 
 STREAM_BYTES = 1 << 30

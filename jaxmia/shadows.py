@@ -12,12 +12,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
-from jaxmia import augment, checkpoints, parallel, whitebox
+from jaxmia import augment, parallel, whitebox
 from jaxmia.data import HeldOut, held_out
 from jaxmia.interrupt import Interrupt
 from jaxmia.models import conv
 from jaxmia.progress import Progress
 from jaxmia.query import asker
+from jaxmia.storage import checkpoints
 from jaxmia.train import Curve, Pool, Shadow, Trainer, check, model_key, pool, trainer
 from jaxmia.types import Array, Data, Key, Recipe
 

@@ -21,11 +21,11 @@ from jaxmia import metrics, report
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.chunks import Job
 from jaxmia.attacks.references import Balance, partners
-from jaxmia.files import Unwritable, write_json
 from jaxmia.parallel import cores
 from jaxmia.report.charts import roc_chart
 from jaxmia.report.summary import LEVELS
-from jaxmia.sources import Source, panels
+from jaxmia.storage.files import Unwritable, write_json
+from jaxmia.storage.sources import Source, panels
 from jaxmia.types import Attack
 
 PANEL_BYTES = 32 << 20

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from jaxmia import report
 from jaxmia.interrupt import Stopped
-from jaxmia.store import Held, Unwritable
+from jaxmia.storage.files import Unwritable
+from jaxmia.storage.locks import Held
 
 
 def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:

@@ -22,10 +22,11 @@ ROOT = Path(__file__).parents[1]
 EPOCHS = 12
 SCRIPT = """
 import os, signal, sys, threading, time
-from jaxmia import Experiment, checkpoints, cli, data, files, pipeline, recipes, report, zarr
+from jaxmia import Experiment, assess, cli, data, recipes, report
 from jaxmia.models import mlp
 from jaxmia.progress import Progress
-from jaxmia.store import Store
+from jaxmia.storage import arrays, checkpoints, files
+from jaxmia.storage.store import Store
 import orbax.checkpoint as ocp
 import shutil
 
@@ -35,9 +36,9 @@ PLACES = {
     "open": (files, "open"), "rmtree": (shutil, "rmtree"),
     "checkpoint": (ocp.Checkpointer, "save"), "digests": (checkpoints, "write_json"),
     "restore": (checkpoints, "restore"), "remove": (checkpoints, "remove"),
-    "signals": (zarr.Arrays, "write"), "labels": (zarr.Arrays, "write_fixed"),
+    "signals": (arrays.Arrays, "write"), "labels": (arrays.Arrays, "write_fixed"),
     "record": (Store, "_write_record"), "log": (Store, "log"), "epoch": (Progress, "advance"),
-    "attack": (pipeline, "attack_every_model"), "report": (report, "write"),
+    "attack": (assess, "attack_every_model"), "report": (report, "write"),
     "verify": (Store, "verify"), "none": (Store, "none"),
 }
 files.open = open

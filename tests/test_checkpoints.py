@@ -5,7 +5,8 @@ import time
 import jax
 import numpy as np
 
-from jaxmia import checkpoints, parallel
+from jaxmia import parallel
+from jaxmia.storage import checkpoints
 
 TREE = {
     "w": np.arange(24, dtype=np.float32).reshape(4, 6),
@@ -56,7 +57,7 @@ def test_every_flipped_byte_is_noticed_or_harmless(tmp_path):
 
 def test_killed_while_saving_the_older_one_is_whole(tmp_path):
     code = (
-        "import sys, numpy as np; from jaxmia import checkpoints\n"
+        "import sys, numpy as np; from jaxmia.storage import checkpoints\n"
         "tree = [np.full((8, 40000), e, np.float32) for e in range(4)]\n"
         f"checkpoints.save({str(tmp_path)!r}, 1, tree); print('saved', flush=True)\n"
         "for epoch in range(2, 999): checkpoints.save("

@@ -10,7 +10,7 @@ import pytest
 from jaxmia import report
 from jaxmia.report import compare
 from jaxmia.report.reach import count, exposures, levels, reach
-from jaxmia.store import write_bytes
+from jaxmia.storage.files import write_bytes
 
 HOSTILE = "</script><script>document.title='pwned'</script><img src=x onerror=alert(1)>"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")

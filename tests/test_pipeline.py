@@ -173,7 +173,7 @@ def test_bad_flags_are_one_clear_line(flags, words, tmp_path, capsys, as_users_r
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path, capsys):
-    from jaxmia.store import Store
+    from jaxmia.storage.store import Store
 
     run(tmp_path / "a", models=4)
     with Store(tmp_path / "a").lock(1), pytest.raises(SystemExit) as end:

@@ -9,8 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from jaxmia import store
-from jaxmia.store import Held, Store, Unwritable
+from jaxmia.storage import arrays, files
+from jaxmia.storage.files import Unwritable
+from jaxmia.storage.locks import Held
+from jaxmia.storage.store import Store
 
 PLAN = {"block": 4, "width": 1, "convolution": "canonical"}
 
@@ -159,10 +161,8 @@ def test_reading_what_was_changed_is_refused(tmp_path):
 
 
 def test_rows_are_compared_panel_by_panel(tmp_path, monkeypatch):
-    from jaxmia import zarr
-
-    monkeypatch.setattr(zarr, "CHUNK_BYTES", 64)
-    monkeypatch.setattr(zarr, "PANEL_BYTES", 1)
+    monkeypatch.setattr(arrays, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(arrays, "PANEL_BYTES", 1)
     s = make(tmp_path / "run")
     phi = np.random.default_rng(0).normal(size=(4, 100, 2)).astype(np.float32)
     s.finish(0, [0, 1, 2, 3], {"phi": phi}, 6)
@@ -210,7 +210,7 @@ def test_a_lock_names_its_holder(tmp_path):
 def test_a_dead_holders_lock_is_taken_over_by_one(tmp_path):
     s = make(tmp_path / "run")
     code = (
-        "import os, signal; from jaxmia.store import Store\n"
+        "import os, signal; from jaxmia.storage.store import Store\n"
         f"with Store({str(tmp_path / 'run')!r}).lock(0): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
@@ -258,13 +258,13 @@ def test_a_lock_of_another_host_is_stale_after_ten_minutes(tmp_path):
 
 
 def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
-    store.write_json(tmp_path / "a.json", {"old": 1})
+    files.write_json(tmp_path / "a.json", {"old": 1})
     code = (
-        "import resource, sys; from pathlib import Path; from jaxmia import store\n"
+        "import resource, sys; from pathlib import Path; from jaxmia.storage import files\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        f"try: store.write_json(Path({str(tmp_path / 'a.json')!r}), ['x' * 1000])\n"
-        "except store.Unwritable as error: print(error)"
+        f"try: files.write_json(Path({str(tmp_path / 'a.json')!r}), ['x' * 1000])\n"
+        "except files.Unwritable as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "cannot write" in done.stdout and "a.json" in done.stdout
@@ -275,7 +275,7 @@ def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Unwritable, match="cannot write"):
-        store.write_json(tmp_path / "file" / "run" / "a.json", {})
+        files.write_json(tmp_path / "file" / "run" / "a.json", {})
 
 
 def test_nothing_leads_out_of_the_folder(tmp_path):

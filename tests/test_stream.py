@@ -7,7 +7,7 @@ import pytest
 
 from experiments import streaming
 from jaxmia import command, design, metrics, stream
-from jaxmia.sources import Source
+from jaxmia.storage.sources import Source
 
 M, N, Q = 12, 500, 2
 RNG = np.random.default_rng(1)

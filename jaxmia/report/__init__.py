@@ -17,7 +17,7 @@ from jaxmia.report.page import page
 from jaxmia.report.summary import LEVELS, SCHEMA, summarise
 from jaxmia.report.table import remarks, table
 from jaxmia.report.training_chart import Training
-from jaxmia.store import write_bytes, write_json
+from jaxmia.storage.files import write_bytes, write_json
 
 __all__ = ["SCHEMA", "Shadows", "Shown", "Training", "remarks", "summarise", "table", "write"]
 

@@ -13,7 +13,7 @@ from jaxmia.report.found import intervals
 from jaxmia.report.frame import dial, embedded, environment, frame, rounded, script
 from jaxmia.report.reach import DEFAULT, GRID, Reach, count, levels, reach
 from jaxmia.report.summary import LEVELS
-from jaxmia.store import differences
+from jaxmia.storage.store import differences
 
 
 class Compared(NamedTuple):

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from jaxmia.store import write_bytes
+from jaxmia.storage.files import write_bytes
 
 # Okabe & Ito's colours, told apart by everyone, and dashes for print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -18,19 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxmia.files import (
+from jaxmia.storage.arrays import Arrays, kind_of, row_digest
+from jaxmia.storage.files import (
     SEAL,
     Unwritable,
     read_sealed,
     sealed,
-    write_bytes,
     write_json,
     write_sealed,
 )
-from jaxmia.locks import Held, Lock, holder
-from jaxmia.zarr import Arrays, kind_of, row_digest
-
-__all__ = ["Held", "Lock", "Store", "Unwritable", "differences", "write_bytes", "write_json"]
+from jaxmia.storage.locks import Held, Lock, holder
 
 SCHEMA = 1
 FIELDS = {"schema", "identity", "plan", "about"}

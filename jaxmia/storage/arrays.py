@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmia.files import Unwritable, reason, write_json
+from jaxmia.storage.files import Unwritable, reason, write_json
 
 CHUNK_BYTES = 64 << 20
 PANEL_BYTES = 256 << 20  # of rows that are held at once while they are compared with digests

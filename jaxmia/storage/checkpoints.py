@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmia.files import Unwritable, reason, write_json
+from jaxmia.storage.files import Unwritable, reason, write_json
 
 KEEP = 2
 

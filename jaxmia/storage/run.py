@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxmia import provenance
 from jaxmia.attacks import posterior as posteriors
-from jaxmia.store import Store
+from jaxmia.storage.store import Store
 from jaxmia.types import Signals
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from jaxmia.files import Unwritable, write_bytes
+from jaxmia.storage.files import Unwritable, write_bytes
 
 STALE = 600.0  # seconds without a sign of life, after which a lock of another host is taken over
 

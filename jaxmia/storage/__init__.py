@@ -1,0 +1,1 @@
+"""The run folder: records, signals, locks, checkpoints; and arrays that stay on disk."""
