@@ -34,10 +34,10 @@ import jaxmia
 from jaxmia import Experiment, data, defences, design, metrics, privacy, recipes
 from jaxmia.models import mlp
 from jaxmia.options import Options
-from jaxmia.progress import Progress
 from jaxmia.report import figures
 from jaxmia.storage.run import Run
 from jaxmia.terminal import guarded, parsed
+from jaxmia.training.progress import Progress
 from jaxmia.types import Recipe
 
 ATTACK = "lira_online"

@@ -29,10 +29,10 @@ from jaxmia.attacks import attack_by_others, attack_every_model
 from jaxmia.defences import outputs
 from jaxmia.models import mlp, resnet
 from jaxmia.options import Options
-from jaxmia.progress import Progress
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
 from jaxmia.terminal import guarded, parsed
+from jaxmia.training.progress import Progress
 from jaxmia.types import Data, Recipe, Signals
 
 ATTACK = "lira_online"

@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jaxmia import data, federated, metrics, parallel, report
+from jaxmia import data, federated, machine, metrics, report
 from jaxmia.attacks import lira
 from jaxmia.attacks.references import balance_of
 from jaxmia.federated import Federation, Observed
 from jaxmia.models import mlp
-from jaxmia.progress import Progress
 from jaxmia.report import figures
 from jaxmia.terminal import guarded, parsed
+from jaxmia.training import processes
+from jaxmia.training.progress import Progress
 
 NAMES = {
     "global_threshold": "loss of the server's model",
@@ -255,7 +256,7 @@ def cosines_figure(seen: Observed, flags: Flags) -> Any:
 
 def run(flags: Flags) -> dict[str, Any]:
     """Trains, observes, attacks, varies; writes the report and the figures."""
-    parallel.start(parallel.cache_folder() / "programs")
+    processes.start(machine.cache_folder() / "programs")
     say = Progress(flags.json).say
     seen = trained(flags, say)
     found, member = scores(seen, flags), seen.member

@@ -36,10 +36,10 @@ from jaxmia.attacks import people as persons
 from jaxmia.attacks import posterior
 from jaxmia.models import mlp
 from jaxmia.options import Options
-from jaxmia.progress import Progress
 from jaxmia.report import figures
 from jaxmia.storage.run import Run
 from jaxmia.terminal import guarded, parsed
+from jaxmia.training.progress import Progress
 
 ATTACK = "lira_online"
 LEVELS = (1e-2, 1e-3)

@@ -22,8 +22,8 @@ import jaxmia
 from experiments import digits
 from experiments.throughput import about
 from jaxmia.options import Options
-from jaxmia.progress import Progress
 from jaxmia.storage.store import Store
+from jaxmia.training.progress import Progress
 
 RESULTS = Path(__file__).parent / "results" / "scaling.jsonl"
 BLOCK = 4

@@ -31,8 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmia.parallel import cores
-from jaxmia.provenance import versions
+from jaxmia.machine import cores, versions
 
 
 def draw(folder: Path, models: int, examples: int, seed: int = 0) -> None:

@@ -24,11 +24,13 @@ import numpy as np
 import tyro
 
 from experiments import cifar10_fast, cifar10_lira, digits
-from jaxmia import augment, data, parallel, provenance, recipes, shadows
+from jaxmia import augment, data, machine, recipes
 from jaxmia.models import cnn, conv, mlp, resnet
-from jaxmia.plan import Stepper, candidates, stepper
-from jaxmia.train import in_dtype, normalised, trainer
-from jaxmia.train import pool as pooled
+from jaxmia.training import block, parallel, processes
+from jaxmia.training.plan import Stepper, candidates, stepper
+from jaxmia.training.pool import normalised
+from jaxmia.training.pool import pool as pooled
+from jaxmia.training.trainer import in_dtype, trainer
 from jaxmia.types import Data, Recipe
 
 RESULTS = Path(__file__).parent / "results" / "throughput.jsonl"
@@ -209,16 +211,16 @@ def asking(case: Case, width: int, convolution: str) -> Callable[[], float]:
     mesh = parallel.mesh()
     many = width * mesh.devices.size
     with conv.using(convolution):
-        block = shadows.programs(
+        stages = block.programs(
             case.recipe, case.data, augment.itself, members=case.steps * case.recipe.batch_size,
             width=width, mesh=mesh, convolution=convolution,
         )  # fmt: skip
-        state = block.init(None, shadows.keys(mesh, 0, np.arange(many)))
-        jax.block_until_ready(block.ask(block.pool, state))
+        state = stages.init(None, block.keys(mesh, 0, np.arange(many)))
+        jax.block_until_ready(stages.ask(stages.pool, state))
 
     def seconds() -> float:
         start = time.perf_counter()
-        jax.block_until_ready(block.ask(block.pool, state))
+        jax.block_until_ready(stages.ask(stages.pool, state))
         return (time.perf_counter() - start) / many / len(case.data.y)
 
     return seconds
@@ -304,9 +306,9 @@ def about() -> dict[str, Any]:
     """What the rows were measured on."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "device": provenance.device(),
-        "versions": provenance.versions(),
-        "git": provenance.revision(),
+        "device": machine.device(),
+        "versions": machine.versions(),
+        "git": machine.revision(),
     }
 
 
@@ -339,7 +341,7 @@ def main() -> None:
     if unknown := set(flags.recipes) - set(known):
         print(f"--recipes: {unknown.pop()!r} is not one of {', '.join(known)}", file=sys.stderr)
         raise SystemExit(2)
-    parallel.start()
+    processes.start()
     told = sys.stderr if flags.json else sys.stdout
     print(HEAD, file=told)
     for name in flags.recipes or known:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jaxmia.parallel import cores
-from jaxmia.plan import Stepper
+from jaxmia.machine import cores
+from jaxmia.training.plan import Stepper
 from jaxmia.types import Data, Recipe
 
 

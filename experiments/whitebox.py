@@ -26,12 +26,13 @@ from rich.table import Table
 
 import jaxmia
 from experiments import digits
-from jaxmia import data, metrics, parallel, shadows
+from jaxmia import data, machine, metrics
 from jaxmia.attacks import attack_every_model
 from jaxmia.experiment import Experiment
 from jaxmia.options import Options
-from jaxmia.progress import Progress
 from jaxmia.terminal import guarded, parsed
+from jaxmia.training import block, parallel, processes
+from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
 
 TWINS = {
@@ -182,9 +183,9 @@ def speed(flags: Flags) -> float:
     whole = replace(
         whole, x=np.concatenate([whole.x, whole.x_test]), y=np.concatenate([whole.y, whole.y_test])
     )
-    parallel.start(parallel.cache_folder() / "programs")
+    processes.start(machine.cache_folder() / "programs")
     mesh = parallel.mesh()
-    together = shadows.programs(
+    together = block.programs(
         chosen.recipe,
         whole,
         chosen.views,
@@ -195,7 +196,7 @@ def speed(flags: Flags) -> float:
         wanted={"gradient"},
     )
     many = -(-flags.models // mesh.devices.size) * mesh.devices.size
-    models = together.init(None, shadows.keys(mesh, flags.seed, np.arange(many)))
+    models = together.init(None, block.keys(mesh, flags.seed, np.arange(many)))
     assert together.look_inside is not None
     took = []
     for _ in range(4):

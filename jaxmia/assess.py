@@ -5,14 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from jaxmia import design, privacy, provenance, regression, report, shown
+from jaxmia import design, privacy, provenance, report, shown
 from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.references import balance_of
 from jaxmia.curve import power
 from jaxmia.experiment import Experiment
 from jaxmia.options import Options
+from jaxmia.storage import files
 from jaxmia.storage.run import Run, read_signals
 from jaxmia.storage.store import Store
+from jaxmia.training import quantiles
 from jaxmia.types import Data, Signals
 
 
@@ -22,7 +24,7 @@ def assess(experiment: Experiment, options: Options, store: Store, data: Data) -
     pairs = pairs_of(experiment)
     with options.progress.stage(f"attacking {experiment.models} models"):
         if "quantile_regression" in experiment.attacks:
-            signals = replace(signals, expected=regression.expected(experiment, data, signals))
+            signals = replace(signals, expected=quantiles.expected(experiment, data, signals))
         scores = attack_every_model(signals, member, experiment.attacks, pairs)
     with options.progress.stage("measuring and drawing"):
         return reported(experiment, options, store, data, signals, scores)
@@ -65,7 +67,7 @@ def reported(
 def assessed(experiment: Experiment, store: Store) -> bool:
     """Whether the scores of just these signals and attacks are there."""
     try:
-        found = provenance.read_json(store.path / "summary.json")
+        found = files.read_json(store.path / "summary.json")
         same = found["experiment"]["signals"] == store.state(experiment.models)
         if not (same and set(found["attacks"]) == set(experiment.attacks)):
             return False

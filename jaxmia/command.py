@@ -10,18 +10,19 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxmia import compare, data, parallel, pipeline, report, shown
+from jaxmia import compare, data, machine, pipeline, report, shown
 from jaxmia.doctor import doctor
 from jaxmia.experiment import Experiment
 from jaxmia.explain import explain
 from jaxmia.export import export, pool_of
 from jaxmia.flags import Flags, cluster, command, overridden, shard, width, written
 from jaxmia.options import Options
-from jaxmia.progress import Progress
 from jaxmia.score import Score, score
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
 from jaxmia.terminal import guarded, parsed, plain, show
+from jaxmia.training import processes
+from jaxmia.training.progress import Progress
 
 
 def cli(experiment: Experiment, args: list[str] | None = None) -> None:
@@ -48,7 +49,7 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
 def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
     changed = overridden(experiment, default, flags)
     index, count = shard(flags)
-    here = parallel.start(parallel.cache_folder() / "programs", cluster(flags))
+    here = processes.start(machine.cache_folder() / "programs", cluster(flags))
     progress = Progress(flags.quiet or here.index > 0)
     options = Options(
         workdir=flags.workdir,

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxmia import report
-from jaxmia.provenance import read_json
 from jaxmia.report import compare
-from jaxmia.storage.files import write_bytes, write_json
+from jaxmia.storage.files import read_json, write_bytes, write_json
 from jaxmia.storage.run import Run
 
 

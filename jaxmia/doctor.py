@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmia import data, metrics, parallel, pipeline, provenance, recipes
+from jaxmia import data, machine, metrics, pipeline, recipes
 from jaxmia.experiment import Experiment
 from jaxmia.models import mlp
 from jaxmia.options import Options
-from jaxmia.progress import Progress
+from jaxmia.training import processes
+from jaxmia.training.progress import Progress
 
 MORE = ("tensorstore", "tensorflow-datasets", "array_record", "scipy", "jaxtyping", "tyro")
 
@@ -30,13 +31,13 @@ class Line(NamedTuple):
 
 def doctor(self_test: bool = True) -> Iterator[Line]:
     """Looks at what a run rests on, line by line, and last runs a small one."""
-    yield Line("system", f"{platform.platform()}, {parallel.cores()} cores")
-    found = provenance.versions(MORE)
+    yield Line("system", f"{platform.platform()}, {machine.cores()} cores")
+    found = machine.versions(MORE)
     yield Line("versions", ", ".join(f"{k} {v}" for k, v in found.items()))
-    yield Line("revision", provenance.revision() or "not a checkout")
+    yield Line("revision", machine.revision() or "not a checkout")
     yield _devices()
-    yield Line("memory", f"{_gib(_free_memory())} free")
-    yield _folder("cache", parallel.cache_folder())
+    yield Line("memory", f"{_gib(machine.free_memory())} free")
+    yield _folder("cache", machine.cache_folder())
     yield _folder("temporary files", Path(tempfile.gettempdir()))
     yield _folder("here", Path.cwd())
     root = data.folder_of()
@@ -51,8 +52,8 @@ def doctor(self_test: bool = True) -> Iterator[Line]:
 def _devices() -> Line:
     start = time.perf_counter()
     try:
-        here = parallel.start(parallel.cache_folder() / "programs")
-        told = provenance.device()
+        here = processes.start(machine.cache_folder() / "programs")
+        told = machine.device()
     except Exception as error:  # whatever a driver raises: it is what was asked for
         return Line("devices", f"{type(error).__name__}: {error!s:.300}", sound=False)
     many = f", process {here.index} of {here.count}" if here.count > 1 else ""
@@ -65,14 +66,6 @@ def _folder(what: str, folder: Path) -> Line:
     if not os.access(place, os.W_OK):
         return Line(what, f"{folder}: cannot be written", sound=False)
     return Line(what, f"{folder}: {_gib(free)} free", sound=free > 1 << 30)
-
-
-def _free_memory() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(w.split()[1]) * 1024 for w in lines if w.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _gib(size: int) -> str:

@@ -3,11 +3,17 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from jaxmia import augment, design
+import numpy as np
+from jaxtyping import Int
+
+from jaxmia import augment, design, machine
+from jaxmia import data as sources
 from jaxmia.attacks import ATTACKS as KNOWN
-from jaxmia.train import DTYPES
+from jaxmia.training.trainer import DTYPES
 from jaxmia.types import Data, Recipe
+from jaxmia.values import describe
 
 ATTACKS = ("lira_online", "lira_offline", "global_threshold", "correctness")
 
@@ -53,3 +59,64 @@ class Experiment:
                 raise ValueError(f"attacks: {name[:80]!r} is not one of {', '.join(sorted(KNOWN))}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")
+
+
+def identity(experiment: Experiment, data: Data) -> dict[str, Any]:
+    """What every start of a run must agree on: not the attacks, not a larger number of models."""
+    out = {
+        "pool": sources.digest(data),
+        "examples": len(data.y),
+        "recipe": describe(experiment.recipe),
+        "design": describe(experiment.design),
+        "views": describe(experiment.views),
+        "seed": experiment.seed,
+    }
+    if data.person is not None:
+        out["people"] = len(np.unique(data.person))  # who are in or out whole
+    if experiment.copies is not None:
+        out["copies"] = describe(experiment.copies)
+    if experiment.outputs is not None:
+        out["outputs"] = describe(experiment.outputs)
+    if design.fixed_models(experiment.design):
+        out["models"] = experiment.models  # its columns are balanced over just so many
+    return out
+
+
+def about(experiment: Experiment) -> dict[str, Any]:
+    """The rest of an experiment, and the machine: recorded, but free to change."""
+    return {
+        "name": experiment.name[:200],
+        "data": describe(experiment.data),
+        "models": experiment.models,
+        "attacks": list(experiment.attacks),
+        "versions": machine.versions(),
+        "device": machine.device(),
+        "git": machine.revision(),
+    }
+
+
+def members(experiment: Experiment, data: Data) -> int:
+    """How many members a model is expected to have."""
+    return expected_members(experiment, len(data.y), data.person)
+
+
+def expected_members(
+    experiment: Experiment, examples: int, person: Int[np.ndarray, " N"] | None
+) -> int:
+    """How many members that is, of a pool known by its size and its people."""
+    drawn = drawing(experiment, person)
+    return design.expected_members(drawn, experiment.seed, examples)
+
+
+def drawing(experiment: Experiment, person: Int[np.ndarray, " N"] | None) -> Callable:
+    """The experiment's design as it is drawn: over persons, where records belong to them."""
+    return experiment.design if person is None else design.of_people(experiment.design, person)
+
+
+def membership(experiment: Experiment, data: Data) -> np.ndarray:
+    """Who is in which model's training set; raises `ValueError` for a model without members."""
+    drawn = drawing(experiment, data.person)
+    member = np.asarray(drawn(experiment.seed, experiment.models, len(data.y)), bool)
+    if not member.any(1).all():
+        raise ValueError(f"design={experiment.design!r} leaves a model without members")
+    return member

@@ -4,11 +4,12 @@ import math
 
 import jax
 
-from jaxmia import defences, parallel, provenance
-from jaxmia.experiment import Experiment
+from jaxmia import defences, machine
+from jaxmia.experiment import Experiment, members
 from jaxmia.options import Options
-from jaxmia.plan import choose, measure
-from jaxmia.train import places, schedule
+from jaxmia.training import parallel, processes
+from jaxmia.training.batches import places, schedule
+from jaxmia.training.plan import choose, measure
 from jaxmia.types import Data
 
 
@@ -17,19 +18,19 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
 
     The time is that of the training steps, from a few that were timed; queries come on top.
     """
-    parallel.start(parallel.cache_folder() / "programs")
+    processes.start(machine.cache_folder() / "programs")
     data, mesh = experiment.data(), parallel.mesh()
     plan, trials = choose(
         experiment.recipe, data, mesh, experiment.models, options.width, options.block
     )
     trials = trials or measure(experiment.recipe, data, mesh, [(plan.width, plan.convolution)])
     chosen = next(t for t in trials if (t.width, t.convolution) == (plan.width, plan.convolution))
-    members = provenance.members(experiment, data)
-    steps = members // min(experiment.recipe.batch_size, members) * experiment.recipe.epochs
+    expected = members(experiment, data)
+    steps = expected // min(experiment.recipe.batch_size, expected) * experiment.recipe.epochs
     seconds = chosen.step_seconds * steps * experiment.models
     blocks = -(-experiment.models // plan.block)
     lines = [
-        f"device: {provenance.device()}",
+        f"device: {machine.device()}",
         f"plan: {blocks} block(s) of {plan.block} models, {plan.width} vmapped together, "
         f"convolutions {plan.convolution}",
     ]
@@ -41,7 +42,7 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
     views = 4 * plan.block * len(data.y)
     return [
         *lines,
-        *_private(experiment, data, members, plan.width),
+        *_private(experiment, data, expected, plan.width),
         f"training: {experiment.models} models x {steps} steps, about {seconds:.0f} s "
         f"({3600 * experiment.models / seconds:,.0f} models/h)",
         f"signals: {views / 2**20:.0f} MiB per block and view",

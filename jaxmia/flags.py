@@ -11,7 +11,7 @@ from typing import Any
 from jaxmia import data, defences, design
 from jaxmia.experiment import Experiment
 from jaxmia.export import VIEWS
-from jaxmia.parallel import Cluster
+from jaxmia.training.processes import Cluster
 from jaxmia.types import Recipe
 from jaxmia.values import parse
 

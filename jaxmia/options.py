@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxmia.progress import Progress
+from jaxmia.training.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from jaxmia import data as sources
-from jaxmia import design, parallel, provenance
+from jaxmia import design, machine
 from jaxmia.assess import assess, assessed
 from jaxmia.attacks import needed
-from jaxmia.experiment import Experiment
-from jaxmia.interrupt import Interrupt
+from jaxmia.experiment import Experiment, about, identity, members, membership
 from jaxmia.options import Options
-from jaxmia.plan import Plan, choose
-from jaxmia.shadows import Block, Programs, examples, programs
 from jaxmia.storage import checkpoints
 from jaxmia.storage.locks import Held
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
+from jaxmia.training import parallel, processes
+from jaxmia.training.block import Block, Programs, examples, programs
+from jaxmia.training.interrupt import Interrupt
+from jaxmia.training.plan import Plan, choose
 from jaxmia.types import Data
 
 
@@ -29,10 +30,10 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     """Trains, queries and attacks every shadow model of an experiment, and writes the report.
 
     Of several workers (`shard_index` of `shard_count`) each does its blocks; the report is written
-    by whoever finds that all are done. Raises `ValueError` for what cannot be run, `Held` if another
-    process is at work on a block, `Unwritable` if the folder cannot be written.
+    by whoever finds that all are done. Raises `ValueError` for what cannot be run, `Held` if
+    another process is at work on a block, `Unwritable` if the folder cannot be written.
     """
-    here = parallel.start(parallel.cache_folder() / "programs")
+    here = processes.start(machine.cache_folder() / "programs")
     options = _of_process(options or Options(), here)
     data = experiment.data()
     member = membership(experiment, data)
@@ -48,7 +49,7 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
                 found = _carry_out(*work)
             finally:
                 if here.index:
-                    parallel.part()
+                    processes.part()
     finally:
         if here.index == 0:  # it is where the others meet: without it they would be ended
             store.await_others(here.count)
@@ -98,7 +99,7 @@ def _carry_out(
         return Run(store.path)
 
 
-def _of_process(options: Options, here: parallel.Processes) -> Options:
+def _of_process(options: Options, here: processes.Processes) -> Options:
     """The options of one of several processes that run one program: its share of the share."""
     return replace(
         options,
@@ -138,15 +139,6 @@ def _train(
             interrupt.check()
     if held and any(_mine(b, options) for b, _ in store.missing(experiment.models)):
         raise held
-
-
-def membership(experiment: Experiment, data: Data) -> np.ndarray:
-    """Who is in which model's training set; raises `ValueError` for a model without members."""
-    drawn = provenance.drawing(experiment, data.person)
-    member = np.asarray(drawn(experiment.seed, experiment.models, len(data.y)), bool)
-    if not member.any(1).all():
-        raise ValueError(f"design={experiment.design!r} leaves a model without members")
-    return member
 
 
 def _check_signals(experiment: Experiment, store: Store) -> None:
@@ -191,8 +183,7 @@ def _opened(experiment: Experiment, options: Options, data: Data) -> tuple[Store
             options.block,
             options.progress.say,
         )
-    identity = provenance.identity(experiment, data)
-    store = Store.create(path, identity, vars(plan), provenance.about(experiment))
+    store = Store.create(path, identity(experiment, data), vars(plan), about(experiment))
     return store, Plan(**store.plan)
 
 
@@ -201,7 +192,7 @@ def _programs(experiment: Experiment, data: Data, plan: Plan, options: Options) 
         experiment.recipe,
         data,
         experiment.views,
-        members=provenance.members(experiment, data),
+        members=members(experiment, data),
         width=plan.width,
         mesh=parallel.mesh(),
         convolution=plan.convolution,

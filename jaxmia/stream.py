@@ -21,7 +21,7 @@ from jaxmia import metrics, report
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.chunks import Job
 from jaxmia.attacks.references import Balance, partners
-from jaxmia.parallel import cores
+from jaxmia.machine import cores
 from jaxmia.report.charts import roc_chart
 from jaxmia.report.summary import LEVELS
 from jaxmia.storage.files import Unwritable, write_json

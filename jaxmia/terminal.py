@@ -12,9 +12,9 @@ import tyro
 from rich.console import Console
 
 from jaxmia import report
-from jaxmia.interrupt import Stopped
 from jaxmia.storage.files import Unwritable
 from jaxmia.storage.locks import Held
+from jaxmia.training.interrupt import Stopped
 
 
 def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:

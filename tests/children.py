@@ -16,7 +16,7 @@ import jaxmia
 from jaxmia import data, recipes
 from jaxmia.models import mlp
 from jaxmia.options import Options
-from jaxmia.progress import Progress
+from jaxmia.training.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 12
@@ -24,7 +24,7 @@ SCRIPT = """
 import os, signal, sys, threading, time
 from jaxmia import Experiment, assess, cli, data, recipes, report
 from jaxmia.models import mlp
-from jaxmia.progress import Progress
+from jaxmia.training.progress import Progress
 from jaxmia.storage import arrays, checkpoints, files
 from jaxmia.storage.store import Store
 import orbax.checkpoint as ocp

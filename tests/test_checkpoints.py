@@ -5,8 +5,8 @@ import time
 import jax
 import numpy as np
 
-from jaxmia import parallel
 from jaxmia.storage import checkpoints
+from jaxmia.training import parallel
 
 TREE = {
     "w": np.arange(24, dtype=np.float32).reshape(4, 6),

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from jaxmia import parallel
 from jaxmia.models import conv
+from jaxmia.training import parallel
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 

@@ -10,7 +10,7 @@ from jax import lax
 from scipy.special import log_softmax, softmax
 
 import jaxmia
-from jaxmia import augment, data, defences, recipes, shadows, signals, train
+from jaxmia import augment, data, defences, recipes, signals
 from jaxmia.attacks import attack_by_others, attack_every_model
 from jaxmia.defences import outputs
 from jaxmia.defences.hamp import random_values, true_share, unsure
@@ -18,6 +18,8 @@ from jaxmia.defences.mixup import mixed
 from jaxmia.defences.mmd import mmd, with_mmd
 from jaxmia.defences.relax_loss import relaxed
 from jaxmia.models import cnn, mlp
+from jaxmia.training import block, trainer
+from jaxmia.training.pool import like, normalised
 from jaxmia.types import Model, Moment, Signals
 
 KEY = jax.random.key(5, impl="threefry2x32")
@@ -30,10 +32,10 @@ Z, Y = jnp.asarray(RNG.normal(size=(6, 4)) * 2, jnp.float32), jnp.asarray([0, 1,
 
 def fitted(recipe, models=4):
     """The logits of some models on the pool and on the test part, and who was trained on."""
-    one = train.trainer(recipe, SOURCE, 40)
-    pool = shadows.examples(recipe, SOURCE)
+    one = trainer.trainer(recipe, SOURCE, 40)
+    pool = block.examples(recipe, SOURCE)
     member = np.stack([np.random.default_rng(m).permutation(80) < 40 for m in range(models)])
-    outside = train.normalised(pool, SOURCE.x_test)
+    outside = normalised(pool, SOURCE.x_test)
 
     def model(at):
         key, own = at
@@ -45,9 +47,9 @@ def fitted(recipe, models=4):
         def ask(x):
             return one.model.apply(shadow.params, shadow.state, x, key, False)[0]
 
-        return ask(train.normalised(pool, pool.x)), ask(outside)
+        return ask(normalised(pool, pool.x)), ask(outside)
 
-    keys = jax.vmap(lambda m: train.model_key(0, m))(jnp.arange(models))
+    keys = jax.vmap(lambda m: trainer.model_key(0, m))(jnp.arange(models))
     inside, out = jax.jit(lambda *a: lax.map(model, a))(keys, member)
     return np.asarray(inside, np.float64), np.asarray(out, np.float64), member
 
@@ -136,9 +138,9 @@ def test_mmd_is_left_out_below_the_gap_and_in_the_last_epoch():
 
 
 def test_validation_examples_have_the_labels_of_the_batch():
-    pool = shadows.examples(defences.mixup_mmd(PLAIN), SOURCE)
+    pool = block.examples(defences.mixup_mmd(PLAIN), SOURCE)
     y = jnp.asarray(SOURCE.y[:30])
-    drawn = np.asarray(train.like(pool, y, KEY))
+    drawn = np.asarray(like(pool, y, KEY))
     rows = {r.tobytes(): label for r, label in zip(pool.x_validation, pool.y_validation,
                                                    strict=True)}  # fmt: skip
     assert [rows[r.tobytes()] for r in drawn] == y.tolist()
@@ -390,7 +392,7 @@ def test_a_network_is_any_model():
         (lambda: outputs.mem_guard(3.0), r"budget=3\.0"),
         (lambda: outputs.rounded(9), "digits=9"),
         (lambda: data.mislabelled(data.digits(), (5000,))(), "5000 is not in the pool"),
-        (lambda: shadows.examples(defences.mixup_mmd(PLAIN),
+        (lambda: block.examples(defences.mixup_mmd(PLAIN),
                                   dataclasses.replace(SOURCE, y_test=SOURCE.y_test * 0)),
          "have no validation example"),
     ],

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from jaxmia import command, doctor, parallel
+from jaxmia import command, doctor
+from jaxmia.training import parallel
 
 
 def test_tells_what_a_run_rests_on_and_runs_one(capsys):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxmia import defences, recipes, train
+from jaxmia import defences, recipes
 from jaxmia.data import synthetic
 from jaxmia.defences.dp_sgd import private_gradient
 from jaxmia.models import cnn, mlp, nnx_module, resnet
+from jaxmia.training import batches, trainer
 from jaxmia.types import Moment
 from tests.test_train import SOURCE, trained
 
@@ -24,7 +25,7 @@ QUIET_NOISE = 1e-6
 def test_each_member_is_in_each_batch_with_the_rate_independently():
     member, rate, steps = np.arange(90) % 3 > 0, 0.2, 4000
     index, present = (
-        np.asarray(a) for a in train.poisson_batches(KEY, jnp.asarray(member), rate, steps, 60)
+        np.asarray(a) for a in batches.poisson_batches(KEY, jnp.asarray(member), rate, steps, 60)
     )
     there = np.zeros((steps, 90), bool)
     for s in range(steps):
@@ -41,11 +42,11 @@ def test_each_member_is_in_each_batch_with_the_rate_independently():
 
 
 def test_of_too_many_a_random_part_is_kept():
-    index, present = train.poisson_batches(KEY, jnp.ones(40, bool), 1.0, 3000, 10)
+    index, present = batches.poisson_batches(KEY, jnp.ones(40, bool), 1.0, 3000, 10)
     assert np.asarray(present).all()
     share = np.bincount(np.asarray(index).ravel(), minlength=40) / 3000
     assert np.abs(share - 0.25).max() < 4.5 * np.sqrt(0.25 * 0.75 / 3000)
-    assert train.places(64, 10_000) == 64 + 8 * 9 and train.places(64, 100) == 100
+    assert batches.places(64, 10_000) == 64 + 8 * 9 and batches.places(64, 100) == 100
 
 
 def gradient_of(noise, microbatch, present, clip=0.5, batch_size=10, key=KEY, decay=0.0):
@@ -161,7 +162,7 @@ def own(data, rngs):
     ("make", "words"),
     [
         (lambda: defences.dp_sgd(recipes.sgd(resnet(8)), 1.0), "take norm='group'"),
-        (lambda: train.trainer(defences.dp_sgd(recipes.sgd(nnx_module(own)), 1.0), SOURCE, 30),
+        (lambda: trainer.trainer(defences.dp_sgd(recipes.sgd(nnx_module(own)), 1.0), SOURCE, 30),
          "DP-SGD needs norm='group'"),
         (lambda: defences.dp_sgd(PLAIN), "give either noise_multiplier or epsilon"),
         (lambda: defences.dp_sgd(PLAIN, 1.0, epsilon=3.0), "give either"),

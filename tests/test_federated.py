@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from jaxmia import data, federated, metrics, parallel
+from jaxmia import data, federated, metrics
 from jaxmia.federated import Federation, fedavg
 from jaxmia.models import mlp
-from jaxmia.train import model_key, trainer
+from jaxmia.training import parallel
+from jaxmia.training.trainer import model_key, trainer
 
 ROOT = Path(__file__).parents[1]
 SOURCE = data.first(data.digits(), 48, 30)()

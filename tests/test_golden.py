@@ -14,10 +14,10 @@ import pytest
 
 import jaxmia
 from experiments import digits
-from jaxmia import augment, command, data, provenance, recipes
+from jaxmia import augment, command, data, experiment, recipes
 from jaxmia.models import mlp
 from jaxmia.options import Options
-from jaxmia.progress import Progress
+from jaxmia.training.progress import Progress
 
 GOLDEN = Path(__file__).parent / "golden"
 ATTACKS = ("lira_online", "lira_offline", "global_threshold", "correctness", "label_only")
@@ -63,7 +63,7 @@ def options(path, lines):
 
 
 def test_the_identity_of_the_digits():
-    check("identity_digits.json", provenance.identity(digits.experiment, digits.experiment.data()))
+    check("identity_digits.json", experiment.identity(digits.experiment, digits.experiment.data()))
 
 
 def test_a_run_folder_has_these_files_and_its_summary_these_fields(tmp_path):

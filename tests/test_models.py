@@ -5,8 +5,11 @@ import pytest
 from flax import linen, nnx
 from jax import lax
 
-from jaxmia import data, models, recipes, train
+from jaxmia import data, models, recipes
 from jaxmia.models import layers
+from jaxmia.training import trainer
+from jaxmia.training.pool import normalised
+from jaxmia.training.pool import pool as pooled
 from jaxmia.types import Data
 
 FLAT = data.synthetic(64, 12, 3, test=8)()
@@ -59,8 +62,8 @@ CASES = {
 def test_learns_and_many_equal_one(name):
     factory, source = CASES[name]
     recipe = recipes.sgd(factory, epochs=6, batch_size=8, rate=0.05)
-    one = train.trainer(recipe, source, len(source.y) // 2)
-    pool = train.pool(source, source.x, source.y)
+    one = trainer.trainer(recipe, source, len(source.y) // 2)
+    pool = pooled(source, source.x, source.y)
     member = np.arange(len(source.y)) % 2 == 0
 
     def run(key):
@@ -69,7 +72,7 @@ def test_learns_and_many_equal_one(name):
 
         return lax.scan(epoch, one.init(key), jnp.arange(recipe.epochs))
 
-    keys = jax.vmap(lambda m: train.model_key(0, m))(jnp.arange(2))
+    keys = jax.vmap(lambda m: trainer.model_key(0, m))(jnp.arange(2))
     looped, curve = jax.jit(lambda k: lax.map(run, k))(keys)
     assert np.all(curve.loss[:, -1] < 0.95 * curve.loss[:, 0]), curve.loss
     if name in ("mlp", "nnx", "linen", "cnn"):
@@ -77,7 +80,7 @@ def test_learns_and_many_equal_one(name):
         np.testing.assert_allclose(curve.loss[:, 0], other.loss[:, 0], rtol=1e-4)
 
     shadow = jax.tree.map(lambda a: a[0], looped)
-    x = train.normalised(pool, source.x[:5])
+    x = normalised(pool, source.x[:5])
     out = [one.model.apply(shadow.params, shadow.state, x, k, False) for k in keys]
     assert out[0][0].dtype == jnp.float32 and out[0][0].shape == (5, 3)
     np.testing.assert_array_equal(out[0][0], out[1][0])  # evaluation draws nothing
@@ -99,9 +102,9 @@ def test_published_size(factory, low, high):
 
 def test_bfloat16_keeps_float32_masters_statistics_and_logits():
     recipe = recipes.sgd(models.cnn(4, norm="batch"), epochs=1, batch_size=8, dtype="bfloat16")
-    one = train.trainer(recipe, IMAGES, 24)
-    pool = train.pool(IMAGES, IMAGES.x, IMAGES.y)
-    key = train.model_key(0, 0)
+    one = trainer.trainer(recipe, IMAGES, 24)
+    pool = pooled(IMAGES, IMAGES.x, IMAGES.y)
+    key = trainer.model_key(0, 0)
     shadow, _ = one.epoch(pool, np.ones(48, bool), key, jnp.int32(0), one.init(key))
     assert {a.dtype for a in jax.tree.leaves((shadow.params, shadow.state))} == {
         jnp.dtype("float32")

@@ -14,7 +14,7 @@ import jaxmia
 from jaxmia import augment, command, data, design, metrics, recipes
 from jaxmia.models import mlp
 from jaxmia.options import Options
-from jaxmia.progress import Progress
+from jaxmia.training.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 QUIET = Progress(quiet=True)

@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from jaxmia import progress
-from jaxmia.progress import Progress
+from jaxmia.training import progress
+from jaxmia.training.progress import Progress
 
 
 def shown(terminal, quiet=False, width=80):

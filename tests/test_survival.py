@@ -13,7 +13,7 @@ import jaxmia
 from jaxmia import data, recipes
 from jaxmia.models import mlp
 from jaxmia.options import Options
-from jaxmia.progress import Progress
+from jaxmia.training.progress import Progress
 
 SOME = ("checkpoint:3:0.02", "signals:2:0.001", "record:1:before")
 SOAK = pytest.mark.soak

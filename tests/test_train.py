@@ -8,11 +8,15 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmia import augment, data, design, parallel, recipes, shadows, train
+from jaxmia import augment, data, design, recipes
 from jaxmia.data import held_out
-from jaxmia.interrupt import Interrupt
 from jaxmia.models import cnn, mlp
-from jaxmia.progress import Progress
+from jaxmia.training import batches, parallel, trainer
+from jaxmia.training.block import Block, programs
+from jaxmia.training.interrupt import Interrupt
+from jaxmia.training.pool import normalised
+from jaxmia.training.pool import pool as pooled
+from jaxmia.training.progress import Progress
 
 SOURCE = data.synthetic(60, 8, 4, test=20)()
 IMAGES = data.synthetic(40, 48, 3, test=10, shape=(4, 4, 3))()
@@ -25,11 +29,11 @@ def block(tmp_path, recipe=RECIPE, source=SOURCE, models=range(8), width=1, devi
           make=HALF, M=16):  # fmt: skip
     member = make(0, M, len(source.y))
     mesh = parallel.mesh(jax.devices()[:devices])
-    compiled = shadows.programs(
+    compiled = programs(
         recipe, source, augment.itself, members=design.expected_members(make, 0, len(source.y)),
         width=width, mesh=mesh, convolution="canonical",
     )  # fmt: skip
-    return shadows.Block(compiled, 0, list(models), member, size, tmp_path / "0000")
+    return Block(compiled, 0, list(models), member, size, tmp_path / "0000")
 
 
 def trained(*args, **kwargs):
@@ -45,18 +49,18 @@ def one_epochs(kwargs):
 def by_hand(m, source=SOURCE, recipe=RECIPE, make=HALF, M=16):
     """One model by a Python loop over its steps."""
     member = make(0, M, len(source.y))[m]
-    one = train.trainer(recipe, source, design.expected_members(make, 0, len(source.y)))
-    key = train.model_key(0, m)
+    one = trainer.trainer(recipe, source, design.expected_members(make, 0, len(source.y)))
+    key = trainer.model_key(0, m)
     shadow = one.init(key)
     optimizer = recipe.optimizer(one.steps * recipe.epochs)
     params, opt = shadow.params, shadow.optimizer
-    pool = train.pool(source, source.x, source.y)
+    pool = pooled(source, source.x, source.y)
     for number in range(recipe.epochs):
         order_key = jax.random.fold_in(jax.random.fold_in(key, 1), number)
-        order = np.asarray(train.epoch_order(order_key, member, one.steps * 10)).reshape(-1, 10)
+        order = np.asarray(batches.epoch_order(order_key, member, one.steps * 10)).reshape(-1, 10)
         for index in order:
             assert member[index].all()
-            x, y = train.normalised(pool, source.x[index]), source.y[index]
+            x, y = normalised(pool, source.x[index]), source.y[index]
 
             def loss(p, x=x, y=y):
                 z, _ = one.model.apply(p, {}, x, key, True)
@@ -65,7 +69,7 @@ def by_hand(m, source=SOURCE, recipe=RECIPE, make=HALF, M=16):
 
             updates, opt = optimizer.update(jax.grad(loss)(params), opt, params)
             params = optax.apply_updates(params, updates)
-    z, _ = one.model.apply(params, {}, train.normalised(pool, source.x), key, False)
+    z, _ = one.model.apply(params, {}, normalised(pool, source.x), key, False)
     p = jax.nn.softmax(z)[np.arange(len(z)), source.y]
     return np.log(p) - np.log1p(-p)
 
@@ -135,14 +139,14 @@ def test_no_collective_no_transfer_and_one_compilation(tmp_path):
 def test_epochs_are_permutations_of_the_members():
     member = np.arange(50) % 3 != 0
     keys = jax.random.split(jax.random.key(0), 300)
-    orders = np.asarray(jax.vmap(lambda k: train.epoch_order(k, member, 33))(keys))
+    orders = np.asarray(jax.vmap(lambda k: batches.epoch_order(k, member, 33))(keys))
     assert all(sorted(o) == list(np.flatnonzero(member)) for o in orders)
     first = np.bincount(orders[:, 0], minlength=50)[member]
     assert first.max() < 30  # nobody is always first
-    twice = np.asarray(train.epoch_order(keys[0], member, 66))
+    twice = np.asarray(batches.epoch_order(keys[0], member, 66))
     np.testing.assert_array_equal(twice[:33], twice[33:])
     large = np.arange(2**16 + 9) % 2 == 0
-    order = np.asarray(train.epoch_order(keys[0], large, int(large.sum())))
+    order = np.asarray(batches.epoch_order(keys[0], large, int(large.sum())))
     assert sorted(order) == list(np.flatnonzero(large))
 
 
@@ -172,7 +176,7 @@ def test_the_official_schedule():
         (lambda: recipes.momentum_sgd(0.0), r"rate=0\.0"),
         (lambda: recipes.momentum_sgd(0.1, schedule="step"), "schedule='step'"),
         (lambda: recipes.cross_entropy(-1.0), r"weight_decay=-1\.0"),
-        (lambda: train.in_dtype(None, "float16"), "recipe.dtype='float16'"),
+        (lambda: trainer.in_dtype(None, "float16"), "recipe.dtype='float16'"),
     ],
 )
 def test_refuses(make, words, as_users_run):

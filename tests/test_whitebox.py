@@ -17,14 +17,15 @@ from scipy.special import log_softmax
 from scipy.stats import multivariate_normal
 
 import jaxmia
-from jaxmia import data, design, metrics, recipes, score, shadows, whitebox
+from jaxmia import data, design, metrics, recipes, score
 from jaxmia.attacks import ATTACKS, joint
 from jaxmia.models import cnn, linen_module, mlp
 from jaxmia.options import Options
-from jaxmia.progress import Progress
-from jaxmia.train import Shadow, pool, trainer
+from jaxmia.training import block, gradients
+from jaxmia.training.pool import pool
+from jaxmia.training.progress import Progress
+from jaxmia.training.trainer import Shadow, trainer
 from jaxmia.types import Signals
-from jaxmia.whitebox import gradients
 
 ROOT = Path(__file__).parents[1]
 QUIET = Progress(quiet=True)
@@ -37,7 +38,7 @@ def observed(recipe, source, wanted=BOTH, scale=1.0):
     shadow = one.init(KEY)
     shadow = Shadow(jax.tree.map(lambda a: a * scale, shadow.params), shadow.state, None)
     examples = pool(source, source.x, source.y)
-    seen = jax.jit(whitebox.observer(recipe, one.model, source, wanted))(examples, shadow)
+    seen = jax.jit(gradients.observer(recipe, one.model, source, wanted))(examples, shadow)
     return {k: np.asarray(v) for k, v in seen.items()}, shadow, one.model
 
 
@@ -82,7 +83,7 @@ def test_of_a_convolutional_network_as_one_example_at_a_time(norm):
     source = data.first(data.digits(image=True), 9)()
     recipe = recipes.sgd(cnn(4, 6, norm=norm))
     seen, shadow, model = observed(recipe, source)
-    names = whitebox.layers(shadow.params)
+    names = gradients.layers(shadow.params)
 
     def loss(params, x, y):
         z, _ = model.apply(params, shadow.state, x, KEY, False)
@@ -197,7 +198,7 @@ def test_a_run_takes_what_its_attacks_want_and_refuses_latecomers(tmp_path):
     got = run(tmp_path / "a", attacks=attacks)
     s = got.signals
     assert s.gradient.shape == (8, 80, 3) and s.activations.shape == (8, 80, 16)
-    assert s.trajectory.shape == (8, 80, len(shadows.points(6)))
+    assert s.trajectory.shape == (8, 80, len(block.points(6)))
     np.testing.assert_allclose(s.trajectory[..., -1], s.phi[..., 0], rtol=1e-4, atol=1e-4)
     assert abs(s.trajectory[..., 0] - s.trajectory[..., -1]).mean() > 0.5
     assert set(got.scores) == set(attacks)

@@ -9,9 +9,9 @@ from children import EPOCHS, child, finish, same
 
 import jaxmia
 from jaxmia.flags import Flags, cluster, shard
-from jaxmia.parallel import Cluster, several
 from jaxmia.storage.locks import Held
 from jaxmia.storage.store import Store
+from jaxmia.training.processes import Cluster, several
 
 ONE = {"JAX_NUM_CPU_DEVICES": "1"}
 DEFAULT = dict.fromkeys(("models", "epochs", "batch_size", "seed"), 1) | dict.fromkeys(

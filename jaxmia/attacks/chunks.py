@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmia.attacks.references import Balance, balance_of, left_out
-from jaxmia.parallel import cores
+from jaxmia.machine import cores
 from jaxmia.types import Array, Attack, Signals
 
 CHUNK = 1 << 18  # numbers of an array that are worked on at once: long enough for two threads

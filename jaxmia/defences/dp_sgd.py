@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmia import train
 from jaxmia.defences.changed import holds
 from jaxmia.recipes import batch_gradient
+from jaxmia.training import batches
 from jaxmia.types import Array, Key, Moment, Params, Recipe, State
 from jaxmia.values import Value, factory
 
@@ -69,11 +69,11 @@ def guarantee(recipe: Recipe, members: int) -> Guarantee | None:
     set_to = _settings(recipe)
     if not set_to:
         return None
-    batch_size, steps = train.schedule(recipe, members)
+    batch_size, steps = batches.schedule(recipe, members)
     steps *= recipe.epochs
     settings = (set_to["noise_multiplier"], set_to["epsilon"], set_to["delta"])
     noise = _noise(*settings, batch_size, members, steps)
-    most = train.places(batch_size, members)
+    most = batches.places(batch_size, members)
     spent = _epsilon(noise, set_to["delta"], batch_size, members, steps, most)
     rate = batch_size / members
     return Guarantee(spent, set_to["delta"], noise, set_to["clip"], rate, steps)

@@ -21,8 +21,10 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
-from jaxmia import design, parallel, recipes, signals, whitebox
-from jaxmia.train import Pool, Shadow, Trainer, in_dtype, model_key, normalised, pool, trainer
+from jaxmia import design, recipes, signals
+from jaxmia.training import gradients, parallel
+from jaxmia.training.pool import Pool, normalised, pool
+from jaxmia.training.trainer import Shadow, Trainer, in_dtype, model_key, trainer
 from jaxmia.types import Array, Data, Key, Params, Recipe, State
 
 _CLIENT, _ROUND = 101, 102  # streams of a federation's key that no stage of a model uses
@@ -135,7 +137,7 @@ def federate(
         say(f"federation {m + 1} of {federations}: accuracy {accuracy[-1][0]:.3f}")
     phi, norm, dot, update = (np.stack(v) for v in zip(*seen, strict=True))
     shapes = jax.eval_shape(one.init, model_key(0, 0)).params
-    names = tuple(whitebox.layers(shapes))
+    names = tuple(gradients.layers(shapes))
     return Observed(member, phi, norm, dot, update, np.array(accuracy), names)
 
 
@@ -207,7 +209,7 @@ def observed(
     apply = in_dtype(one.model.apply, recipe.dtype)
     key = jax.random.key(0, impl="threefry2x32")  # evaluation draws nothing
     params, state = server
-    leaves = list(whitebox.layers(params).values())
+    leaves = list(gradients.layers(params).values())
 
     def by_layer(parts: list[Array]) -> Array:
         sums = [sum(parts[i] for i in own) for own in leaves]
@@ -224,7 +226,7 @@ def observed(
         value, gradient = jax.value_and_grad(phi)(params, *at)
         return value, jnp.sqrt(products(gradient, gradient)), products(gradient, update)
 
-    size = min(len(own.y), whitebox.microbatch(params))
+    size = min(len(own.y), gradients.microbatch(params))
     found = lax.map(example, (normalised(own, own.x), own.y), batch_size=size)
     length = jnp.sqrt(products(update, update))
     return *found, jnp.broadcast_to(length[None], found[1].shape)

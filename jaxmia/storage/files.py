@@ -45,6 +45,14 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
+def read_json(path: Path) -> Any:
+    """JSON from a file; raises `ValueError` if it is absent or broken."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+
+
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
     """JSON with a digest of itself, atomically."""
     write_json(path, sealed(content))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxmia import provenance
 from jaxmia.attacks import posterior as posteriors
+from jaxmia.storage import files
 from jaxmia.storage.store import Store
 from jaxmia.types import Signals
 
@@ -77,7 +77,7 @@ class Run:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """`summary.json`."""
-        return provenance.read_json(self.path / "summary.json")
+        return files.read_json(self.path / "summary.json")
 
 
 def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:

@@ -132,6 +132,11 @@ class Store:
         with contextlib.suppress(Unwritable):  # who only looks needs none
             write_sealed(copy, self.experiment)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What every start of the run must agree on."""
+        return dict(self.experiment["identity"])
+
     # signals
 
     def write_models(

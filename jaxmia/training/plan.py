@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxmia import augment, parallel, shadows
+from jaxmia import augment, machine
 from jaxmia.models import conv
 from jaxmia.storage.files import Unwritable, write_json
+from jaxmia.training import block, parallel
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
 
@@ -78,7 +79,7 @@ def choose(
         tried = [(width, c) for c in dict.fromkeys(c for _, c in tried)]
     trials: list[Trial] = []
     if len(tried) > 1:
-        where = parallel.cache_folder() / "plans" / f"{_key(recipe, data, mesh, tried)}.json"
+        where = machine.cache_folder() / "plans" / f"{_key(recipe, data, mesh, tried)}.json"
         trials = _cached(where)
         if not trials:
             say("timing how many models to train together (once; kept for later runs)")
@@ -131,7 +132,7 @@ def stepper(
     members = max(1, min(steps * recipe.batch_size, len(data.y) // 2))
     many = width * mesh.devices.size
     with conv.using(convolution):
-        block = shadows.programs(
+        stages = block.programs(
             recipe,
             data,
             augment.itself,
@@ -140,13 +141,13 @@ def stepper(
             mesh=mesh,
             convolution=convolution,
         )
-        keys = shadows.keys(mesh, 0, np.arange(many))
+        keys = block.keys(mesh, 0, np.arange(many))
         member = parallel.spread(
             np.arange(len(data.y))[None] % 2 == np.arange(many)[:, None] % 2, mesh
         )
-        state = block.init(None, keys)
-        shared = (block.pool, jnp.int32(0))
-        compiled = block.epoch.lower(shared, member, keys, state).compile()
+        state = stages.init(None, keys)
+        shared = (stages.pool, jnp.int32(0))
+        compiled = stages.epoch.lower(shared, member, keys, state).compile()
     memory = compiled.memory_analysis()
     size = memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else 0
     state, _ = jax.block_until_ready(compiled(shared, member, keys, state))
@@ -156,7 +157,7 @@ def stepper(
     def run() -> float:
         start = time.perf_counter()
         held[0], _ = jax.block_until_ready(compiled(shared, member, keys, held[0]))
-        return (time.perf_counter() - start) / block.trainer.steps / many
+        return (time.perf_counter() - start) / stages.trainer.steps / many
 
     return Stepper(run, spent, size)
 
@@ -166,7 +167,7 @@ def _key(recipe: Recipe, data: Data, mesh: Mesh, tried: list) -> str:
     facts = [
         describe(replace(recipe, epochs=1)),
         [list(data.x.shape), str(data.x.dtype), data.classes],
-        [device.device_kind, mesh.devices.size, jax.__version__, parallel.cores()],
+        [device.device_kind, mesh.devices.size, jax.__version__, machine.cores()],
         tried,
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,23 +1,15 @@
-"""Many models at once: the only file that knows devices, meshes and processes.
-
-A block of models is laid over the local devices (`shard_map`), each device takes its models `width`
-at a time (`lax.map` of `vmap`). Models never communicate: the compiled program has no collective.
-The clients of a federation do (`with_sums`), once a round.
-"""
+"""Several processes of one program: how they meet, know each other, and part."""
 
 import contextlib
-import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import numpy as np
-from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+
+from jaxmia.machine import cores
 
 MEET_SECONDS = 300
 PART_SECONDS = 30  # that a process that is done waits for the others
@@ -103,78 +95,3 @@ def part() -> None:
     """Takes leave of the other processes of this program."""
     with contextlib.suppress(RuntimeError):
         jax.distributed.shutdown()
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cache_folder() -> Path:
-    """Where compiled programs and measured choices are kept between runs."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "jaxmia"
-
-
-def mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """The devices of this process as one `models` axis."""
-    devices = jax.local_devices() if devices is None else devices
-    return Mesh(np.array(devices), ("models",), axis_types=(AxisType.Auto,))
-
-
-def over_models(
-    function: Callable, mesh: Mesh, width: int = 1, donate: Sequence[int] = ()
-) -> Callable:
-    """`function(shared, *row) -> out` for one model, as a compiled `(shared, *rows) -> outs`.
-
-    The leading axis of every row is the models'; it must divide by devices times `width`. The rows
-    numbered in `donate` (0 is the first after `shared`) give their memory to the result.
-    """
-
-    def block(shared: Any, *rows: Any) -> Any:
-        one = functools.partial(_applied, function, shared)
-        # batch_size=1 would vmap over one model, and a CPU would lose its fast convolution
-        return lax.map(one, rows, batch_size=width if width > 1 else None)
-
-    @functools.partial(jax.jit, donate_argnums=tuple(d + 1 for d in donate))
-    def mapped(shared: Any, *rows: Any) -> Any:
-        specs = (P(), *(P("models") for _ in rows))
-        return jax.shard_map(
-            block, mesh=mesh, in_specs=specs, out_specs=P("models"), check_vma=False
-        )(shared, *rows)
-
-    return mapped
-
-
-def with_sums(function: Callable, mesh: Mesh) -> Callable:
-    """`function(total, shared, *rows) -> whole, rows` as a compiled `(shared, *rows) -> ...`.
-
-    For rows that work together, a federation's clients: each device has its part of them, and
-    `total(tree)` adds trees up over the devices. `whole` must be the same on every device.
-    """
-
-    def block(shared: Any, *rows: Any) -> Any:
-        return function(lambda tree: lax.psum(tree, "models"), shared, *rows)
-
-    @jax.jit
-    def mapped(shared: Any, *rows: Any) -> Any:
-        specs = (P(), *(P("models") for _ in rows))
-        return jax.shard_map(
-            block, mesh=mesh, in_specs=specs, out_specs=(P(), P("models")), check_vma=False
-        )(shared, *rows)
-
-    return mapped
-
-
-def _applied(function: Callable, shared: Any, row: tuple) -> Any:
-    return function(shared, *row)
-
-
-def shared(tree: Any, mesh: Mesh) -> Any:
-    """Arrays put on every device, whole."""
-    return jax.device_put(tree, NamedSharding(mesh, P()))
-
-
-def spread(tree: Any, mesh: Mesh) -> Any:
-    """Arrays laid over the devices along their leading axis, the models'."""
-    return jax.device_put(tree, NamedSharding(mesh, P("models")))

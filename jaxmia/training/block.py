@@ -12,14 +12,16 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
-from jaxmia import augment, parallel, whitebox
+from jaxmia import augment
 from jaxmia.data import HeldOut, held_out
-from jaxmia.interrupt import Interrupt
 from jaxmia.models import conv
-from jaxmia.progress import Progress
-from jaxmia.query import asker
 from jaxmia.storage import checkpoints
-from jaxmia.train import Curve, Pool, Shadow, Trainer, check, model_key, pool, trainer
+from jaxmia.training import gradients, parallel
+from jaxmia.training.interrupt import Interrupt
+from jaxmia.training.pool import Pool, pool
+from jaxmia.training.progress import Progress
+from jaxmia.training.query import asker
+from jaxmia.training.trainer import Curve, Shadow, Trainer, check, model_key, trainer
 from jaxmia.types import Array, Data, Key, Recipe
 
 QUERY_BATCH = 512  # views that one model is asked at once
@@ -64,13 +66,13 @@ def programs(
 ) -> Programs:
     """Readies a recipe on the devices of a mesh; each program is compiled at its first use.
 
-    `wanted` names signals beyond the usual ones: those of `whitebox.SIGNALS`, "trajectory".
+    `wanted` names signals beyond the usual ones: those of `gradients.SIGNALS`, "trajectory".
     """
     one = trainer(recipe, data, members)
     ask = asker(recipe, one.model, views, QUERY_BATCH, logits, copies, outputs)
     inside = along = None
-    if seen := set(wanted) & set(whitebox.SIGNALS):
-        observe = whitebox.observer(recipe, one.model, data, seen)
+    if seen := set(wanted) & set(gradients.SIGNALS):
+        observe = gradients.observer(recipe, one.model, data, seen)
         inside = parallel.over_models(observe, mesh, width)
     if "trajectory" in wanted:
         look = asker(recipe, one.model, augment.itself, QUERY_BATCH, logits=False, outputs=outputs)
@@ -92,7 +94,7 @@ def programs(
         ask=parallel.over_models(ask, mesh, width),
         look_inside=inside,
         look_along=along,
-        layers=tuple(whitebox.layers(shapes)),
+        layers=tuple(gradients.layers(shapes)),
     )
 
 

@@ -3,29 +3,18 @@
 Nothing here knows of other models, devices or files; `parallel.over_models` maps it over many.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int
 
+from jaxmia.training.batches import BATCHES, epoch_order, places, poisson_batches, schedule
+from jaxmia.training.pool import Pool, like, normalised
 from jaxmia.types import Array, Data, Key, Model, Moment, Params, Recipe, State
-
-
-class Pool(NamedTuple):
-    """The examples on the device, as they were stored; all models of a device share them."""
-
-    x: Num[Array, "N ..."]
-    y: Int[Array, " N"]
-    shift: Float[Array, "..."]
-    scale: Float[Array, "..."]
-    x_validation: Num[Array, "V ..."] | None = None  # outside of the pool, for defences
-    y_validation: Int[Array, " V"] | None = None
 
 
 class Shadow(NamedTuple):
@@ -56,35 +45,12 @@ class Trainer(NamedTuple):
     steps: int  # of one epoch
 
 
-def pool(
-    data: Data, x: np.ndarray, y: np.ndarray, validation: Int[np.ndarray, " V"] | None = None
-) -> Pool:
-    """Examples of a data set as a model gets them; those for validation by their test numbers."""
-    scaling = (np.asarray(data.shift, np.float32), np.asarray(data.scale, np.float32))
-    if validation is None:
-        return Pool(x, y, *scaling)
-    outside = data.y_test[validation]
-    if lacking := sorted(set(np.unique(y).tolist()) - set(outside.tolist())):
-        raise ValueError(
-            f"{data.name}: classes {lacking[:5]} have no validation example among the "
-            f"{len(outside)} of the test part, which the defence compares with"
-        )
-    return Pool(x, y, *scaling, data.x_test[validation], outside)
-
-
-def normalised(pool: Pool, x: Num[Array, "B ..."]) -> Float[Array, "B ..."]:
-    """Examples as the network sees them: `(x - shift) / scale`."""
-    shift, scale = (jnp.broadcast_to(a, x.shape) for a in (pool.shift, pool.scale))
-    return (x.astype(jnp.float32) - shift) / scale
-
-
 def model_key(seed: int, m: Int[Array, ""] | int) -> Key:
     """The key that everything random about model `m` comes from."""
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), m)
 
 
 DTYPES = ("float32", "bfloat16")
-BATCHES = ("shuffled", "poisson")
 _INIT, _ORDER, _STEP = range(3)  # the streams of a model's key
 
 
@@ -156,55 +122,6 @@ def check(recipe: Recipe, model: Model) -> None:
         )
 
 
-def schedule(recipe: Recipe, members: int) -> tuple[int, int]:
-    """The (expected) size of a batch, and the steps of one epoch."""
-    batch_size = min(recipe.batch_size, members)
-    return batch_size, members // batch_size
-
-
-def places(batch_size: int, examples: int) -> int:
-    """How many places a Poisson batch gets: eight standard deviations more than it needs."""
-    return min(examples, batch_size + 8 * (math.isqrt(batch_size) + 1))
-
-
-def poisson_batches(
-    key: Key, member: Bool[Array, " N"], rate: float, steps: int, size: int
-) -> tuple[Int[Array, "S B"], Bool[Array, "S B"]]:
-    """Batches in which each member is with probability `rate`, independently; and who is present.
-
-    A place that stays empty holds anybody. Of more than `size` a random part is kept, as the
-    accountant assumes (`truncated_batch_size`). The rate is rounded down to 24 bits.
-    """
-    level = jnp.float32(math.floor(rate * 2**24))
-
-    def batch(i: Array) -> tuple[Array, Array]:
-        draw = jax.random.bits(jax.random.fold_in(key, i), member.shape, jnp.uint32) >> 8
-        last = jnp.float32(2**24)
-        least, index = lax.top_k(-jnp.where(member, draw.astype(jnp.float32), last), size)
-        return index, -least < level
-
-    return lax.map(batch, jnp.arange(steps))
-
-
-def epoch_order(key: Key, member: Bool[Array, " N"], length: int) -> Int[Array, " length"]:
-    """The members in random order, by sorting one draw per example of the pool, as often as needed.
-
-    What is drawn hangs on the pool alone, so no padding or neighbour changes it.
-    """
-    (examples,) = member.shape
-    draw = jax.random.bits(key, (examples,), jnp.uint32)
-    low = (examples - 1).bit_length()
-    if low <= 16:
-        # one word sorts six times faster on a CPU than a key with its index: the upper 15 bits or
-        # more are the draw, and the few that tie keep their order
-        word = (draw >> (low + 1) << low) | jnp.arange(examples, dtype=jnp.uint32)
-        word = jnp.sort(jnp.where(member, word, word | jnp.uint32(2**31)))
-        order = (word & jnp.uint32(2**low - 1)).astype(jnp.int32)
-    else:
-        order = jnp.argsort(jnp.where(member, draw >> 1, jnp.uint32(2**31)))
-    return order[jnp.arange(length) % jnp.maximum(member.sum(), 1)]
-
-
 GAP_EXAMPLES = 1024  # at most, of either side, that tell the gap
 
 
@@ -220,15 +137,6 @@ def gap(apply: Callable, shadow: Shadow, pool: Pool, sample: Int[Array, " n"]) -
 
     members = (jnp.asarray(a)[sample[few]] for a in (pool.x, pool.y))
     return accuracy(*members) - accuracy(pool.x_validation[few], pool.y_validation[few])
-
-
-def like(pool: Pool, y: Int[Array, " B"], key: Key) -> Float[Array, "B ..."]:
-    """For each label a validation example that has it, drawn uniformly, as the network sees it."""
-    assert pool.x_validation is not None and pool.y_validation is not None
-    same = jnp.asarray(pool.y_validation)[None, :] == y[:, None]
-    draw = jax.random.uniform(key, same.shape)
-    index = jnp.where(same, draw, -1.0).argmax(1)
-    return normalised(pool, jnp.asarray(pool.x_validation)[index])
 
 
 def in_dtype(apply: Callable, dtype: str) -> Callable:

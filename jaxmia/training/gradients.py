@@ -20,7 +20,8 @@ from jax import lax
 from jaxtyping import Float
 
 from jaxmia import signals
-from jaxmia.train import Pool, Shadow, in_dtype, normalised
+from jaxmia.training.pool import Pool, normalised
+from jaxmia.training.trainer import Shadow, in_dtype
 from jaxmia.types import Array, Data, Model, Params, Recipe
 
 SIGNALS = ("gradient", "activations")

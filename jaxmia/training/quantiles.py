@@ -17,10 +17,11 @@ import optax
 from jaxtyping import Float
 
 from jaxmia import data as sources
-from jaxmia import parallel
 from jaxmia.experiment import Experiment
 from jaxmia.recipes import batch_gradient
-from jaxmia.train import Pool, model_key, normalised, pool, trainer
+from jaxmia.training import parallel
+from jaxmia.training.pool import Pool, normalised, pool
+from jaxmia.training.trainer import model_key, trainer
 from jaxmia.types import Array, Data, Key, Moment, Params, Signals, State
 
 ENSEMBLE = 4

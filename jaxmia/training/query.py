@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxmia import signals
-from jaxmia.train import Pool, Shadow, in_dtype, normalised
+from jaxmia.training.pool import Pool, normalised
+from jaxmia.training.trainer import Shadow, in_dtype
 from jaxmia.types import Array, Model, Recipe
 
 SIGNALS = {

@@ -1,0 +1,1 @@
+"""Training and querying of one model as pure functions, and of many at once."""
