@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jaxmia import design, frequencies, metrics, report
+from jaxmia import allele_frequencies, design, metrics, report
 from jaxmia.report import figures
 from jaxmia.terminal import guarded, parsed
 
-ATTACKS = {"likelihood_ratio": frequencies.likelihood_ratio, "homer": frequencies.homer}
+ATTACKS = {
+    "likelihood_ratio": allele_frequencies.likelihood_ratio,
+    "homer": allele_frequencies.homer,
+}
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,9 @@ def people(flags: Flags) -> People:
     if flags.data is None:
         reference = flags.reference or 0
         snps = flags.snps or (30, 100, 300, 1000, 3000, 10_000)
-        genotype, p = frequencies.simulated(flags.seed, flags.people + reference, max(snps))
+        genotype, p = allele_frequencies.simulated(flags.seed, flags.people + reference, max(snps))
     else:
-        genotype, p = frequencies.packed(flags.data), np.empty(0)
+        genotype, p = allele_frequencies.packed(flags.data), np.empty(0)
         order = np.random.default_rng(flags.seed)
         genotype = order.permutation(order.permutation(genotype, axis=0), axis=1)
         reference = len(genotype) // 3 if flags.reference is None else flags.reference
@@ -104,7 +107,7 @@ def attacked(of: People, flags: Flags, size: int, snps: int) -> tuple[dict, np.n
     """The scores `[pools, people]` of every attack, and who was in which pool."""
     member = design.fixed_size(size)(flags.seed, flags.pools, len(of.genotype))
     genotype, p = of.genotype[:, :snps], of.population[:snps]
-    pools = frequencies.released(genotype, member)
+    pools = allele_frequencies.released(genotype, member)
     return {name: of_pool(genotype, pools, p) for name, of_pool in ATTACKS.items()}, member
 
 
@@ -122,8 +125,8 @@ def power(of: People, flags: Flags) -> list[dict[str, Any]]:
                 for name, score in scores.items()
             }
             expected = {
-                "auc": float(frequencies.expected_auc(snps, size)),
-                "tpr_at_fpr": {"0.001": float(frequencies.expected_tpr(snps, size, 1e-3))},
+                "auc": float(allele_frequencies.expected_auc(snps, size)),
+                "tpr_at_fpr": {"0.001": float(allele_frequencies.expected_tpr(snps, size, 1e-3))},
             }
             rows.append({"people": size, "snps": snps, "attacks": found, "expected": expected})
     return rows
@@ -135,8 +138,8 @@ def power_figure(rows: list[dict[str, Any]]) -> Any:
     right = figure.axes[1]
     ratios = [r["snps"] / r["people"] for r in rows]
     x = np.geomspace(min(ratios), max(ratios), 200)
-    left.plot(x, frequencies.expected_auc(x, 1), color="#888888", lw=1.2, label="Φ(√(S/2n))")
-    right.plot(x, frequencies.expected_tpr(x, 1, 1e-3), color="#888888", lw=1.2)
+    left.plot(x, allele_frequencies.expected_auc(x, 1), color="#888888", lw=1.2, label="Φ(√(S/2n))")
+    right.plot(x, allele_frequencies.expected_tpr(x, 1, 1e-3), color="#888888", lw=1.2)
     for i, size in enumerate(dict.fromkeys(r["people"] for r in rows)):
         own = [r for r in rows if r["people"] == size]
         at = [r["snps"] / size for r in own]

@@ -32,8 +32,8 @@ from scipy.special import expit
 
 import jaxmia
 from jaxmia import Experiment, data, metrics, recipes
+from jaxmia.attacks import calibration
 from jaxmia.attacks import people as persons
-from jaxmia.attacks import posterior
 from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.report import figures
@@ -94,7 +94,7 @@ def run(flags: Flags) -> dict[str, Any]:
         "sum, as if independent": expit(total),
         "calibrated": expit(persons.crossed_people(total, count, inside, pairs)),
     }
-    curves = {name: posterior.reliability(p, inside) for name, p in stated.items()}
+    curves = {name: calibration.reliability(p, inside) for name, p in stated.items()}
     fitted = persons.fit_people(total, count, inside)
     by_count = []
     for n in range(1, int(count.max()) + 1):
@@ -125,7 +125,7 @@ def run(flags: Flags) -> dict[str, Any]:
     return out
 
 
-def _plain(curve: posterior.Reliability) -> dict[str, list[float]]:
+def _plain(curve: calibration.Reliability) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in curve._asdict().items()}
 
 

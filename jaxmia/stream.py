@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxmia import metrics, report
 from jaxmia.attacks import ATTACKS
-from jaxmia.attacks.chunks import Job
+from jaxmia.attacks.by_example import Job
 from jaxmia.attacks.references import Balance, partners
 from jaxmia.machine import cores
 from jaxmia.report.charts import roc_chart

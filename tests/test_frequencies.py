@@ -10,7 +10,7 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 
-from jaxmia import design, frequencies, metrics
+from jaxmia import allele_frequencies, design, metrics
 
 ROOT = Path(__file__).parents[1]
 G = np.array([[0, 0.5, 1, 1], [0.5, np.nan, 0, 1], [1, 1, 0.5, 0], [0, 0, 0.5, 0.5]])
@@ -19,7 +19,7 @@ P = np.array([0.3, 0.5, 0.6, 0.9])
 
 
 def test_a_pool_is_its_known_genotypes_mean():
-    got = frequencies.released(G, MEMBER)
+    got = allele_frequencies.released(G, MEMBER)
     for t, rows in enumerate(([0, 1], [1, 2, 3])):
         for j in range(4):
             known = [G[i, j] for i in rows if G[i, j] == G[i, j]]
@@ -27,9 +27,9 @@ def test_a_pool_is_its_known_genotypes_mean():
 
 
 def test_statistics_person_by_person():
-    pools = frequencies.released(G, MEMBER)
-    homer = frequencies.homer(G, pools, P)
-    ratio = frequencies.likelihood_ratio(G, pools, P, least=0.01)
+    pools = allele_frequencies.released(G, MEMBER)
+    homer = allele_frequencies.homer(G, pools, P)
+    ratio = allele_frequencies.likelihood_ratio(G, pools, P, least=0.01)
     for t in range(2):
         for i in range(4):
             known = [j for j in range(4) if G[i, j] == G[i, j]]
@@ -46,24 +46,24 @@ def test_statistics_person_by_person():
 def test_the_likelihood_ratio_reaches_what_theory_says(snps, people):
     aucs, rates, homers = [], [], []
     for seed in range(6):
-        g, p = frequencies.simulated(seed, 1500, snps)
+        g, p = allele_frequencies.simulated(seed, 1500, snps)
         member = design.fixed_size(people)(seed, 10, 1500)
-        pools = frequencies.released(g, member)
-        score = frequencies.likelihood_ratio(g, pools, p)
+        pools = allele_frequencies.released(g, member)
+        score = allele_frequencies.likelihood_ratio(g, pools, p)
         aucs.append(metrics.auc(score, member))
         rates.append(metrics.tpr_at_fpr(score, member, 0.01))
-        homers.append(metrics.auc(frequencies.homer(g, pools, p), member))
+        homers.append(metrics.auc(allele_frequencies.homer(g, pools, p), member))
     # alleles are whole numbers, not normal: about one hundredth is left of the approximation
-    assert abs(np.mean(aucs) - frequencies.expected_auc(snps, people)) < 0.015
-    assert abs(np.mean(rates) - frequencies.expected_tpr(snps, people, 0.01)) < 0.04
+    assert abs(np.mean(aucs) - allele_frequencies.expected_auc(snps, people)) < 0.015
+    assert abs(np.mean(rates) - allele_frequencies.expected_tpr(snps, people, 0.01)) < 0.04
     assert 0.5 < np.mean(homers) < np.mean(aucs)
 
 
 def test_nobody_is_found_where_the_pool_is_of_others():
-    g, p = frequencies.simulated(1, 4000, 200)
-    pools = frequencies.released(g[:2000], design.fixed_size(50)(0, 4, 2000))
+    g, p = allele_frequencies.simulated(1, 4000, 200)
+    pools = allele_frequencies.released(g[:2000], design.fixed_size(50)(0, 4, 2000))
     member = np.random.default_rng(0).random((4, 2000)) < 0.5  # of people who are in no pool
-    for score in (frequencies.homer, frequencies.likelihood_ratio):
+    for score in (allele_frequencies.homer, allele_frequencies.likelihood_ratio):
         assert abs(metrics.auc(score(g[2000:], pools, p), member) - 0.5) < 5 / sqrt(12 * 1000)
 
 
@@ -73,19 +73,19 @@ def test_packed_genotypes_are_read_two_bits_a_person(tmp_path):
     filled[:, :6] = copies
     bits = sum(filled[:, k::4] << 2 * k for k in range(4))
     np.savez(tmp_path / "g.npz", packed=bits, n=6)
-    got = frequencies.packed(tmp_path / "g.npz")
+    got = allele_frequencies.packed(tmp_path / "g.npz")
     np.testing.assert_array_equal(np.where(np.isnan(got), 3, 2 * got), copies.T)
 
 
 def test_what_does_not_fit_is_refused(tmp_path, as_users_run):
     np.savez(tmp_path / "x.npz", x=1)
     for wrong, what in (
-        (lambda: frequencies.released(G * 2, MEMBER), "0, 1/2, 1 or NaN"),
-        (lambda: frequencies.released(G, MEMBER[:, :3]), "has 3 people, genotype has 4"),
-        (lambda: frequencies.homer(G, P[None, :3], P), r"pool: has shape \(1, 3\)"),
-        (lambda: frequencies.likelihood_ratio(G, P[None], P, least=0.5), "least=0.5"),
-        (lambda: frequencies.simulated(0, 0, 3), "people=0"),
-        (lambda: frequencies.packed(tmp_path / "x.npz"), "holds no packed genotypes"),
+        (lambda: allele_frequencies.released(G * 2, MEMBER), "0, 1/2, 1 or NaN"),
+        (lambda: allele_frequencies.released(G, MEMBER[:, :3]), "has 3 people, genotype has 4"),
+        (lambda: allele_frequencies.homer(G, P[None, :3], P), r"pool: has shape \(1, 3\)"),
+        (lambda: allele_frequencies.likelihood_ratio(G, P[None], P, least=0.5), "least=0.5"),
+        (lambda: allele_frequencies.simulated(0, 0, 3), "people=0"),
+        (lambda: allele_frequencies.packed(tmp_path / "x.npz"), "holds no packed genotypes"),
     ):
         with pytest.raises(ValueError, match=what):
             wrong()

@@ -5,8 +5,9 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
-from jaxmia import design, metrics, thresholds
+from jaxmia import design, metrics
 from jaxmia.attacks import ATTACKS, rmia, shadow_classifier
+from jaxmia.metrics import thresholds
 from jaxmia.types import Signals
 
 M, N, Z = 10, 30, 40

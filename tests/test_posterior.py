@@ -6,8 +6,8 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from jaxmia import design, metrics, report
+from jaxmia.attacks import calibration as P
 from jaxmia.attacks import lira, people
-from jaxmia.attacks import posterior as P
 
 RNG = np.random.default_rng(0)
 

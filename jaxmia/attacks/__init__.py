@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmia.attacks import lira, rmia, shadow_classifier, threshold
 from jaxmia.attacks.attack_r import ATTACK_R
-from jaxmia.attacks.base import BASE
 from jaxmia.attacks.class_threshold import CLASS_THRESHOLD
 from jaxmia.attacks.gradient_norm import GRADIENT_NORM, TRAJECTORY_LIRA
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
@@ -28,7 +27,7 @@ ATTACKS: dict[str, Attack] = {
     "attack_r": ATTACK_R,
     "shadow_classifier": shadow_classifier.attack(),
     "shadow_classifier_top3": shadow_classifier.attack(top=3),
-    "base": BASE,
+    "base": rmia.BASE,
     "bavaria": lira.attack("online", "student_t"),
     "rmia_online": rmia.attack("online"),
     "rmia_offline": rmia.attack("offline"),

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import log_ndtr
 
-from jaxmia.attacks.chunks import Chunk, attack
+from jaxmia.attacks.by_example import Chunk, attack
 from jaxmia.attacks.gaussians import side
 
 _FLOOR = 1e-10

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia import thresholds
-from jaxmia.attacks.chunks import every_model, view0
+from jaxmia.attacks.by_example import every_model, view0
+from jaxmia.metrics import thresholds
 from jaxmia.types import Array, Attack, Signals
 
 

@@ -6,7 +6,7 @@ Sablayrolles et al. 2019, section 4 (MALT); Watson et al. 2022, section 3 (diffi
 import numpy as np
 from jaxtyping import Float
 
-from jaxmia.attacks.chunks import Chunk, attack
+from jaxmia.attacks.by_example import Chunk, attack
 from jaxmia.attacks.gaussians import side
 
 

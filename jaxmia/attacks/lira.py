@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import digamma, gammaln, log_ndtr, polygamma, stdtr
 
-from jaxmia.attacks.chunks import Job, Panels, every_model, one_target
+from jaxmia.attacks.by_example import Job, Panels, every_model, one_target
+from jaxmia.attacks.calibration import Calibration, fit_calibration, posterior
 from jaxmia.attacks.gaussians import CENTRES, Side, side
 from jaxmia.attacks.official import official
-from jaxmia.attacks.posterior import Calibration, fit_calibration, posterior
 from jaxmia.types import Array, Attack, Signals
 
 __all__ = [

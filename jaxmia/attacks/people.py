@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.attacks.posterior import KNOTS, Calibration, evidence, fit_calibration
+from jaxmia.attacks.calibration import KNOTS, Calibration, evidence, fit_calibration
 from jaxmia.metrics import scorable
 from jaxmia.types import Array
 

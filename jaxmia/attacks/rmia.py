@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
-from jaxmia.attacks.chunks import Chunk, Job, every_model, one_target
+from jaxmia.attacks.by_example import Chunk, Job, every_model, one_target
+from jaxmia.attacks.by_example import attack as by_example
 from jaxmia.attacks.gaussians import side
 from jaxmia.types import Array, Attack, Signals
 
@@ -168,3 +169,8 @@ def attack(mode: str) -> Attack:
         return leave_one_out(signals.phi, member, signals.population, mode, pairs=pairs)
 
     return Attack(on_target, on_all, missing=lambda signals: "")
+
+
+# BASE (arXiv 2505.24089): log p_target(x) - log mean_r p_r(x), the mean over all references, IN and
+# OUT, so that few of them are enough
+BASE = by_example(log_ratio("online", 0.0))

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.attacks.chunks import Panels
+from jaxmia.attacks.by_example import Panels
 from jaxmia.types import Array, Attack, Signals
 
 

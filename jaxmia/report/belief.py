@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
 from jaxmia.attacks import people as persons
-from jaxmia.attacks.posterior import (
+from jaxmia.attacks.calibration import (
     KNOTS,
     Calibration,
     Reliability,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.attacks.posterior import Calibration, at_prior, crossed, evidence
+from jaxmia.attacks.calibration import Calibration, at_prior, crossed, evidence
 
 
 def posteriors(

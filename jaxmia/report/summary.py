@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia import metrics, privacy, thresholds
+from jaxmia import metrics, privacy
 from jaxmia.attacks import people as persons
 from jaxmia.attacks.attacker import attacker_of
-from jaxmia.attacks.posterior import is_ratio
+from jaxmia.attacks.calibration import is_ratio
+from jaxmia.metrics import thresholds
 from jaxmia.report import belief, states
 from jaxmia.report.belief import Shadows
 

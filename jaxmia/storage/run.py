@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxmia.attacks import posterior as posteriors
+from jaxmia.attacks import calibration as posteriors
 from jaxmia.storage import files
 from jaxmia.storage.store import Store
 from jaxmia.types import Signals
