@@ -19,8 +19,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jaxmia import allele_frequencies, design, metrics, report
+from jaxmia import allele_frequencies, design, metrics
+from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.evaluation.summary import summarise
 from jaxmia.report import figures
+from jaxmia.report.inputs import Shown
+from jaxmia.report.table import table
+from jaxmia.report.write import write
 from jaxmia.terminal import guarded, parsed
 
 ATTACKS = {
@@ -169,13 +174,13 @@ def run(flags: Flags) -> dict[str, Any]:
         "population_from": of.reference or "the true frequencies",
         "power": rows,
     }
-    shadows = report.Shadows(scores, member, own)
-    summary = report.summarise(scores, member, queries=1, about=about, shadows=shadows)
+    shadows = Shadows(scores, member, own)
+    summary = summarise(scores, member, queries=1, about=about, shadows=shadows)
     figures.saved(power_figure(rows), flags.out / "report" / "power.svg")
     figures.saved(power_figure(rows), flags.out / "report" / "power.png")
     alt = "AUC and TPR at 0.1 % FPR against SNPs per person of the pool, with what theory expects."
-    shown = report.Shown(own={"power": alt})
-    report.write(flags.out, scores, member, None, summary, shown)
+    shown = Shown(own={"power": alt})
+    write(flags.out, scores, member, None, summary, shown)
     return summary
 
 
@@ -193,7 +198,7 @@ def told(flags: Flags) -> None:
         aucs = "".join(f"{f['auc']:>8.3f}" for f in found)
         rates = "".join(f"{f['tpr_at_fpr']['0.001']:>9.2%}" for f in found)
         console.print(f"{r['people']:>6}{r['snps']:>7}{aucs}   {rates}")
-    console.print(report.table(summary))
+    console.print(table(summary))
     console.print(f"report: {flags.out / 'report' / 'index.html'}")
 
 

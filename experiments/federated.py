@@ -19,12 +19,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jaxmia import data, federated, machine, metrics, report
+from jaxmia import data, federated, machine, metrics
 from jaxmia.attacks import lira
 from jaxmia.attacks.references import balance_of
+from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.evaluation.summary import summarise
 from jaxmia.federated import Federation, Observed
 from jaxmia.models import mlp
 from jaxmia.report import figures
+from jaxmia.report.inputs import Shown
+from jaxmia.report.table import table
+from jaxmia.report.write import write
 from jaxmia.terminal import guarded, parsed
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
@@ -278,14 +283,14 @@ def run(flags: Flags) -> dict[str, Any]:
         for ending in ("svg", "png"):
             figures.saved(figure, flags.out / "report" / f"{name}.{ending}")
     leaving = balance_of(member, "auto").leaving(len(member))
-    shadows = report.Shadows(found, member, leaving)
-    summary = report.summarise(found, member, queries=1, about=about, shadows=shadows)
-    shown = report.Shown(own={
+    shadows = Shadows(found, member, leaving)
+    summary = summarise(found, member, queries=1, about=about, shadows=shadows)
+    shown = Shown(own={
         "rounds": "AUC and TPR at 0.1 % FPR of every attack against the round.",
         "varied": "AUC and TPR at 0.1 % FPR against the number of clients and the width.",
         "cosines": "Cosines of examples' gradients with the update, members and non-members.",
     })  # fmt: skip
-    report.write(flags.out, found, member, None, summary, shown)
+    write(flags.out, found, member, None, summary, shown)
     return summary
 
 
@@ -313,7 +318,7 @@ def main(flags: Flags) -> None:
             accuracy = "{:.3f} {:.3f}".format(*r["accuracy"])
             cells = (f"{r[k]['auc']:.3f} {r[k]['tpr_at_0.001']:8.2%}" for k in NAMES)
             console.print(f"{r[field]:<14}{accuracy:>14}" + "".join(f"{c:>17}" for c in cells))
-    console.print(report.table(summary))
+    console.print(table(summary))
     console.print(f"report: {flags.out / 'report' / 'index.html'}")
 
 

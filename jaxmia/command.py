@@ -10,13 +10,15 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxmia import compare, data, machine, pipeline, report, shown
+from jaxmia import compare, data, machine, pipeline
 from jaxmia.doctor import doctor
 from jaxmia.experiment import Experiment
 from jaxmia.explain import explain
 from jaxmia.export import export, pool_of
 from jaxmia.flags import Flags, cluster, command, overridden, shard, width, written
 from jaxmia.options import Options
+from jaxmia.report import inputs
+from jaxmia.report.write import write
 from jaxmia.score import Score, score
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
@@ -233,11 +235,11 @@ def _report(options: Report) -> None:
     data = _examples(run, options)
     seen = run.signals
     phi = np.asarray(seen.phi)[..., 0]
-    drawn = shown.of_run(
+    drawn = inputs.of_run(
         Store(run.path).records(), seen, run.member, None, data, options.show_examples
     )
     drawn = drawn._replace(price=options.price)
-    report.write(run.path, run.scores, run.member, phi, run.summary, drawn)
+    write(run.path, run.scores, run.member, phi, run.summary, drawn)
     show(run.summary, options.json)
     print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
 

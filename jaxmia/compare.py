@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxmia import report
 from jaxmia.report import compare
+from jaxmia.report.write import save
 from jaxmia.storage.files import read_json, write_bytes, write_json
 from jaxmia.storage.run import Run
 
@@ -48,7 +48,7 @@ def write(out: Path, paths: Sequence[Path]) -> dict[str, Any]:
     found = runs(paths)
     counted = compare.look(found)
     charts = compare.draw(counted, found)
-    report.save(out, charts)
+    save(out, charts)
     write_bytes(out / "index.html", compare.page(counted, charts, found).encode())
     summary = compare.summary(counted)
     write_json(out / "summary.json", summary)

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxmia import data as sources
 from jaxmia import design, machine
-from jaxmia.assess import assess, assessed
 from jaxmia.attacks import needed
+from jaxmia.evaluation.evaluate import assess, assessed
 from jaxmia.experiment import Experiment, about, identity, members, membership
 from jaxmia.options import Options
 from jaxmia.storage import checkpoints

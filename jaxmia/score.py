@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxmia import privacy, report
+from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
 from jaxmia.attacks.references import balance_of
-from jaxmia.curve import curve
+from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.evaluation.power import curve
+from jaxmia.evaluation.summary import SCHEMA, summarise
 from jaxmia.given import Score, array, person_of, references, targets_of
+from jaxmia.report.inputs import Shown
+from jaxmia.report.write import write
 from jaxmia.storage.sources import Source, opened
 from jaxmia.types import Signals
 
@@ -59,14 +63,14 @@ def score(options: Score) -> dict[str, Any]:
         about["curve"] = curve(seen, member, options.attacks, pairs)
     if truth is None:
         models, examples = phi.shape
-        summary = {"schema": report.SCHEMA, "models": models, "examples": examples}
+        summary = {"schema": SCHEMA, "models": models, "examples": examples}
         summary |= {"queries": queries, "attacks": {}, **about}
         summary["notes"] = ["no metrics without --target-member: only scores were written"]
     else:
         nobody = np.full((len(phi), 1), -1)
         leaving = balance_of(member, "auto", pairs).leaving(len(member))
-        shadows = report.Shadows(every, member, leaving if targets is None else nobody)
-        summary = report.summarise(
+        shadows = Shadows(every, member, leaving if targets is None else nobody)
+        summary = summarise(
             scores,
             truth,
             queries=queries,
@@ -76,7 +80,7 @@ def score(options: Score) -> dict[str, Any]:
             relation=privacy.relation_of(None, member),
         )
     summary["command"] = _command(options)
-    report.write(options.out, scores, truth, phi, summary, shown)
+    write(options.out, scores, truth, phi, summary, shown)
     return summary
 
 
@@ -94,7 +98,7 @@ def _command(options: Score) -> str:
 
 def _shown(
     options: Score, seen: Signals, member: np.ndarray, pairs: np.ndarray | None, every: bool
-) -> report.Shown:
+) -> Shown:
     """What the page draws besides the scores."""
     x = None
     if options.show_examples is not None:
@@ -105,7 +109,7 @@ def _shown(
                 f"the signals have {member.shape[1]}"
             )
     y = None if seen.y is None else np.asarray(seen.y)
-    return report.Shown(
+    return Shown(
         y=y,
         reference=np.asarray(seen.phi)[..., 0],
         reference_member=member,
@@ -133,13 +137,13 @@ def _streams(options: Score) -> bool:
 
 
 def _streamed(options: Score) -> dict[str, Any]:
-    from jaxmia import stream
+    from jaxmia.evaluation import streaming
 
     assert options.signals is not None and options.member is not None
     for name in options.attacks:
         if name not in ATTACKS:
             raise ValueError(f"attacks: {name[:80]!r} is not one of {', '.join(sorted(ATTACKS))}")
-    stream.streamable(options.attacks)
+    streaming.streamable(options.attacks)
     reference = Source("--signals", options.signals, "f", (2, 3))
     member = Source("--member", options.member, "biuf", (2,))
     if member.shape != reference.shape[:2]:
@@ -162,7 +166,7 @@ def _streamed(options: Score) -> dict[str, Any]:
         attacked = f"{len(target)} given target{'s' * (len(target) > 1)}"
     elif options.target_member:
         raise ValueError("--target-member needs --target")
-    held = stream.remedy(member, pairs) if target is None else None
-    work = stream.Work(reference, member, target, truth, held)
+    held = streaming.remedy(member, pairs) if target is None else None
+    work = streaming.Work(reference, member, target, truth, held)
     about = {"attacked": attacked, "references": reference.shape[0]}
-    return stream.attack(work, options.attacks, options.out, about)
+    return streaming.attack(work, options.attacks, options.out, about)

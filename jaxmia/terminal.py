@@ -11,7 +11,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from jaxmia import report
+from jaxmia.report.table import remarks, table
 from jaxmia.storage.files import Unwritable
 from jaxmia.storage.locks import Held
 from jaxmia.training.interrupt import Stopped
@@ -60,6 +60,6 @@ def show(summary: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
         if not summary["attacks"]:
             console.print("scores only: whether the target was trained on them was not told")
             return
-        console.print(report.table(summary))
-        for line in report.remarks(summary):
+        console.print(table(summary))
+        for line in remarks(summary):
             console.print(line)

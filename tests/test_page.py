@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxmia import report
+from jaxmia.evaluation.exposure import count, exposures, levels, reach
+from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.evaluation.summary import summarise
 from jaxmia.report import compare
-from jaxmia.report.reach import count, exposures, levels, reach
+from jaxmia.report.inputs import Shown, Training
+from jaxmia.report.write import report
 from jaxmia.storage.files import write_bytes
 
 HOSTILE = "</script><script>document.title='pwned'</script><img src=x onerror=alert(1)>"
@@ -38,15 +41,15 @@ def made(T=16, N=500, seed=0):
         "train_accuracy": 0.9, "test_accuracy": 0.8, "generalization_gap": 0.1, "diverged": [3],
         "models_per_hour": 100.0, "command": f"python -m mine --data '{HOSTILE}'",
     }  # fmt: skip
-    shadows = report.Shadows(scores, member, np.arange(T)[:, None])
-    summary = report.summarise(scores, member, queries=1, about=about, shadows=shadows)
+    shadows = Shadows(scores, member, np.arange(T)[:, None])
+    summary = summarise(scores, member, queries=1, about=about, shadows=shadows)
     at = {"auc": 0.6, "tpr_at_fpr": {"0.001": 0.1}}
     summary["curve"] = [{"references": n, "attacks": {HOSTILE: at}} for n in (2, 6, 14)]
     loss = np.exp(-np.arange(5.0)) * (1 + rng.random((T, 5)))
-    shown = report.Shown(
+    shown = Shown(
         y=(np.arange(N) % 4).astype(np.int32), names=(HOSTILE, "b", "c", "d"), reference=phi,
         reference_member=member, leaving=np.arange(T)[:, None],
-        training=report.Training(loss, 1 - loss / 4, 0.8, (3,)),
+        training=Training(loss, 1 - loss / 4, 0.8, (3,)),
         x=rng.integers(0, 255, (N, 6, 6)).astype(np.uint8),
     )  # fmt: skip
     return scores, member, phi, summary, shown
@@ -55,7 +58,7 @@ def made(T=16, N=500, seed=0):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("page")
-    report.report(out, *made())
+    report(out, *made())
     return out
 
 

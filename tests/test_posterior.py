@@ -5,9 +5,11 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from jaxmia import design, metrics, report
+from jaxmia import design, metrics
 from jaxmia.attacks import calibration as P
 from jaxmia.attacks import lira, people
+from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.evaluation.summary import summarise
 
 RNG = np.random.default_rng(0)
 
@@ -157,9 +159,9 @@ def test_the_summary_has_people_and_posteriors():
     person, member, score = crowd(T=16, persons=400)
     scores = {"lira_online": score, "global_threshold": RNG.normal(size=score.shape)}
     leaving = np.stack([np.arange(16), np.arange(16) ^ 1], 1)
-    found = report.summarise(
+    found = summarise(
         scores, member, queries=1, about={}, person=person, relation="replace-one",
-        shadows=report.Shadows(scores, member, leaving),
+        shadows=Shadows(scores, member, leaving),
     )  # fmt: skip
     rows, whole = found["attacks"]["lira_online"], found["people"]["attacks"]["lira_online"]
     assert whole["members"] + whole["non_members"] == 16 * 400

@@ -14,12 +14,15 @@ from PIL import Image
 from rich.console import Console
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from jaxmia import metrics, report
+from jaxmia import metrics
+from jaxmia.evaluation.exposure import by_class, count, exposures, histogram, levels, reach
+from jaxmia.evaluation.posteriors import Shadows, mean_posterior
+from jaxmia.evaluation.summary import summarise
 from jaxmia.report import charts, compare, gallery, svg
-from jaxmia.report.posterior import posteriors
-from jaxmia.report.reach import by_class, count, exposures, histogram, levels, reach
-from jaxmia.shown import of_run as shown_of
-from jaxmia.shown import training
+from jaxmia.report.inputs import Shown, Training, training
+from jaxmia.report.inputs import of_run as shown_of
+from jaxmia.report.table import remarks, table
+from jaxmia.report.write import report, save, write
 from jaxmia.types import Data, Signals
 
 HOSTILE = [
@@ -42,8 +45,8 @@ def draw(T=6, N=300, seed=0):
 def test_thresholds_of_shadows_reach_what_they_promise():
     scores, member = draw(T=8, N=4000)
     leaving = np.stack([np.arange(8), np.arange(8) ^ 1], 1)
-    shadows = report.Shadows(scores, member, leaving)
-    found = report.summarise(scores, member, queries=1, about={}, shadows=shadows)
+    shadows = Shadows(scores, member, leaving)
+    found = summarise(scores, member, queries=1, about={}, shadows=shadows)
     good = found["attacks"]["good"]
     at = good["at_shadow_threshold"]["0.01"]
     assert abs(at["fpr"] - 0.01) < 0.004 and abs(at["tpr"] - good["tpr_at_fpr"]["0.01"]) < 0.02
@@ -53,8 +56,8 @@ def test_thresholds_of_shadows_reach_what_they_promise():
     best = good["balanced_accuracy_shadow_threshold"]
     assert good["balanced_accuracy"] - 0.02 < best <= good["balanced_accuracy"]
     moved = {"good": scores["good"] + 5}  # another model's scores: its thresholds do not fit
-    one = report.Shadows(scores, member, np.full((8, 1), -1))
-    found = report.summarise(moved, member, queries=1, about={}, shadows=one)["attacks"]["good"]
+    one = Shadows(scores, member, np.full((8, 1), -1))
+    found = summarise(moved, member, queries=1, about={}, shadows=one)["attacks"]["good"]
     assert found["at_shadow_threshold"]["0.001"]["fpr"] > 0.5
     json.dumps(found, allow_nan=False)
 
@@ -65,7 +68,7 @@ def test_the_curve_is_drawn(tmp_path):
         {"models": 2, "references": 0, "attacks": {}},
         *({"models": m, "references": m - 2, "attacks": {n: at for n in HOSTILE}} for m in (4, 8)),
     ]
-    files = report.save(tmp_path, {"curve": charts.power_chart(rows, HOSTILE)})
+    files = save(tmp_path, {"curve": charts.power_chart(rows, HOSTILE)})
     assert {f.name for f in files} == {"curve.svg", "curve.png", "curve.csv"}
     ElementTree.parse(tmp_path / "curve.svg")
 
@@ -73,7 +76,7 @@ def test_the_curve_is_drawn(tmp_path):
 def test_summary_equals_scikit_learn():
     scores, member = draw()
     scores["good"][0, :5] = np.nan
-    found = report.summarise(scores, member, queries=1, about={"seed": 3})
+    found = summarise(scores, member, queries=1, about={"seed": 3})
     assert (found["models"], found["examples"], found["queries"], found["seed"]) == (6, 300, 1, 3)
     good = found["attacks"]["good"]
     keep = ~np.isnan(scores["good"])
@@ -96,7 +99,7 @@ def test_every_figure_states_what_it_rests_on():
     scores, member = draw(T=4, N=6000)
     about = {"attacked": "four models of a test"}
     names = {"lira_online": scores["good"], "made up": scores["noise"]}
-    found = report.summarise(names, member, queries=1, about=about)["attacks"]
+    found = summarise(names, member, queries=1, about=about)["attacks"]
     lira = found["lira_online"]
     for text in (lira["states"]["auc"], lira["states"]["tpr_at_fpr"]["0.001"]):
         for word in ("a test", "black-box", "without the record", "n = ", "prior 0.498"):
@@ -117,7 +120,7 @@ def test_every_figure_states_what_it_rests_on():
 
 def test_an_attack_that_scored_nothing_is_said_so():
     _, member = draw()
-    found = report.summarise({"none": np.full(member.shape, np.nan)}, member, queries=1, about={})
+    found = summarise({"none": np.full(member.shape, np.nan)}, member, queries=1, about={})
     assert found["attacks"]["none"]["auc"] is None
     assert "none" in shown(found)
     json.dumps(found, allow_nan=False)
@@ -126,8 +129,8 @@ def test_an_attack_that_scored_nothing_is_said_so():
 def shown(summary, width=80):
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False)
-    console.print(report.table(summary))
-    for line in report.remarks(summary):
+    console.print(table(summary))
+    for line in remarks(summary):
         console.print(line)
     return out.getvalue()
 
@@ -136,7 +139,7 @@ def test_table_fits_eighty_columns():
     scores, member = draw()
     about = {"generalization_gap": 0.1, "train_accuracy": 0.9, "test_accuracy": 0.8}
     names = {"lira_online_per_example_variance": scores["good"], "noise": scores["noise"]}
-    text = shown(report.summarise(names, member, queries=1, about=about))
+    text = shown(summarise(names, member, queries=1, about=about))
     assert max(map(len, text.splitlines())) <= 80
     assert "generalization gap 0.100" in text and "±" in text and "6 targets" in text
 
@@ -144,10 +147,10 @@ def test_table_fits_eighty_columns():
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(name, tmp_path):
     scores, member = draw(2, 50)
-    summary = report.summarise({name: scores["good"]}, member, queries=1, about={})
+    summary = summarise({name: scores["good"]}, member, queries=1, about={})
     shown(summary)
     charts_ = {"roc": charts.roc_chart(count({name: scores["good"]}, member), {})}
-    report.save(tmp_path, charts_)
+    save(tmp_path, charts_)
     tree = ElementTree.parse(tmp_path / "roc.svg")
     assert not [e for e in tree.iter() if e.tag.endswith("script")]
     assert (tmp_path / "roc.png").read_bytes().startswith(b"\x89PNG")
@@ -161,9 +164,9 @@ def material(T=6, N=300, seed=0, names=("good",)):
     member = rng.random((T, N)) < 0.5
     phi = (2 * rng.normal(size=(T, N)) + member).astype(np.float32)
     scores = {name: phi + rng.normal(size=(T, N)) for name in names}
-    summary = report.summarise(scores, member, queries=1, about={"test_accuracy": 0.8})
-    training = report.Training(rng.random((T, 3)), rng.random((T, 3)), 0.8, (1,))
-    everything = report.Shown(
+    summary = summarise(scores, member, queries=1, about={"test_accuracy": 0.8})
+    training = Training(rng.random((T, 3)), rng.random((T, 3)), 0.8, (1,))
+    everything = Shown(
         y=(np.arange(N) % 10).astype(np.int32), names=tuple("abcdefghij"), reference=phi,
         reference_member=member, leaving=np.arange(T)[:, None], training=training,
         x=rng.integers(0, 255, (N, 8, 8, 3)).astype(np.uint8),
@@ -175,7 +178,7 @@ def test_a_report_is_these_files(tmp_path):
     scores, member, phi, summary, everything = material()
     at = {"auc": 0.6, "tpr_at_fpr": {"0.001": 0.1}}
     summary["curve"] = [{"references": n, "attacks": {"good": at}} for n in (2, 4)]
-    files = report.write(tmp_path, scores, member, phi, summary, everything)
+    files = write(tmp_path, scores, member, phi, summary, everything)
     names = ("roc", "curve", "memory", "exposure", "phi", "gaussians", "training")
     assert {f.relative_to(tmp_path).as_posix() for f in files} == {
         "scores.npz", "summary.json", "report/index.html", "report/attacks.csv",
@@ -214,7 +217,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(tmp_path):
     about = {"name": HOSTILE[0], "device": "1 x cpu"}
     summary |= {"experiment": about, "command": f"python -m x --data '{HOSTILE[0]}'"}
     shown = everything._replace(names=tuple(HOSTILE) * 2)
-    report.write(tmp_path, scores, member, phi, summary, shown)
+    write(tmp_path, scores, member, phi, summary, shown)
     text = (tmp_path / "report/index.html").read_text()
     page = Reader()
     page.feed(text)
@@ -234,7 +237,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(tmp_path):
 
 def test_examples_are_shown_only_where_they_may_be(tmp_path):
     scores, member, phi, summary, everything = material()
-    report.write(tmp_path, scores, member, phi, summary, everything._replace(x=None))
+    write(tmp_path, scores, member, phi, summary, everything._replace(x=None))
     assert "data:image/png" not in (tmp_path / "report/index.html").read_text()
     signals = Signals(phi[..., None], everything.y)
     mine, private = of_data(public=True), of_data(public=False)
@@ -279,8 +282,8 @@ def test_pictures_of_examples():
 
 def test_a_page_without_anything_to_score(tmp_path):
     scores, member = {"x": np.full((2, 5), np.nan)}, np.eye(2, 5, dtype=bool)
-    summary = report.summarise(scores, member, queries=1, about={})
-    report.write(tmp_path, scores, member, None, summary)
+    summary = summarise(scores, member, queries=1, about={})
+    write(tmp_path, scores, member, None, summary)
     assert "No attack could be scored" in (tmp_path / "report/index.html").read_text()
 
 
@@ -345,19 +348,19 @@ def test_posteriors_are_calibrated_on_other_targets():
     member = rng.random((20, 500)) < 0.5
     ratio = 2 * rng.normal(size=(20, 500)) + np.where(member, 2.0, -2.0)  # its own log-ratio
     alone = np.arange(20)[:, None]
-    mean = posteriors(5 * ratio, member, alone, {})  # stated five times too sure
+    mean = mean_posterior(5 * ratio, member, alone, {})  # stated five times too sure
     want = np.where(member, 1 / (1 + np.exp(-ratio)), np.nan)
     np.testing.assert_allclose(mean, np.nanmean(want, 0), atol=0.05)
-    given = posteriors(5 * ratio, member, None, {"calibration": {"a": 0.2, "b": 0.0}})
+    given = mean_posterior(5 * ratio, member, None, {"calibration": {"a": 0.2, "b": 0.0}})
     np.testing.assert_allclose(given, np.nanmean(want, 0), atol=1e-9)
     member[:, 3] = False
-    assert np.isnan(posteriors(ratio, member, alone, {})[3])
+    assert np.isnan(mean_posterior(ratio, member, alone, {})[3])
 
 
 def test_figures_are_the_same_every_time(tmp_path):
     scores, member, phi, summary, everything = material()
     for folder in ("a", "b"):
-        report.report(tmp_path / folder, scores, member, phi, summary, everything)
+        report(tmp_path / folder, scores, member, phi, summary, everything)
     files = sorted(f.name for f in (tmp_path / "a").iterdir())
     assert len(files) > 15
     for name in files:
@@ -399,7 +402,7 @@ def test_fifty_thousand_examples_stay_under_five_megabytes(tmp_path):
     scores, member, phi, _, everything = material(8, 50_000, names=())
     scores = {k: phi + np.random.default_rng(i).normal(size=phi.shape) for i, k in enumerate(names)}
     summary["examples"] = 50_000
-    files = report.report(tmp_path, scores, member, phi, summary, everything)
+    files = report(tmp_path, scores, member, phi, summary, everything)
     assert (tmp_path / "index.html").stat().st_size < 2_500_000
     assert all(f.stat().st_size < 5_000_000 for f in files)
 
@@ -412,9 +415,9 @@ def test_runs_are_compared(tmp_path, capsys, as_users_run):
         if name != "strong":
             scores = {k: v + 3 * np.random.default_rng(9).normal(size=v.shape)
                       for k, v in scores.items()}  # fmt: skip
-            summary = report.summarise(scores, member, queries=1, about={"test_accuracy": 0.7})
+            summary = summarise(scores, member, queries=1, about={"test_accuracy": 0.7})
         summary["experiment"] = {"recipe": {"epochs": seed}}
-        report.write(tmp_path / name, scores, member, None, summary)
+        write(tmp_path / name, scores, member, None, summary)
     out = tmp_path / "out"
     folders = [str(tmp_path / n) for n in ("strong", "weak")]
     command.main(["report", *folders, "--out", str(out), "--json"])

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments import streaming
-from jaxmia import command, design, metrics, stream
+from experiments import streaming as experiments_streaming
+from jaxmia import command, design, metrics
+from jaxmia.evaluation import streaming
 from jaxmia.storage.sources import Source
 
 M, N, Q = 12, 500, 2
@@ -62,8 +63,8 @@ def test_from_disk_as_in_memory(files, capsys, monkeypatch):
     folder, signals, member = files
     flags = ["--signals", str(signals), "--member", str(member), "--attacks", *NAMES]
     want, scores = run(folder, capsys, *flags, "--stream", "never")
-    monkeypatch.setattr(stream, "PANEL_BYTES", 5000)  # some examples each
-    monkeypatch.setattr(stream, "ROW_BYTES", 5 * N)
+    monkeypatch.setattr(streaming, "PANEL_BYTES", 5000)  # some examples each
+    monkeypatch.setattr(streaming, "ROW_BYTES", 5 * N)
     got, streamed = run(folder, capsys, *flags, "--stream", "always", out="streamed")
     assert got["diverged"] == want["diverged"] == [5] and got["not_finite"] == want["not_finite"]
     assert (got["models"], got["examples"], got["queries"]) == (M, N, Q)
@@ -92,7 +93,7 @@ def test_given_targets_from_disk(tmp_path, capsys, monkeypatch):
     flags = ["--signals", str(tmp_path / "phi.npy"), "--member", str(tmp_path / "member.npy"),
              "--target", str(tmp_path / "t.npy"), "--attacks", *NAMES[:3]]  # fmt: skip
     _, scores = run(tmp_path, capsys, *flags, "--stream", "never")
-    monkeypatch.setattr(stream, "PANEL_BYTES", 5000)
+    monkeypatch.setattr(streaming, "PANEL_BYTES", 5000)
     got, streamed = run(tmp_path, capsys, *flags, "--stream", "always", out="s")
     assert got["attacks"] == {} and set(streamed) == set(scores)
     for name, score in scores.items():
@@ -140,12 +141,12 @@ def test_what_cannot_be_streamed_is_one_line(flags, words, tmp_path, capsys, as_
 
 def test_order_and_thresholds_of_rounded_scores():
     score = np.array([-np.inf, -2.5, -1e-30, -0.0, 0.0, 1e-30, 1.0, 1.0001, 3e9, 4e9], "f4")
-    key = stream.ordered(score)
+    key = experiments_streaming.ordered(score)
     assert (np.diff(key.astype(np.int64)) >= 0).all() and key[3] == key[4] and key[2] < key[3]
-    pooled = np.zeros(2 << (32 - stream._SHIFT), np.int64)
+    pooled = np.zeros(2 << (32 - experiments_streaming._SHIFT), np.int64)
     member = np.arange(len(score)) % 2 == 1
-    np.add.at(pooled, (key >> stream._SHIFT).astype(np.int64) * 2 + member, 1)
-    curve = stream._curve(pooled)
+    np.add.at(pooled, (key >> experiments_streaming._SHIFT).astype(np.int64) * 2 + member, 1)
+    curve = experiments_streaming._curve(pooled)
     assert curve is not None
     for threshold, true, false in zip(curve.threshold, curve.true, curve.false, strict=True):
         assert ((score >= threshold) & member).sum() == true
@@ -163,6 +164,6 @@ def test_a_file_that_became_shorter_is_told(tmp_path):
 
 def test_streaming_is_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["streaming", "--models", "8", "--examples", "2000"])
-    streaming.main()
+    experiments_streaming.main()
     row = json.loads(capsys.readouterr().out)
     assert 0.5 < row["attacks"]["lira_online"] < 1 and 0.05 < row["peak_resident_gib"] < 2

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmia import privacy
+from jaxmia.evaluation.exposure import reach
 from jaxmia.metrics.roc import Counted
 from jaxmia.report.chart import (
     SERIES,
@@ -24,7 +25,6 @@ from jaxmia.report.chart import (
     plain,
     tone,
 )
-from jaxmia.report.reach import reach
 
 LEAST = 1e-5
 HEAD, GRID = 400, 500  # steps of a curve's very tail that are all kept, and points beyond

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach
+from jaxmia.evaluation.summary import LEVELS
 from jaxmia.report import charts
 from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone
-from jaxmia.report.found import intervals
+from jaxmia.report.contents import intervals
 from jaxmia.report.frame import dial, embedded, environment, frame, rounded, script
-from jaxmia.report.reach import DEFAULT, GRID, Reach, count, levels, reach
-from jaxmia.report.summary import LEVELS
 from jaxmia.storage.store import differences
 
 

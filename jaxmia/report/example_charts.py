@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxmia.evaluation.exposure import Classes
 from jaxmia.report.chart import (
     Area,
     Axis,
@@ -20,7 +21,6 @@ from jaxmia.report.chart import (
     plain,
     tone,
 )
-from jaxmia.report.reach import Classes
 
 CLASSES = 24  # that are drawn, the most exposed
 

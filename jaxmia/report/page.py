@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmia.evaluation.exposure import GRID, histogram, reach
+from jaxmia.evaluation.summary import LEVELS
 from jaxmia.report import example_charts, gallery
 from jaxmia.report.chart import Chart, plain
-from jaxmia.report.found import Found, Shown, cloud, label
+from jaxmia.report.contents import Found, Shown, cloud, label
 from jaxmia.report.frame import dial, embedded, environment, frame, rounded, script
-from jaxmia.report.reach import GRID, histogram, reach
-from jaxmia.report.summary import LEVELS
 from jaxmia.report.table import remarks
 
 EXPOSED = 20  # examples that are named

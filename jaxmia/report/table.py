@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from jaxmia.report.summary import LEVELS
+from jaxmia.evaluation.summary import LEVELS
 
 
 def table(summary: dict[str, Any]) -> Table:

@@ -1,9 +1,6 @@
 """The chart of how the shadow models were trained."""
 
-from typing import NamedTuple
-
 import numpy as np
-from jaxtyping import Float
 
 from jaxmia.report.chart import (
     Axis,
@@ -14,17 +11,9 @@ from jaxmia.report.chart import (
     Rule,
     even,
 )
+from jaxmia.report.inputs import Training
 
 SHADOWS = 64  # whose training is drawn one by one
-
-
-class Training(NamedTuple):
-    """What was recorded of the shadow models' training: by model and epoch, NaN where unknown."""
-
-    loss: Float[np.ndarray, "M E"]
-    accuracy: Float[np.ndarray, "M E"]
-    test_accuracy: float | None = None
-    diverged: tuple[int, ...] = ()
 
 
 def training_chart(training: Training) -> Chart | None:

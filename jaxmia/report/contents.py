@@ -1,16 +1,11 @@
 """What a report shows, counted once: curves, levels, who is found; and the charts of it."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.metrics.roc import Counted
-from jaxmia.report import charts, example_charts, training_chart
-from jaxmia.report.chart import Chart, plain
-from jaxmia.report.posterior import posteriors
-from jaxmia.report.reach import (
+from jaxmia.evaluation.exposure import (
     DEFAULT,
     Classes,
     Exposure,
@@ -22,30 +17,14 @@ from jaxmia.report.reach import (
     levels,
     reach,
 )
+from jaxmia.evaluation.posteriors import mean_posterior
+from jaxmia.metrics.roc import Counted
+from jaxmia.report import charts, example_charts, training_chart
+from jaxmia.report.chart import Chart, plain
+from jaxmia.report.inputs import Shown
 
 CLOUD = 3000  # examples that are drawn as points: the most exposed, and some of the rest
 CASES = 6  # examples whose Gaussians are drawn
-
-
-class Shown(NamedTuple):
-    """What a report draws besides the scores; what is absent is left out.
-
-    `reference` is phi of the models that the targets were held against (view 0), `leaving` which of
-    them are no references of each target; `x` are the examples themselves, only where they may be
-    shown, and `shape` that of an image which is stored flat. `own` names figures that lie in the
-    folder already, with their alt texts; `price` is that of an hour of the device.
-    """
-
-    y: Int[np.ndarray, " N"] | None = None
-    names: tuple[str, ...] = ()
-    reference: Float[np.ndarray, "R N"] | None = None
-    reference_member: Bool[np.ndarray, "R N"] | None = None
-    leaving: Int[np.ndarray, "T L"] | None = None
-    training: training_chart.Training | None = None
-    x: np.ndarray | None = None
-    shape: tuple[int, ...] = ()
-    own: Mapping[str, str] = {}
-    price: float | None = None
 
 
 class Found(NamedTuple):
@@ -90,7 +69,7 @@ def look(
     posterior = None
     if believed:  # of the strongest attack whose scores are log-likelihood ratios
         told = summary["attacks"][believed[0]]["posterior"]
-        posterior = posteriors(scores[believed[0]], member, shown.leaving, told)
+        posterior = mean_posterior(scores[believed[0]], member, shown.leaving, told)
     return Found(curves, at, reached, exposed, classes, posterior, known)
 
 

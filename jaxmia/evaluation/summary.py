@@ -9,9 +9,9 @@ from jaxmia import metrics, privacy
 from jaxmia.attacks import people as persons
 from jaxmia.attacks.attacker import attacker_of
 from jaxmia.attacks.calibration import is_ratio
+from jaxmia.evaluation import posteriors
+from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.metrics import thresholds
-from jaxmia.report import belief, states
-from jaxmia.report.belief import Shadows
 
 SCHEMA = 3
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
@@ -42,9 +42,9 @@ def summarise(
         if found[name]["auc"] is not None:
             found[name]["leak"] = _leak(score, member, relation)
             if is_ratio(name):
-                found[name] |= belief.of_attack(name, score, member, shadows)
+                found[name] |= posteriors.of_attack(name, score, member, shadows)
         found[name]["attacker"] = attacker_of(name)._asdict()
-        found[name]["states"] = states.of_attack(name, found[name], attacked)
+        found[name]["states"] = statements(name, found[name], attacked)
     people = {}
     if person is not None:
         people["people"] = _people(scores, member, shadows, person, attacked)
@@ -77,11 +77,11 @@ def _people(
         ratio = is_ratio(name)
         found[name] = _attack(persons.score_of_people(score, who, ratio), inside)
         if ratio and found[name]["auc"] is not None:
-            found[name] |= belief.of_people(name, score, member, shadows, who)
+            found[name] |= posteriors.of_people(name, score, member, shadows, who)
         found[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
         found[name]["attacker"] = attacker_of(name)._asdict()
         whole = f"{attacked}; persons by all their records"
-        found[name]["states"] = states.of_attack(name, found[name], whole)
+        found[name]["states"] = statements(name, found[name], whole)
     records = np.bincount(who.index)
     told = {"least": int(records.min()), "mean": float(records.mean()), "most": int(records.max())}
     return {"count": len(who.ids), "records": told, "attacks": found}
@@ -200,3 +200,41 @@ def _targets(score: np.ndarray, member: np.ndarray, levels: list[float]) -> dict
         "balanced_accuracy": pairs[1],
         "tpr_at_fpr": dict(zip(LEVELS, pairs[2:], strict=True)),
     }
+
+
+def statements(name: str, found: dict[str, Any], attacked: str) -> dict[str, Any]:
+    """What each figure of an attack means: a sentence under the figure's own name."""
+    if found["auc"] is None:
+        return {}
+    spans, who = found["intervals"], _who(name, found, attacked)
+    out: dict[str, Any] = {}
+    for key, words in (("auc", "AUC"), ("balanced_accuracy", "best balanced accuracy")):
+        span = _span(spans[key], spans["kind"][key], "{:.3f}")
+        out[key] = f"{words} {found[key]:.3f} {span}. {who}"
+    out["tpr_at_fpr"] = {}
+    for level, rate in found["tpr_at_fpr"].items():
+        span = _span(spans["tpr_at_fpr"][level], spans["kind"]["tpr_at_fpr"][level], "{:.2%}")
+        out["tpr_at_fpr"][level] = f"TPR {rate:.2%} at {float(level):g} FPR {span}. {who}"
+    return out
+
+
+KINDS = {
+    "bca": "BCa bootstrap over examples",
+    "clopper_pearson": "Clopper-Pearson at a fixed threshold, scores taken as independent",
+}
+
+
+def _span(ends: list[float], kind: str, style: str) -> str:
+    low, high = (style.format(end) for end in ends)
+    return f"(95 %: {low} to {high}, {KINDS[kind]})"
+
+
+def _who(name: str, found: dict[str, Any], attacked: str) -> str:
+    a = found["attacker"]
+    short = name if len(name) <= 80 else name[:79] + "…"
+    return (
+        f"Attacked: {attacked}. Attacker: {short}, {a['access']}; "
+        f"sees {a['sees']}; has {a['knows']}. "
+        f"n = {found['members']} member and {found['non_members']} non-member scores (prior "
+        f"{found['prior']:.3f}). An estimate: it is what this attack found, no limit to others."
+    )

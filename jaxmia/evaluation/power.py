@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from jaxmia import metrics
 from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.references import balance_of
-from jaxmia.report.summary import LEVELS
+from jaxmia.evaluation.summary import LEVELS
 from jaxmia.types import Array, Signals
 
 TARGETS = 64  # that are attacked at each size, where there are so many

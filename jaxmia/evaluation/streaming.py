@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmia import metrics, report
+from jaxmia import metrics
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Job
 from jaxmia.attacks.references import Balance, partners
+from jaxmia.evaluation.summary import LEVELS, SCHEMA
 from jaxmia.machine import cores
 from jaxmia.report.charts import roc_chart
-from jaxmia.report.summary import LEVELS
+from jaxmia.report.write import save
 from jaxmia.storage.files import Unwritable, write_json
 from jaxmia.storage.sources import Source, panels
 from jaxmia.types import Attack
@@ -98,7 +99,7 @@ def attack(work: Work, names: tuple[str, ...], out: Path, about: dict[str, Any])
     totals, lost, finite = _totals(work, chosen)
     _, examples, *queries = work.reference.shape
     summary: dict[str, Any] = {
-        "schema": report.SCHEMA, "models": work.targets, "examples": examples,
+        "schema": SCHEMA, "models": work.targets, "examples": examples,
         "queries": int(np.prod(queries)), "attacks": {}, **about,
         "streamed": "scores are float32; pooled figures are of scores rounded to "
         f"{MANTISSA} bits of mantissa, the AUC within `rounding`; no thresholds from shadows",
@@ -134,7 +135,7 @@ def attack(work: Work, names: tuple[str, ...], out: Path, about: dict[str, Any])
         summary["attacks"] = {}
         summary["notes"] = ["no metrics without the targets' membership: only scores were written"]
     else:
-        report.save(out / "report", {"roc": roc_chart(curves, {})})
+        save(out / "report", {"roc": roc_chart(curves, {})})
     write_json(out / "summary.json", summary)
     return summary
 

@@ -5,12 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from jaxmia import design, privacy, provenance, report, shown
+from jaxmia import design, privacy
 from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.references import balance_of
-from jaxmia.curve import power
+from jaxmia.evaluation import records
+from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.evaluation.power import power
+from jaxmia.evaluation.summary import summarise
 from jaxmia.experiment import Experiment
 from jaxmia.options import Options
+from jaxmia.report import inputs
+from jaxmia.report.write import write
 from jaxmia.storage import files
 from jaxmia.storage.run import Run, read_signals
 from jaxmia.storage.store import Store
@@ -47,20 +52,20 @@ def reported(
     member, phi = np.asarray(store.read("member", experiment.models), bool), np.asarray(signals.phi)
     pairs = pairs_of(experiment)
     leaving = balance_of(member, "auto", pairs).leaving(len(member))
-    summary = report.summarise(
+    summary = summarise(
         scores,
         member,
         queries=phi.shape[-1],
-        about=provenance.of_run(experiment, store),
-        shadows=report.Shadows(scores, member, leaving),
+        about=records.of_run(experiment, store),
+        shadows=Shadows(scores, member, leaving),
         person=data.person,
         relation=privacy.relation_of(experiment.design, member),
     )
     if options.command:
         summary["command"] = options.command
     summary["curve"] = power(signals, member, experiment.attacks, pairs)
-    drawn = shown.of_run(store.records(), signals, member, pairs, data, options.show_examples)
-    report.write(store.path, scores, member, phi[..., 0], summary, drawn)
+    drawn = inputs.of_run(store.records(), signals, member, pairs, data, options.show_examples)
+    write(store.path, scores, member, phi[..., 0], summary, drawn)
     return Run(store.path, assessed=True)
 
 

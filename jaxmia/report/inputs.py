@@ -1,12 +1,43 @@
 """What the report of a run draws besides its scores: labels, references, training, examples."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from jaxmia import report
 from jaxmia.attacks.references import balance_of
 from jaxmia.types import Data, Signals
+
+
+class Training(NamedTuple):
+    """What was recorded of the shadow models' training: by model and epoch, NaN where unknown."""
+
+    loss: Float[np.ndarray, "M E"]
+    accuracy: Float[np.ndarray, "M E"]
+    test_accuracy: float | None = None
+    diverged: tuple[int, ...] = ()
+
+
+class Shown(NamedTuple):
+    """What a report draws besides the scores; what is absent is left out.
+
+    `reference` is phi of the models that the targets were held against (view 0), `leaving` which of
+    them are no references of each target; `x` are the examples themselves, only where they may be
+    shown, and `shape` that of an image which is stored flat. `own` names figures that lie in the
+    folder already, with their alt texts; `price` is that of an hour of the device.
+    """
+
+    y: Int[np.ndarray, " N"] | None = None
+    names: tuple[str, ...] = ()
+    reference: Float[np.ndarray, "R N"] | None = None
+    reference_member: Bool[np.ndarray, "R N"] | None = None
+    leaving: Int[np.ndarray, "T L"] | None = None
+    training: Training | None = None
+    x: np.ndarray | None = None
+    shape: tuple[int, ...] = ()
+    own: Mapping[str, str] = {}
+    price: float | None = None
 
 
 def of_run(
@@ -16,13 +47,13 @@ def of_run(
     pairs: np.ndarray | None = None,
     data: Data | None = None,
     examples: bool = False,
-) -> report.Shown:
+) -> Shown:
     """A run's own material. The examples themselves only if they are public, or asked for.
 
     `examples` asks for them; records that belong to people are never shown unasked.
     """
     may = data is not None and (examples or (data.public and data.person is None))
-    return report.Shown(
+    return Shown(
         y=None if signals.y is None else np.asarray(signals.y),
         names=data.label_names if data is not None else (),
         reference=np.asarray(signals.phi)[..., 0],
@@ -34,7 +65,7 @@ def of_run(
     )
 
 
-def training(records: list[dict[str, Any]], models: int) -> report.Training | None:
+def training(records: list[dict[str, Any]], models: int) -> Training | None:
     """Loss and accuracy by epoch of a run's first models, from the records of its blocks."""
     curves = {}
     for name in ("loss", "accuracy"):
@@ -49,4 +80,4 @@ def training(records: list[dict[str, Any]], models: int) -> report.Training | No
     tested = [v for v in known if v is not None]
     diverged = sorted({m for r in records for m in r.get("diverged", []) if m < models})
     test = float(np.mean(tested)) if tested else None
-    return report.Training(curves["loss"], curves["accuracy"], test, tuple(diverged))
+    return Training(curves["loss"], curves["accuracy"], test, tuple(diverged))

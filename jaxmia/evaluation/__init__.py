@@ -1,0 +1,1 @@
+"""From scores to numbers: figures, intervals, posteriors, exposure, power. Draws nothing."""

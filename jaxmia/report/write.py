@@ -1,0 +1,130 @@
+"""A report as files: scores, summary, the page, every chart as SVG, PNG and CSV."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxmia.evaluation.summary import LEVELS
+from jaxmia.report import chart, raster, svg
+from jaxmia.report.chart import Chart
+from jaxmia.report.contents import Found, draw, look
+from jaxmia.report.inputs import Shown
+from jaxmia.report.page import page
+from jaxmia.storage.files import write_bytes, write_json
+
+
+def write(
+    folder: Path,
+    scores: dict[str, Float[np.ndarray, "T N"]],
+    member: Bool[np.ndarray, "T N"] | None,
+    phi: Float[np.ndarray, "T N"] | None,
+    summary: dict[str, Any],
+    shown: Shown | None = None,
+) -> list[Path]:
+    """Writes `scores.npz`, the report and, last, `summary.json`; returns the files.
+
+    Without `member` there are scores but nothing to measure or draw.
+    """
+    out = io.BytesIO()
+    held: dict[str, Any] = {**scores, **({} if member is None else {"member": member})}
+    np.savez_compressed(out, **held)
+    write_bytes(folder / "scores.npz", out.getvalue())
+    drawn = []
+    if member is not None:
+        drawn = report(folder / "report", scores, member, phi, summary, shown)
+    write_json(folder / "summary.json", summary)
+    return [folder / "scores.npz", *drawn, folder / "summary.json"]
+
+
+def report(
+    folder: Path,
+    scores: dict[str, Float[np.ndarray, "T N"]],
+    member: Bool[np.ndarray, "T N"],
+    phi: Float[np.ndarray, "T N"] | None,
+    summary: dict[str, Any],
+    shown: Shown | None = None,
+) -> list[Path]:
+    """Writes the page, every chart as SVG, PNG and CSV, and the numbers of attacks and examples."""
+    shown = shown or Shown()
+    found = look(scores, member, summary, shown)
+    charts = draw(found, member, phi, summary, shown)
+    files = save(folder, charts)
+    files.append(_csv(folder / "attacks.csv", *_attacks(summary)))
+    if found.exposed:
+        files.append(_csv(folder / "examples.csv", *_examples(found, shown)))
+    files.append(folder / "index.html")
+    write_bytes(files[-1], page(folder, found, charts, summary, shown).encode())
+    return files
+
+
+def save(folder: Path, charts: dict[str, Chart]) -> list[Path]:
+    """Writes charts as files: `NAME.svg`, `NAME.png` and `NAME.csv`."""
+    files = []
+    for name, drawn in charts.items():
+        contents = (("svg", svg.document(drawn).encode()), ("png", raster.png(drawn)))
+        for ending, content in contents:
+            files.append(folder / f"{name}.{ending}")
+            write_bytes(files[-1], content)
+        files.append(_csv(folder / f"{name}.csv", chart.COLUMNS, chart.rows(drawn)))
+    return files
+
+
+def _attacks(summary: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple]]:
+    head = ("attack", "figure", "value", "low", "high", "mean_over_targets", "sd_over_targets")
+    rows = []
+    for name, found in summary["attacks"].items():
+        if found["auc"] is None:
+            continue
+        over, ends = found.get("targets") or {}, found.get("intervals") or {}
+        area = (*ends.get("auc", (None, None)), *over.get("auc", (None, None)))
+        rows.append((name, "auc", found["auc"], *area))
+        spread = over.get("balanced_accuracy", (None, None))
+        rows.append((name, "balanced_accuracy", found["balanced_accuracy"], None, None, *spread))
+        for level in LEVELS:
+            at = ends.get("tpr_at_fpr", {}).get(level, (None, None))
+            spread = over.get("tpr_at_fpr", {}).get(level, (None, None))
+            value = found["tpr_at_fpr"][level]
+            rows.append((name, f"tpr_at_fpr_{level}", value, *at, *spread))
+    return head, rows
+
+
+def _examples(found: Found, shown: Shown) -> tuple[tuple[str, ...], Iterable[tuple]]:
+    """Every example: in how many of its models it is found at 0.1 % FPR, and what is known."""
+    head = ("example", "label", "found", "models", "posterior", "phi_in", "phi_out")
+    at = found.exposed[found.start]
+    none = [None] * len(at.found)
+    known = found.known
+    columns = (
+        range(len(at.found)),
+        none if shown.y is None else np.asarray(shown.y).tolist(),
+        at.found.tolist(),
+        at.models.tolist(),
+        none if found.posterior is None else found.posterior.tolist(),
+        none if known is None else known.inside.tolist(),
+        none if known is None else known.outside.tolist(),
+    )
+    return head, zip(*columns, strict=True)
+
+
+def _csv(path: Path, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
+    """Numbers with six digits, text as it is; what is no number is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(head)
+    for row in rows:
+        writer.writerow([_cell(v) for v in row])
+    write_bytes(path, out.getvalue().encode())
+    return path
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}" if np.isfinite(value) else ""
+    if isinstance(value, str):  # no spreadsheet takes a name for a formula
+        return "'" + value if value[:1] in "=+-@\t\r" and value else value
+    return "" if value is None else value
