@@ -245,7 +245,7 @@ def methods(name: str, case: Case, flags: Flags) -> dict[tuple[str, int, str], S
         out["jax_sequential", 1, conv.choices(jax.default_backend())[0]] = sequential(case)
     if "torch_loop" in flags.methods:
         try:
-            from experiments import torch_loop
+            from experiments.benchmarks import torch_loop
         except ImportError:
             print("torch_loop: left out, PyTorch is not installed", file=sys.stderr)
             return out

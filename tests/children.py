@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 EPOCHS = 12
 SCRIPT = """
 import os, signal, sys, threading, time
-from jaxmia import Experiment, assess, cli, data, recipes, report
+from jaxmia import Experiment, cli, data, recipes
+from jaxmia.evaluation import evaluate
 from jaxmia.models import mlp
 from jaxmia.training.progress import Progress
 from jaxmia.storage import arrays, checkpoints, files
@@ -38,7 +39,7 @@ PLACES = {
     "restore": (checkpoints, "restore"), "remove": (checkpoints, "remove"),
     "signals": (arrays.Arrays, "write"), "labels": (arrays.Arrays, "write_fixed"),
     "record": (Store, "_write_record"), "log": (Store, "log"), "epoch": (Progress, "advance"),
-    "attack": (assess, "attack_every_model"), "report": (report, "write"),
+    "attack": (evaluate, "attack_every_model"), "report": (evaluate, "write"),
     "verify": (Store, "verify"), "none": (Store, "none"),
 }
 files.open = open

@@ -2,12 +2,13 @@ import json
 
 import pytest
 
-from jaxmia import command, doctor
-from jaxmia.training import parallel
+from jaxmia import machine
+from jaxmia.command import app
+from jaxmia.training import processes
 
 
 def test_tells_what_a_run_rests_on_and_runs_one(capsys):
-    command.main(["doctor"])
+    app.main(["doctor"])
     out = capsys.readouterr().out
     for word in ("versions", "jaxlib", "devices", "x cpu", "memory", "TFDS", "self-test", "AUC"):
         assert word in out, out
@@ -15,10 +16,10 @@ def test_tells_what_a_run_rests_on_and_runs_one(capsys):
 
 
 def test_what_is_wrong_is_marked_and_ends_with_status_one(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor.parallel, "start", broken)
-    monkeypatch.setattr(parallel, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(processes, "start", broken)
+    monkeypatch.setattr(machine, "cache_folder", lambda: tmp_path)
     with pytest.raises(SystemExit) as end:
-        command.main(["doctor", "--no-self-test", "--json"])
+        app.main(["doctor", "--no-self-test", "--json"])
     lines = {line["what"]: line for line in json.loads(capsys.readouterr().out)}
     assert end.value.code == 1 and not lines["devices"]["sound"]
     assert lines["devices"]["told"] == "RuntimeError: no such device" and "self-test" not in lines

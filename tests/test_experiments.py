@@ -73,7 +73,7 @@ def test_is_a_module_of_values(name):
 def test_speeds_are_measured(tmp_path):
     for name, flags in (
         ("throughput", ["--recipes", "mlp_digits", "--methods", "jaxmia", "jax_sequential"]),
-        ("scoring_speed", []),
+        ("benchmarks.scoring_speed", []),
     ):
         done = subprocess.run(
             [sys.executable, "-m", f"experiments.{name}", "--quick", "--json", *flags],
@@ -88,7 +88,7 @@ def test_speeds_are_measured(tmp_path):
         else:
             assert all(r["seconds"] > 0 and r["peak_bytes"] > 0 for r in rows)
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.scaling", "--quick"],
+        [sys.executable, "-m", "experiments.benchmarks.scaling", "--quick"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr[-2000:]
@@ -96,8 +96,8 @@ def test_speeds_are_measured(tmp_path):
 
 def test_defences_are_compared(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.defences", "--models", "4", "--epochs", "2", "--only",
-         "mixup alpha=1", "top_k k=3", "--workdir", str(tmp_path / "runs"), "--results",
+        [sys.executable, "-m", "experiments.studies.defences", "--models", "4", "--epochs", "2",
+         "--only", "mixup alpha=1", "top_k k=3", "--workdir", str(tmp_path / "runs"), "--results",
          str(tmp_path), "--figures", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_defences_are_compared(tmp_path):
 
 def shrunk(name, tmp_path, *flags):
     done = subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *flags, "--quiet", "--json",
+        [sys.executable, "-m", f"experiments.studies.{name}", *flags, "--quiet", "--json",
          "--out", str(tmp_path / name)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip

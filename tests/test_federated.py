@@ -162,7 +162,7 @@ def test_the_experiments_shrink(tmp_path):
         )  # fmt: skip
         return done
 
-    done = ran("federated", "--quick", "--out", str(tmp_path / "f"))
+    done = ran("studies.federated", "--quick", "--out", str(tmp_path / "f"))
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert found["rounds"][-1]["round"] == 5 and set(found["varied"]) == {
@@ -173,5 +173,5 @@ def test_the_experiments_shrink(tmp_path):
         "varied",
         "cosines",
     }
-    done = ran("federated", "--examples", "1000", "--out", str(tmp_path / "g"))
+    done = ran("studies.federated", "--examples", "1000", "--out", str(tmp_path / "g"))
     assert done.returncode == 2 and "--examples: 1000 must be a multiple" in done.stderr

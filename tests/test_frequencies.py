@@ -96,8 +96,8 @@ def test_the_experiment_measures_and_reports(tmp_path):
     np.savez(tmp_path / "g.npz", packed=bits, n=120)
     for i, flags in enumerate((["--people", "300"], ["--data", str(tmp_path / "g.npz")])):
         done = subprocess.run(
-            [sys.executable, "-m", "experiments.allele_frequencies", "--pools", "4", "--snps",
-             "100", "400", "--pool-sizes", "20", "40", "--reference", "40", *flags, "--json",
+            [sys.executable, "-m", "experiments.studies.allele_frequencies", "--pools", "4",
+             "--snps", "100", "400", "--pool-sizes", "20", "40", "--reference", "40", *flags, "--json",
              "--out", str(tmp_path / f"out{i}")],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -107,7 +107,7 @@ def test_the_experiment_measures_and_reports(tmp_path):
         assert len(found["power"]) == 4 and found["attacks"]["likelihood_ratio"]["auc"] > 0.6
         assert (tmp_path / f"out{i}" / "report" / "power.svg").exists()
     wrong = subprocess.run(
-        [sys.executable, "-m", "experiments.allele_frequencies", "--pool-sizes", "5000"],
+        [sys.executable, "-m", "experiments.studies.allele_frequencies", "--pool-sizes", "5000"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert wrong.returncode == 2 and "pool-sizes: 5000" in wrong.stderr

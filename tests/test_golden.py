@@ -14,7 +14,8 @@ import pytest
 
 import jaxmia
 from experiments import digits
-from jaxmia import augment, command, data, experiment, recipes
+from jaxmia import augment, data, experiment, recipes
+from jaxmia.command import app
 from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.training.progress import Progress
@@ -99,7 +100,7 @@ def test_the_figures_of_fixed_signals(tmp_path, capsys):
         "lira_online", "lira_offline_global_variance", "global_threshold", "rmia_online", "base",
         "attack_r", "instance_threshold", "lira_online_per_example_variance",
     )  # fmt: skip
-    command.main([
+    app.main([
         "score", "--signals", at["phi"], "--member", at["member"], "--population", at["around"],
         "--curve", "--out", str(tmp_path / "out"), "--json", "--attacks", *names,
     ])  # fmt: skip
@@ -115,7 +116,7 @@ def test_the_help_texts(words, monkeypatch, capsys):
         if words == "experiment":
             jaxmia.cli(small(), ["--help"])
         else:
-            command.main([words, "--help"])
+            app.main([words, "--help"])
     assert end.value.code == 0
     text = re.sub(r"\x1b\[[0-9;]*m|[─│╭╮╰╯]", " ", capsys.readouterr().out)
     check(

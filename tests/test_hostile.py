@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxmia import command, design
-from jaxmia import report as reports
+from jaxmia import design
+from jaxmia.command import app
+from jaxmia.report import write as reports
 
 HELD: dict = {"allowed": None, "wrong": []}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -113,7 +114,7 @@ def attempt(args, allowed):
     HELD["allowed"], HELD["wrong"] = (str(allowed), tempfile.gettempdir() + "/jax"), []
     sys.stdout, sys.stderr = out, err
     try:
-        command.main(args)
+        app.main(args)
     except SystemExit as end:
         code = end.code
     finally:

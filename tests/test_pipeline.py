@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import jaxmia
-from jaxmia import augment, command, data, design, metrics, recipes
+from jaxmia import augment, data, design, metrics, recipes
+from jaxmia.command import app
 from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.training.progress import Progress
@@ -183,12 +184,13 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path, capsys):
 
 
 def test_export_gives_the_same_inputs_and_report_draws_again(tmp_path, capsys):
-    from jaxmia import augment, command
+    from jaxmia import augment
+    from jaxmia.command import app
 
     source = data.first(data.digits(image=True), 80, 40)
     got = run(tmp_path / "a", data=source, views=augment.shifted_views(1, 1))
     assert np.asarray(got.signals.phi).shape == (8, 80, 18)
-    command.main(["export", str(tmp_path / "a"), "--out", str(tmp_path / "out")])
+    app.main(["export", str(tmp_path / "a"), "--out", str(tmp_path / "out")])
     held = {p.stem: np.load(p) for p in (tmp_path / "out").glob("*.npy")}
     pool = source()
     np.testing.assert_array_equal(held["x"], pool.x)
@@ -196,7 +198,7 @@ def test_export_gives_the_same_inputs_and_report_draws_again(tmp_path, capsys):
     assert held["views"].shape == (80, 18, 8, 8, 1)
     np.testing.assert_array_equal(held["views"][:, 0], pool.x)
     (tmp_path / "a/report/roc.svg").unlink()
-    command.main(["report", str(tmp_path / "a")])
+    app.main(["report", str(tmp_path / "a")])
     assert (tmp_path / "a/report/roc.svg").exists()
 
 
@@ -230,11 +232,11 @@ def test_a_target_of_ones_own_is_attacked_by_a_runs_models(ladder, tmp_path, cap
         str(member), "--out", str(tmp_path / "out"), "--json", "--attacks", "lira_online",
         "shadow_classifier", "correctness", "rmia_offline",
     ]  # fmt: skip
-    command.main(args)
+    app.main(args)
     found = json.loads(capsys.readouterr().out)
     assert (found["models"], found["references"]) == (1, 8) and len(found["attacks"]) == 4
     with pytest.raises(SystemExit) as end:
-        command.main([*args, "--member", str(member)])
+        app.main([*args, "--member", str(member)])
     assert end.value.code == 2 and "--run already holds" in capsys.readouterr().err
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from experiments import preemption
-from experiments.preemption import Block
+from experiments.benchmarks import preemption
+from experiments.benchmarks.preemption import Block
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,7 +73,7 @@ def test_youngs_time_is_near_the_best():
 
 
 def test_the_command_draws_and_refuses(tmp_path):
-    call = [sys.executable, "-m", "experiments.preemption", "--preemptions", "500"]
+    call = [sys.executable, "-m", "experiments.benchmarks.preemption", "--preemptions", "500"]
     out = tmp_path / "figure.svg"
     done = subprocess.run(
         [*call, "--json", "--out", out], cwd=ROOT, capture_output=True, text=True, check=True

@@ -408,7 +408,7 @@ def test_fifty_thousand_examples_stay_under_five_megabytes(tmp_path):
 
 
 def test_runs_are_compared(tmp_path, capsys, as_users_run):
-    from jaxmia import command
+    from jaxmia.command import app
 
     for seed, name in enumerate(("strong", "weak", HOSTILE[2][1:-1])):
         scores, member, _, summary, _ = material(8, 400, seed)
@@ -420,7 +420,7 @@ def test_runs_are_compared(tmp_path, capsys, as_users_run):
         write(tmp_path / name, scores, member, None, summary)
     out = tmp_path / "out"
     folders = [str(tmp_path / n) for n in ("strong", "weak")]
-    command.main(["report", *folders, "--out", str(out), "--json"])
+    app.main(["report", *folders, "--out", str(out), "--json"])
     told = json.loads(capsys.readouterr().out)["runs"]
     assert told["strong"]["tpr_at_fpr"]["0.001"] > told["weak"]["tpr_at_fpr"]["0.001"]
     text = " ".join((out / "index.html").read_text().split())
@@ -428,7 +428,7 @@ def test_runs_are_compared(tmp_path, capsys, as_users_run):
     assert (out / "frontier.svg").exists() and (out / "roc.png").exists()
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit) as end:
-        command.main(["report", folders[0], str(tmp_path / "empty"), "--out", str(out)])
+        app.main(["report", folders[0], str(tmp_path / "empty"), "--out", str(out)])
     assert end.value.code == 2 and "has no scores.npz" in capsys.readouterr().err
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxmia import command, design, signals
+from jaxmia import design, signals
 from jaxmia.attacks import lira
+from jaxmia.command import app
 
 M, N, C = 16, 60, 4
 RNG = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def call(files, capsys, line):
     args = [str(files / w) if w.startswith("several") else w for w in args]
     code = 0
     try:
-        command.main(["score", *args, "--out", str(files / "out")])
+        app.main(["score", *args, "--out", str(files / "out")])
     except SystemExit as end:
         code = end.code
     out = capsys.readouterr()
@@ -156,7 +157,7 @@ def test_bad_input_is_one_clear_line_and_nothing_is_written(files, capsys, line,
 @pytest.mark.parametrize("args", [[], ["nothing"], ["data"], ["report", "no/such/run"], ["[/bad]"]])
 def test_bad_commands_are_one_clear_line(args, capsys):
     with pytest.raises(SystemExit) as end:
-        command.main(args)
+        app.main(args)
     err = capsys.readouterr().err
     assert end.value.code == 2 and len(err.strip().splitlines()) == 1, err
 

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments import streaming as experiments_streaming
-from jaxmia import command, design, metrics
+from experiments.benchmarks import streaming as experiments_streaming
+from jaxmia import design, metrics
+from jaxmia.command import app
 from jaxmia.evaluation import streaming
 from jaxmia.storage.sources import Source
 
@@ -38,7 +39,7 @@ def held(out):
 
 
 def run(folder, capsys, *flags, out="out"):
-    command.main(["score", *flags, "--out", str(folder / out), "--json"])
+    app.main(["score", *flags, "--out", str(folder / out), "--json"])
     return json.loads(capsys.readouterr().out), held(folder / out)
 
 
@@ -107,7 +108,7 @@ def test_given_targets_from_disk(tmp_path, capsys, monkeypatch):
 
 
 def test_large_signals_stay_on_disk_by_themselves(tmp_path, capsys, monkeypatch):
-    from jaxmia import score
+    from jaxmia.command import score
 
     np.save(tmp_path / "phi.npy", phi(MEMBER["halves"]))
     np.save(tmp_path / "member.npy", MEMBER["halves"])

@@ -17,8 +17,9 @@ from scipy.special import log_softmax
 from scipy.stats import multivariate_normal
 
 import jaxmia
-from jaxmia import data, design, metrics, recipes, score
+from jaxmia import data, design, metrics, recipes
 from jaxmia.attacks import ATTACKS, joint
+from jaxmia.command import score
 from jaxmia.models import cnn, linen_module, mlp
 from jaxmia.options import Options
 from jaxmia.training import block, gradients
@@ -274,7 +275,7 @@ def test_given_norms_are_scored_as_a_runs(tmp_path, as_users_run):
 
 
 def test_differences_of_twins_are_those_of_their_own_draws():
-    from experiments import whitebox as experiment_of
+    from experiments.studies import whitebox as experiment_of
 
     rng = np.random.default_rng(0)
     member = design.complementary_halves(0, 4, 200)
@@ -299,8 +300,8 @@ def test_differences_of_twins_are_those_of_their_own_draws():
 @pytest.mark.soak
 def test_the_experiment_shrinks(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.whitebox", "--json", "--models", "4", "--epochs", "2",
-         "--draws", "9", "--workdir", str(tmp_path / "run")],
+        [sys.executable, "-m", "experiments.studies.whitebox", "--json", "--models", "4",
+         "--epochs", "2", "--draws", "9", "--workdir", str(tmp_path / "run")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

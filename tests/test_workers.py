@@ -8,7 +8,7 @@ import pytest
 from children import EPOCHS, child, finish, same
 
 import jaxmia
-from jaxmia.flags import Flags, cluster, shard
+from jaxmia.command.flags import Flags, cluster, shard
 from jaxmia.storage.locks import Held
 from jaxmia.storage.store import Store
 from jaxmia.training.processes import Cluster, several

@@ -9,10 +9,10 @@ import numpy as np
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
 from jaxmia.attacks.references import balance_of
+from jaxmia.command.inputs import Score, array, person_of, references, targets_of
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
-from jaxmia.given import Score, array, person_of, references, targets_of
 from jaxmia.report.inputs import Shown
 from jaxmia.report.write import write
 from jaxmia.storage.sources import Source, opened

@@ -1,6 +1,6 @@
 """How fast every model is attacked by all the others: leave-one-out LiRA on arrays of noise.
 
-    python -m experiments.scoring_speed [--quick]
+    python -m experiments.benchmarks.scoring_speed [--quick]
 
 Against refitting for each target, example by example, as scripts around the published attack do,
 and against copying the array once. One process, rounds interleaved, medians; the refit is timed on
@@ -23,7 +23,7 @@ from experiments.throughput import about
 from jaxmia import design
 from jaxmia.attacks import lira
 
-RESULTS = Path(__file__).parent / "results" / "scoring_speed.jsonl"
+RESULTS = Path(__file__).parents[1] / "results" / "scoring_speed.jsonl"
 TARGETS = 2  # that are refitted
 
 
@@ -147,7 +147,9 @@ def line(r: dict[str, Any]) -> str:
 
 def main() -> None:
     """Times, prints, appends."""
-    flags = tyro.cli(Flags, prog="python -m experiments.scoring_speed", description=__doc__)
+    flags = tyro.cli(
+        Flags, prog="python -m experiments.benchmarks.scoring_speed", description=__doc__
+    )
     told = sys.stderr if flags.json else sys.stdout
     print(HEAD, file=told)
     for models, examples, queries, names in cases(flags.quick):

@@ -1,7 +1,7 @@
 """What a passive observer of federated averaging learns: by gradient orthogonality, round by round.
 
-    python -m experiments.federated            (16 clients; clients and widths varied)
-    python -m experiments.federated --quick    (few rounds and federations: to see that it works)
+    python -m experiments.studies.federated          (16 clients; clients and widths varied)
+    python -m experiments.studies.federated --quick  (few rounds and federations: to see it work)
 
 FedAvg on scikit-learn's digits: perceptrons, plain SGD, every client with its own share of half the
 pool. The observer sees each client's update of each round and asks of an example whether the client
@@ -22,6 +22,7 @@ from rich.console import Console
 from jaxmia import data, federated, machine, metrics
 from jaxmia.attacks import lira
 from jaxmia.attacks.references import balance_of
+from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
 from jaxmia.federated import Federation, Observed
@@ -30,7 +31,6 @@ from jaxmia.report import figures
 from jaxmia.report.inputs import Shown
 from jaxmia.report.table import table
 from jaxmia.report.write import write
-from jaxmia.terminal import guarded, parsed
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
 
@@ -323,5 +323,7 @@ def main(flags: Flags) -> None:
 
 
 if __name__ == "__main__":
-    chosen = parsed(Flags, None, prog="python -m experiments.federated", description=__doc__)
+    chosen = parsed(
+        Flags, None, prog="python -m experiments.studies.federated", description=__doc__
+    )
     guarded(lambda: main(chosen))

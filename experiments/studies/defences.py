@@ -1,7 +1,7 @@
 """Do defences hold for the most exposed examples? All of them, at several strengths.
 
-    python -m experiments.defences                    (digits, on a laptop)
-    python -m experiments.defences --data cifar10     (or cifar100: ResNet-20, on an accelerator)
+    python -m experiments.studies.defences                (digits, on a laptop)
+    python -m experiments.studies.defences --data cifar10 (or cifar100: ResNet-20, on an accelerator)
 
 Every cell trains models with a defence on natural examples, and on a pool with mislabelled
 canaries, and attacks every one of them by LiRA online: by the others, trained and asked alike
@@ -22,22 +22,22 @@ import jax
 import numpy as np
 
 import jaxmia
-from experiments import defences_figures
+from experiments.studies import defences_figures
 from experiments.throughput import about
 from jaxmia import Experiment, data, defences, design, metrics, recipes, signals
 from jaxmia.attacks import attack_by_others, attack_every_model
+from jaxmia.command.terminal import guarded, parsed
 from jaxmia.defences import outputs
 from jaxmia.models import mlp, resnet
 from jaxmia.options import Options
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
-from jaxmia.terminal import guarded, parsed
 from jaxmia.training.progress import Progress
 from jaxmia.types import Data, Recipe, Signals
 
 ATTACK = "lira_online"
 LEVEL = 1e-3
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1]
 
 
 class Setup(NamedTuple):
@@ -227,7 +227,7 @@ def chosen(flags: Flags, names: list[str]) -> list[str]:
 
 def main() -> None:
     """Trains, attacks, prints, writes, draws."""
-    name = "python -m experiments.defences"
+    name = "python -m experiments.studies.defences"
     flags = parsed(Flags, None, prog=name, description=__doc__)
     guarded(lambda: run(flags))
 

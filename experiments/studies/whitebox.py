@@ -1,7 +1,7 @@
 """How much does it help an attacker to hold the parameters? Black-box against white-box attacks.
 
-    python -m experiments.whitebox             (the digits' 128 models)
-    python -m experiments.whitebox --speed     (how long the gradient norms of all of them take)
+    python -m experiments.studies.whitebox          (the digits' 128 models)
+    python -m experiments.studies.whitebox --speed  (how long the gradient norms of all of them take)
 
 The models of `experiments.digits`, of which gradient norms (whole and of each layer), activations
 and phi along the training are taken too. Every white-box attack is held against its black-box
@@ -28,9 +28,9 @@ import jaxmia
 from experiments import digits
 from jaxmia import data, machine, metrics
 from jaxmia.attacks import attack_every_model
+from jaxmia.command.terminal import guarded, parsed
 from jaxmia.experiment import Experiment
 from jaxmia.options import Options
-from jaxmia.terminal import guarded, parsed
 from jaxmia.training import block, parallel, processes
 from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
@@ -233,5 +233,5 @@ def main(flags: Flags) -> None:
 
 
 if __name__ == "__main__":
-    chosen = parsed(Flags, None, prog="python -m experiments.whitebox", description=__doc__)
+    chosen = parsed(Flags, None, prog="python -m experiments.studies.whitebox", description=__doc__)
     guarded(lambda: main(chosen))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxmia import data, defences, design
+from jaxmia.command.export import VIEWS
 from jaxmia.experiment import Experiment
-from jaxmia.export import VIEWS
 from jaxmia.training.processes import Cluster
 from jaxmia.types import Recipe
 from jaxmia.values import parse

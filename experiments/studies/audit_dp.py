@@ -1,6 +1,6 @@
 """Does DP-SGD keep what its accountant promises? An audit with mislabelled canaries, on digits.
 
-    python -m experiments.audit_dp
+    python -m experiments.studies.audit_dp
 
 For each epsilon, and for no privacy at all, models are trained on the digits, among which canaries
 with a wrong label are each in by a fair coin (`design.canaries`); jax-privacy clips and adds the
@@ -32,11 +32,11 @@ from rich.table import Table
 
 import jaxmia
 from jaxmia import Experiment, data, defences, design, metrics, privacy, recipes
+from jaxmia.command.terminal import guarded, parsed
 from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.report import figures
 from jaxmia.storage.run import Run
-from jaxmia.terminal import guarded, parsed
 from jaxmia.training.progress import Progress
 from jaxmia.types import Recipe
 
@@ -284,5 +284,5 @@ def told(flags: Flags) -> None:
 
 
 if __name__ == "__main__":
-    flags = parsed(Flags, None, prog="python -m experiments.audit_dp")
+    flags = parsed(Flags, None, prog="python -m experiments.studies.audit_dp")
     guarded(lambda: told(flags))

@@ -1,6 +1,6 @@
 """Scoring signals that do not fit in memory: `jaxmia score` from disk, its memory and its time.
 
-    python -m experiments.streaming
+    python -m experiments.benchmarks.streaming
 
 1024 models x 1 000 000 examples (4.1 GB of phi, 1.0 GB of membership, drawn at random, in a folder
 for temporary files, removed at the end; the scores take twice 4.1 GB for each attack while they are
@@ -75,9 +75,10 @@ def main() -> None:
         draw(folder, given.models, given.examples)
         start = time.perf_counter()
         child = subprocess.Popen(
-            [sys.executable, "-c", "from jaxmia.command import main; main()", "score", "--signals",
-             str(folder / "phi.npy"), "--member", str(folder / "member.npy"), "--stream", "always",
-             "--out", str(folder / "out"), "--json", "--attacks", *given.attacks],
+            [sys.executable, "-c", "from jaxmia.command.app import main; main()", "score",
+             "--signals", str(folder / "phi.npy"), "--member", str(folder / "member.npy"),
+             "--stream", "always", "--out", str(folder / "out"), "--json",
+             "--attacks", *given.attacks],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert child.stdout is not None

@@ -1,7 +1,7 @@
 """Whose genome is in a pool, from its allele frequencies: Homer's T and the likelihood ratio.
 
-    python -m experiments.allele_frequencies                     (simulated genotypes)
-    python -m experiments.allele_frequencies --data FILE.npz     (packed genotypes, see --help)
+    python -m experiments.studies.allele_frequencies                  (simulated genotypes)
+    python -m experiments.studies.allele_frequencies --data FILE.npz  (packed genotypes, see --help)
 
 Pools of n people are drawn again and again from the same people; a study releases the pool's mean
 genotype at S SNPs, and everybody is attacked with it: those in the pool are the members. The
@@ -20,13 +20,13 @@ import numpy as np
 from rich.console import Console
 
 from jaxmia import allele_frequencies, design, metrics
+from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
 from jaxmia.report import figures
 from jaxmia.report.inputs import Shown
 from jaxmia.report.table import table
 from jaxmia.report.write import write
-from jaxmia.terminal import guarded, parsed
 
 ATTACKS = {
     "likelihood_ratio": allele_frequencies.likelihood_ratio,
@@ -204,6 +204,6 @@ def told(flags: Flags) -> None:
 
 if __name__ == "__main__":
     chosen = parsed(
-        Flags, None, prog="python -m experiments.allele_frequencies", description=__doc__
+        Flags, None, prog="python -m experiments.studies.allele_frequencies", description=__doc__
     )
     guarded(lambda: told(chosen))

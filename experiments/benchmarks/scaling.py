@@ -1,6 +1,6 @@
 """Does a model cost the same, however many are trained: time and memory from 16 to 1024 models.
 
-    python -m experiments.scaling [--quick]
+    python -m experiments.benchmarks.scaling [--quick]
 
 The digits experiment without attacks, topped up again and again in one run folder and one process,
 in blocks of 4: time per model is that of training and querying (median over the blocks of a step,
@@ -25,7 +25,7 @@ from jaxmia.options import Options
 from jaxmia.storage.store import Store
 from jaxmia.training.progress import Progress
 
-RESULTS = Path(__file__).parent / "results" / "scaling.jsonl"
+RESULTS = Path(__file__).parents[1] / "results" / "scaling.jsonl"
 BLOCK = 4
 
 
@@ -62,7 +62,7 @@ def measured(path: Path, models: int, epochs: int) -> dict[str, float]:
 
 def main() -> None:
     """Measures, prints, appends."""
-    flags = tyro.cli(Flags, prog="python -m experiments.scaling", description=__doc__)
+    flags = tyro.cli(Flags, prog="python -m experiments.benchmarks.scaling", description=__doc__)
     sizes = (4, 8) if flags.quick else (16, 64, 256, 1024)
     print(f"{'models':>7}{'ms a model':>12}{'peak memory':>14}{'phi':>10}{'whole step':>12}")
     with tempfile.TemporaryDirectory() as folder:

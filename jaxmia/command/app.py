@@ -10,19 +10,20 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxmia import compare, data, machine, pipeline
-from jaxmia.doctor import doctor
+from jaxmia import data, machine, pipeline
+from jaxmia.command import compare
+from jaxmia.command.doctor import doctor
+from jaxmia.command.explain import explain
+from jaxmia.command.export import export, pool_of
+from jaxmia.command.flags import Flags, cluster, command, overridden, shard, width, written
+from jaxmia.command.score import Score, score
+from jaxmia.command.terminal import guarded, parsed, plain, show
 from jaxmia.experiment import Experiment
-from jaxmia.explain import explain
-from jaxmia.export import export, pool_of
-from jaxmia.flags import Flags, cluster, command, overridden, shard, width, written
 from jaxmia.options import Options
 from jaxmia.report import inputs
 from jaxmia.report.write import write
-from jaxmia.score import Score, score
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
-from jaxmia.terminal import guarded, parsed, plain, show
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
 

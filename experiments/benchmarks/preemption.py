@@ -1,6 +1,6 @@
 """What preemptions cost: wasted time against block size and time between checkpoints, simulated.
 
-    python -m experiments.preemption [--out docs/preemption.svg]
+    python -m experiments.benchmarks.preemption [--out docs/preemption.svg]
 
 A worker trains one block of models after the other, makes a checkpoint whenever `every` seconds of
 work have gone by, and writes a block's signals when it is trained. Machines are taken away at the
@@ -179,7 +179,7 @@ def figure(flags: Flags, found: list[dict], path: Path) -> Path:
 
 def main() -> None:
     """Simulates, prints, draws."""
-    prog = "python -m experiments.preemption"
+    prog = "python -m experiments.benchmarks.preemption"
     try:
         flags = tyro.cli(Flags, prog=prog, description=__doc__)
     except ValueError as error:

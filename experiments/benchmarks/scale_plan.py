@@ -1,6 +1,6 @@
 """What a run of many models on many examples takes: bytes, files, hours.
 
-    python -m experiments.scale_plan [--models 100000 --examples 1000000]
+    python -m experiments.benchmarks.scale_plan [--models 100000 --examples 1000000]
 
 Bytes and chunks are those of the run folder's arrays. Hours are step and asking times of
 experiments/results/throughput.jsonl (the width that was chosen there, and the query of one view)
@@ -17,7 +17,7 @@ import tyro
 
 from jaxmia.storage.arrays import Arrays
 
-ROWS = Path(__file__).parent / "results" / "throughput.jsonl"
+ROWS = Path(__file__).parents[1] / "results" / "throughput.jsonl"
 ARRAYS = {"member": ("bool", 1), "phi": ("float32", 4), "margin": ("float32", 4),
           "entropy": ("float32", 4), "modified_entropy": ("float32", 4)}  # fmt: skip
 BATCH = {"mlp_digits": 64, "mlp_446": 64, "cnn16": 128, "cnn32": 128, "resnet20": 128,
@@ -91,7 +91,7 @@ def hours(flags: Flags, recipe: str, step_ms: float, ask_us: float) -> dict[str,
 
 def main() -> None:
     """Prints the plan."""
-    flags = tyro.cli(Flags, prog="python -m experiments.scale_plan", description=__doc__)
+    flags = tyro.cli(Flags, prog="python -m experiments.benchmarks.scale_plan", description=__doc__)
     arrays = [stored(flags, name) for name in ARRAYS]
     times = [hours(flags, recipe, **rate) for recipe, rate in rates().items()]
     if flags.json:

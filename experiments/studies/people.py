@@ -1,6 +1,6 @@
 """People, not rows: what changes where records belong to persons. On synthetic persons.
 
-    python -m experiments.people
+    python -m experiments.studies.people
 
 Persons have 1 to 7 records each, which share an offset and, now and then, a label of the person's
 own. The same records are drawn into training sets row by row, as if nobody knew whose they are, and
@@ -34,11 +34,11 @@ import jaxmia
 from jaxmia import Experiment, data, metrics, recipes
 from jaxmia.attacks import calibration
 from jaxmia.attacks import people as persons
+from jaxmia.command.terminal import guarded, parsed
 from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.report import figures
 from jaxmia.storage.run import Run
-from jaxmia.terminal import guarded, parsed
 from jaxmia.training.progress import Progress
 
 ATTACK = "lira_online"
@@ -206,5 +206,5 @@ def told(flags: Flags) -> None:
 
 
 if __name__ == "__main__":
-    flags = parsed(Flags, None, prog="python -m experiments.people")
+    flags = parsed(Flags, None, prog="python -m experiments.studies.people")
     guarded(lambda: told(flags))

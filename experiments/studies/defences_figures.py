@@ -1,4 +1,4 @@
-"""The table, the frontier and the histograms of `experiments.defences`."""
+"""The table, the frontier and the histograms of `experiments.studies.defences`."""
 
 from pathlib import Path
 from typing import Any

@@ -1,0 +1,1 @@
+"""Studies: what the README and the documentation state, each by its own command."""
