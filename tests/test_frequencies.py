@@ -97,8 +97,8 @@ def test_the_experiment_measures_and_reports(tmp_path):
     for i, flags in enumerate((["--people", "300"], ["--data", str(tmp_path / "g.npz")])):
         done = subprocess.run(
             [sys.executable, "-m", "experiments.studies.allele_frequencies", "--pools", "4",
-             "--snps", "100", "400", "--pool-sizes", "20", "40", "--reference", "40", *flags, "--json",
-             "--out", str(tmp_path / f"out{i}")],
+             "--snps", "100", "400", "--pool-sizes", "20", "40", "--reference", "40", *flags,
+             "--json", "--out", str(tmp_path / f"out{i}")],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]

@@ -1,7 +1,7 @@
 """Do defences hold for the most exposed examples? All of them, at several strengths.
 
     python -m experiments.studies.defences                (digits, on a laptop)
-    python -m experiments.studies.defences --data cifar10 (or cifar100: ResNet-20, on an accelerator)
+    python -m experiments.studies.defences --data cifar10 (or cifar100: ResNet-20, accelerators)
 
 Every cell trains models with a defence on natural examples, and on a pool with mislabelled
 canaries, and attacks every one of them by LiRA online: by the others, trained and asked alike

@@ -1,7 +1,7 @@
 """How much does it help an attacker to hold the parameters? Black-box against white-box attacks.
 
     python -m experiments.studies.whitebox          (the digits' 128 models)
-    python -m experiments.studies.whitebox --speed  (how long the gradient norms of all of them take)
+    python -m experiments.studies.whitebox --speed  (how long the gradient norms of all take)
 
 The models of `experiments.digits`, of which gradient norms (whole and of each layer), activations
 and phi along the training are taken too. Every white-box attack is held against its black-box
