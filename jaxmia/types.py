@@ -124,8 +124,9 @@ class Attack(NamedTuple):
     """An attack in its two uses. A higher score always means "more likely a member".
 
     `score(target, reference, member) -> [N]` for one target and `member [R, N]` of the references;
-    `leave_one_out(signals, member, pairs) -> [M, N]`, where each model is the target in turn and
-    `pairs` (int `[M]` or None) names partners that leave together. NaN marks what cannot be scored.
+    `leave_one_out(signals, member, leave_out) -> [M, N]`, where each model is the target in turn
+    and `leave_out` (`attacks.references.LeaveOut`) says who is no reference of it. NaN marks what
+    cannot be scored.
     `missing(signals) -> str` names what the signals lack for it, "" if nothing; `needs` are the
     signals that a run takes of its models only if an attack asks for them.
     """

@@ -353,14 +353,13 @@ def test_undefended_shadows_attack_as_their_own_would(paired):
     if paired:
         member[1::2] = ~member[::2]
     phi = RNG.normal(size=(10, 30, 1)) + member[..., None]
-    pairs = np.arange(10) // 2 if paired else None
     seen = Signals(phi, np.zeros(30, np.int32))
-    want = attack_every_model(seen, member, ["lira_online"], pairs)["lira_online"]
-    got = attack_by_others(seen, seen, member, ["lira_online"], pairs)["lira_online"]
+    want = attack_every_model(seen, member, ["lira_online"])["lira_online"]
+    got = attack_by_others(seen, seen, member, ["lira_online"])["lira_online"]
     np.testing.assert_allclose(got, want, rtol=1e-6, equal_nan=True)
     other = Signals(phi + 5, np.zeros(30, np.int32))
     assert not np.allclose(
-        attack_by_others(seen, other, member, ["lira_online"], pairs)["lira_online"], want,
+        attack_by_others(seen, other, member, ["lira_online"])["lira_online"], want,
         equal_nan=True,
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxmia.attacks.references import nobody_else
 from jaxmia.evaluation.exposure import count, exposures, levels, reach
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
@@ -41,14 +42,14 @@ def made(T=16, N=500, seed=0):
         "train_accuracy": 0.9, "test_accuracy": 0.8, "generalization_gap": 0.1, "diverged": [3],
         "models_per_hour": 100.0, "command": f"python -m mine --data '{HOSTILE}'",
     }  # fmt: skip
-    shadows = Shadows(scores, member, np.arange(T)[:, None])
+    shadows = Shadows(scores, member, nobody_else(T))
     summary = summarise(scores, member, queries=1, about=about, shadows=shadows)
     at = {"auc": 0.6, "tpr_at_fpr": {"0.001": 0.1}}
     summary["curve"] = [{"references": n, "attacks": {HOSTILE: at}} for n in (2, 6, 14)]
     loss = np.exp(-np.arange(5.0)) * (1 + rng.random((T, 5)))
     shown = Shown(
         y=(np.arange(N) % 4).astype(np.int32), names=(HOSTILE, "b", "c", "d"), reference=phi,
-        reference_member=member, leaving=np.arange(T)[:, None],
+        reference_member=member, leave_out=nobody_else(T),
         training=Training(loss, 1 - loss / 4, 0.8, (3,)),
         x=rng.integers(0, 255, (N, 6, 6)).astype(np.uint8),
     )  # fmt: skip

@@ -5,11 +5,16 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from jaxmia import design, metrics
+import jaxmia
+from jaxmia import data, design, metrics, recipes
 from jaxmia.attacks import calibration as P
 from jaxmia.attacks import lira, people
+from jaxmia.attacks.references import LeaveOut
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
+from jaxmia.models import mlp
+from jaxmia.options import Options
+from jaxmia.training.progress import Progress
 
 RNG = np.random.default_rng(0)
 
@@ -158,10 +163,10 @@ def test_a_design_of_people_has_the_designs_own_law():
 def test_the_summary_has_people_and_posteriors():
     person, member, score = crowd(T=16, persons=400)
     scores = {"lira_online": score, "global_threshold": RNG.normal(size=score.shape)}
-    leaving = np.stack([np.arange(16), np.arange(16) ^ 1], 1)
+    leaves = LeaveOut("pair", np.arange(16) ^ 1)
     found = summarise(
         scores, member, queries=1, about={}, person=person, relation="replace-one",
-        shadows=Shadows(scores, member, leaving),
+        shadows=Shadows(scores, member, leaves),
     )  # fmt: skip
     rows, whole = found["attacks"]["lira_online"], found["people"]["attacks"]["lira_online"]
     assert whole["members"] + whole["non_members"] == 16 * 400
@@ -170,3 +175,19 @@ def test_the_summary_has_people_and_posteriors():
     assert found["people"]["count"] == 400 and found["people"]["records"]["most"] == 6
     assert rows["leak"]["relation"] == "replace-one" and "estimate" in rows["leak"]["kind"]
     assert "posterior" not in found["attacks"]["global_threshold"]
+
+
+def test_a_run_calibrates_each_target_on_targets_that_do_not_leave_with_it(tmp_path):
+    """Models 2i and 2i + 1 of a design without pairs are no partners: each is a group of its own."""
+    run = jaxmia.run(
+        jaxmia.Experiment(
+            "small", data.synthetic(300, 8, 3, test=20), recipes.sgd(mlp(16), epochs=10),
+            models=8, attacks=("lira_online",), design=design.poisson(0.5),
+        ),
+        Options(tmp_path / "run", width=1, block=8, progress=Progress(quiet=True)),
+    )  # fmt: skip
+    score, member = run.scores["lira_online"], run.member
+    want = P.at_prior(P.crossed(score, member, np.arange(8)), 0.5)
+    np.testing.assert_allclose(run.posterior(), want)
+    stated = run.summary["attacks"]["lira_online"]["posterior"]["reliability"]
+    assert P.reliability(want, member).true.tolist() == stated["true"]

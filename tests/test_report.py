@@ -15,6 +15,7 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from jaxmia import metrics
+from jaxmia.attacks.references import LeaveOut, leave_out, nobody_else
 from jaxmia.evaluation.exposure import by_class, count, exposures, histogram, levels, reach
 from jaxmia.evaluation.posteriors import Shadows, mean_posterior
 from jaxmia.evaluation.summary import summarise
@@ -44,8 +45,8 @@ def draw(T=6, N=300, seed=0):
 
 def test_thresholds_of_shadows_reach_what_they_promise():
     scores, member = draw(T=8, N=4000)
-    leaving = np.stack([np.arange(8), np.arange(8) ^ 1], 1)
-    shadows = Shadows(scores, member, leaving)
+    leaves = LeaveOut("pair", np.arange(8) ^ 1)
+    shadows = Shadows(scores, member, leaves)
     found = summarise(scores, member, queries=1, about={}, shadows=shadows)
     good = found["attacks"]["good"]
     at = good["at_shadow_threshold"]["0.01"]
@@ -56,7 +57,7 @@ def test_thresholds_of_shadows_reach_what_they_promise():
     best = good["balanced_accuracy_shadow_threshold"]
     assert good["balanced_accuracy"] - 0.02 < best <= good["balanced_accuracy"]
     moved = {"good": scores["good"] + 5}  # another model's scores: its thresholds do not fit
-    one = Shadows(scores, member, np.full((8, 1), -1))
+    one = Shadows(scores, member, None)
     found = summarise(moved, member, queries=1, about={}, shadows=one)["attacks"]["good"]
     assert found["at_shadow_threshold"]["0.001"]["fpr"] > 0.5
     json.dumps(found, allow_nan=False)
@@ -168,7 +169,7 @@ def material(T=6, N=300, seed=0, names=("good",)):
     training = Training(rng.random((T, 3)), rng.random((T, 3)), 0.8, (1,))
     everything = Shown(
         y=(np.arange(N) % 10).astype(np.int32), names=tuple("abcdefghij"), reference=phi,
-        reference_member=member, leaving=np.arange(T)[:, None], training=training,
+        reference_member=member, leave_out=nobody_else(T), training=training,
         x=rng.integers(0, 255, (N, 8, 8, 3)).astype(np.uint8),
     )  # fmt: skip
     return scores, member, phi, summary, everything
@@ -242,11 +243,11 @@ def test_examples_are_shown_only_where_they_may_be(tmp_path):
     signals = Signals(phi[..., None], everything.y)
     mine, private = of_data(public=True), of_data(public=False)
     store = []
-    assert shown_of(store, signals, member, None, mine).x is mine.x
-    assert shown_of(store, signals, member, None, private).x is None
-    assert shown_of(store, signals, member, None, private, True).x is private.x
+    assert shown_of(store, signals, member, leave_out(member), mine).x is mine.x
+    assert shown_of(store, signals, member, leave_out(member), private).x is None
+    assert shown_of(store, signals, member, leave_out(member), private, True).x is private.x
     people = replace(mine, person=np.arange(300))
-    assert shown_of(store, signals, member, None, people).x is None
+    assert shown_of(store, signals, member, leave_out(member), people).x is None
 
 
 def of_data(public):
@@ -347,7 +348,7 @@ def test_posteriors_are_calibrated_on_other_targets():
     rng = np.random.default_rng(0)
     member = rng.random((20, 500)) < 0.5
     ratio = 2 * rng.normal(size=(20, 500)) + np.where(member, 2.0, -2.0)  # its own log-ratio
-    alone = np.arange(20)[:, None]
+    alone = nobody_else(20)
     mean = mean_posterior(5 * ratio, member, alone, {})  # stated five times too sure
     want = np.where(member, 1 / (1 + np.exp(-ratio)), np.nan)
     np.testing.assert_allclose(mean, np.nanmean(want, 0), atol=0.05)

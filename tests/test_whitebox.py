@@ -19,6 +19,7 @@ from scipy.stats import multivariate_normal
 import jaxmia
 from jaxmia import data, design, metrics, recipes
 from jaxmia.attacks import ATTACKS, joint
+from jaxmia.attacks.references import leave_out
 from jaxmia.command import score
 from jaxmia.models import cnn, linen_module, mlp
 from jaxmia.options import Options
@@ -166,7 +167,7 @@ def test_joint_lira_is_the_ratio_of_two_gaussians_where_their_covariance_is_know
     layers = x[..., 1:] - np.logaddexp(0, x[..., :1])
     s = Signals(phi=x[..., :1], gradient=np.concatenate([layers[..., :1], layers], -1))
     np.testing.assert_allclose(joint.stacked(s), x, rtol=1e-12, atol=1e-9)
-    got = ATTACKS["joint_lira_online"].leave_one_out(s, member)
+    got = ATTACKS["joint_lira_online"].leave_one_out(s, member, leave_out(member))
     want = np.empty(member.shape)
     for i in range(examples):
         laws = [
@@ -256,7 +257,7 @@ def test_given_norms_are_scored_as_a_runs(tmp_path, as_users_run):
                  attacks=("gradient_norm", "trajectory_lira_online"))  # fmt: skip
     for name in got.files:
         if name != "member":
-            want = ATTACKS[name].leave_one_out(s, member)
+            want = ATTACKS[name].leave_one_out(s, member, leave_out(member))
             np.testing.assert_allclose(got[name], want, rtol=1e-4, atol=1e-4)
     one = scored(target=tmp_path / "t.npy", target_gradient_norms=tmp_path / "tn.npy")
     np.testing.assert_allclose(one["gradient_norm"][0], -s.gradient[0, :, 0], rtol=1e-5)

@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxmia import allele_frequencies, design, metrics
+from jaxmia.attacks.references import nobody_else
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
@@ -166,7 +167,6 @@ def run(flags: Flags) -> dict[str, Any]:
     rows = power(of, flags)
     size, snps = max(of.sizes), min(flags.report_snps, of.genotype.shape[1])
     scores, member = attacked(of, flags, size, snps)
-    own = np.arange(flags.pools)[:, None]
     about: dict[str, Any] = {
         "attacked": f"{flags.pools} pools of {size} people, {snps} SNPs",
         "pool_size": size,
@@ -174,7 +174,7 @@ def run(flags: Flags) -> dict[str, Any]:
         "population_from": of.reference or "the true frequencies",
         "power": rows,
     }
-    shadows = Shadows(scores, member, own)
+    shadows = Shadows(scores, member, nobody_else(flags.pools))
     summary = summarise(scores, member, queries=1, about=about, shadows=shadows)
     figures.saved(power_figure(rows), flags.out / "report" / "power.svg")
     figures.saved(power_figure(rows), flags.out / "report" / "power.png")

@@ -170,7 +170,6 @@ class Seen(NamedTuple):
 
     phi: np.ndarray  # [M, n]
     member: np.ndarray
-    paired: bool
     facts: dict[str, Any]
 
 
@@ -187,20 +186,18 @@ def seen(run: Run, columns: np.ndarray, told: Callable | None = None) -> Seen:
     took = [s for r in records for s in r["seconds"].values()]
     each = [len(r["models"]) for r in records]
     rate = np.median([3600 * n / s for n, s in zip(each, took, strict=True)][1:] or [np.nan])
-    paired = run.path.name.endswith("natural")
-    return Seen(phi, run.member[:, columns], paired, facts | {"models_per_hour": float(rate)})
+    return Seen(phi, run.member[:, columns], facts | {"models_per_hour": float(rate)})
 
 
 def figures(own: Seen, others: Seen | None) -> dict[str, Any]:
     """AUC and TPR at 0.1 % FPR of LiRA, with 95 % intervals, by the others' models or its own."""
-    pairs = np.arange(len(own.phi)) // 2 if own.paired else None
     y = np.zeros(own.phi.shape[1], np.int32)
     mine = Signals(own.phi[..., None], y)
     if others is None:
-        score = attack_every_model(mine, own.member, [ATTACK], pairs)[ATTACK]
+        score = attack_every_model(mine, own.member, [ATTACK])[ATTACK]
     else:
         theirs = Signals(others.phi[..., None], y)
-        score = attack_by_others(mine, theirs, own.member, [ATTACK], pairs)[ATTACK]
+        score = attack_by_others(mine, theirs, own.member, [ATTACK])[ATTACK]
     found = metrics.bootstrap(score, own.member, (LEVEL,), draws=400)
     return {
         "auc": metrics.auc(score, own.member),

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from jaxmia import data, federated, machine, metrics
 from jaxmia.attacks import lira
-from jaxmia.attacks.references import balance_of
+from jaxmia.attacks.references import leave_out
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
@@ -282,8 +282,7 @@ def run(flags: Flags) -> dict[str, Any]:
     for name, figure in pictures.items():
         for ending in ("svg", "png"):
             figures.saved(figure, flags.out / "report" / f"{name}.{ending}")
-    leaving = balance_of(member, "auto").leaving(len(member))
-    shadows = Shadows(found, member, leaving)
+    shadows = Shadows(found, member, leave_out(member))
     summary = summarise(found, member, queries=1, about=about, shadows=shadows)
     shown = Shown(own={
         "rounds": "AUC and TPR at 0.1 % FPR of every attack against the round.",

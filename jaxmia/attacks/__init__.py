@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxmia.attacks import lira, rmia, shadow_classifier, threshold
 from jaxmia.attacks.attack_r import ATTACK_R
@@ -12,7 +12,7 @@ from jaxmia.attacks.class_threshold import CLASS_THRESHOLD
 from jaxmia.attacks.gradient_norm import GRADIENT_NORM, TRAJECTORY_LIRA
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.joint import JOINT_LIRA
-from jaxmia.attacks.references import balance_of
+from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.attacks.white_box import ACTIVATIONS, GRADIENTS, LOSS_TRAJECTORY
 from jaxmia.types import Array, Attack, Signals
 
@@ -70,11 +70,15 @@ def attack_every_model(
     signals: Signals,
     member: Bool[Array, "M N"],
     names: Sequence[str],
-    pairs: Int[Array, " M"] | None = None,
+    leaves: LeaveOut | None = None,
 ) -> dict[str, Float[np.ndarray, "M N"]]:
-    """Scores with every model as the target in turn, the others as its references."""
+    """Scores with every model as the target in turn, the others as its references.
+
+    `leaves` says who is no reference of a target; by default what the membership shows.
+    """
+    leaves = leave_out(member) if leaves is None else leaves
     return {
-        name: attack.leave_one_out(signals, member, pairs)
+        name: attack.leave_one_out(signals, member, leaves)
         for name, attack in named(names, signals).items()
     }
 
@@ -98,21 +102,20 @@ def attack_by_others(
     reference: Signals,
     member: Bool[Array, "M N"],
     names: Sequence[str],
-    pairs: Int[Array, " M"] | None = None,
+    leaves: LeaveOut | None = None,
 ) -> dict[str, Float[np.ndarray, "M N"]]:
     """Scores of one run's models by another's, where model m of both has the members `member[m]`.
 
     So it is where a defended target is attacked by undefended shadow models. As if the runs were
     one, model m of the references and its partner are left out, since their members tell those of
-    the target. Raises `ValueError` for balanced columns, whose remedy needs more.
+    the target. Raises `ValueError` for balanced columns, where a reference leaves by example.
     """
-    remedy = balance_of(member, "auto", pairs)
-    if remedy.kind == "opposite":
+    leaves = leave_out(member) if leaves is None else leaves
+    if leaves.kind == "opposite":
         raise ValueError("attack_by_others: not for designs with balanced columns")
     member = np.asarray(member, bool)
-    leaving = remedy.leaving(len(member))
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for target, gone in enumerate(leaving):
+    for target, gone in enumerate(leaves.excluded):
         kept = np.setdiff1d(np.arange(len(member)), gone)
         one, others = _models(targets, target), _models(reference, kept)
         for name, attack in named(names, one).items():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.attacks.references import Balance, balance_of, left_out
+from jaxmia.attacks.references import LeaveOut, left_out
 from jaxmia.machine import cores
 from jaxmia.types import Array, Attack, Signals
 
@@ -33,7 +33,7 @@ class Chunk(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Targets against references; a `remedy` means that both are the same models.
+    """Targets against references; `leave_out` means that both are the same models.
 
     They may be a panel of more examples, of which theirs are `first` and the following.
     """
@@ -41,7 +41,7 @@ class Job(NamedTuple):
     target: Float[np.ndarray, "T N Q"]
     reference: Float[np.ndarray, "M N Q"]
     member: Bool[np.ndarray, "M N"]
-    remedy: Balance | None
+    leave_out: LeaveOut | None
     first: int = 0
 
     def chunk(self, at: slice) -> Chunk:
@@ -52,10 +52,10 @@ class Job(NamedTuple):
         member, whole = self.member[:, at], np.all(np.isfinite(phi), -1, keepdims=True)
         phi = phi if whole.all() else np.where(whole, phi, 0.0)
         leaving = []
-        if self.remedy is not None:
+        if self.leave_out is not None:
             models = np.arange(len(phi))[:, None]
             leaving.append(np.broadcast_to(models, member.shape))
-            beside = left_out(self.remedy, member, self.first + at.start, whole[..., 0])
+            beside = left_out(self.leave_out, member, self.first + at.start, whole[..., 0])
             leaving += [beside] if beside is not None else []
         whole = whole[..., 0]
         return Chunk(target, phi, member & whole, ~member & whole, leaving)
@@ -113,12 +113,10 @@ def one_target(target: Array, reference: Array, member: Array) -> Job:
     return Job(target.reshape(1, *reference.shape[1:]), reference, member, None)
 
 
-def every_model(
-    phi: Array, member: Array, balance: str = "auto", pairs: Int[Array, " M"] | None = None
-) -> Job:
+def every_model(phi: Array, member: Array, leave_out: LeaveOut) -> Job:
     """Every model against the others."""
     phi, member = arrays(phi, member)
-    return Job(phi, phi, member, balance_of(member, balance, pairs))
+    return Job(phi, phi, member, leave_out)
 
 
 def attack(score: Callable[[Chunk], np.ndarray]) -> Attack:
@@ -127,8 +125,8 @@ def attack(score: Callable[[Chunk], np.ndarray]) -> Attack:
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
         return one_target(view0(target.phi), view0(reference.phi), member).scores(score)[0]
 
-    def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
-        return every_model(view0(signals.phi), member, pairs=pairs).scores(score)
+    def on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
+        return every_model(view0(signals.phi), member, leave_out).scores(score)
 
     panels = Panels(lambda job: [], lambda job, totals: job.scores(score))
     return Attack(on_target, on_all, missing=lambda signals: "", panels=panels)

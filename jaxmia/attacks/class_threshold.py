@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmia.attacks.by_example import every_model, view0
+from jaxmia.attacks.references import LeaveOut
 from jaxmia.metrics import thresholds
 from jaxmia.types import Array, Attack, Signals
 
@@ -38,12 +39,11 @@ def _on_target(
 
 
 def _on_all(
-    signals: Signals, member: Bool[Array, "M N"], pairs: Int[Array, " M"] | None = None
+    signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut
 ) -> Float[np.ndarray, "M N"]:
-    job = every_model(view0(signals.phi), member, pairs=pairs)
-    assert job.remedy is not None
+    job = every_model(view0(signals.phi), member, leave_out)
     phi = job.target[..., 0]
-    return scores(phi, phi, job.member, np.asarray(signals.y), job.remedy.leaving(len(phi)))
+    return scores(phi, phi, job.member, np.asarray(signals.y), leave_out.excluded)
 
 
 CLASS_THRESHOLD = Attack(

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from jaxmia.attacks import lira
 from jaxmia.attacks.attack_r import ATTACK_R
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD_PHI
+from jaxmia.attacks.references import LeaveOut
 from jaxmia.attacks.threshold import GLOBAL_THRESHOLD
 from jaxmia.types import Array, Attack, Signals
 
@@ -61,8 +62,8 @@ def on_signal(attack: Attack, pick: Pick, name: str) -> Attack:
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
         return attack.score(instead(target), instead(reference), member)
 
-    def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
-        return attack.leave_one_out(instead(signals), member, pairs)
+    def on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
+        return attack.leave_one_out(instead(signals), member, leave_out)
 
     return Attack(on_target, on_all, missing=lacking(name), needs=(name,))
 

@@ -18,8 +18,10 @@ from jaxtyping import Bool, Float
 from jaxmia.attacks import lira
 from jaxmia.attacks.gradient_norm import by_layer, lacking
 from jaxmia.attacks.networks import as_one, folds
+from jaxmia.attacks.references import LeaveOut
 from jaxmia.types import Array, Attack, Signals
 
+ONLINE = lira.attack("online")
 RIDGE = 1e-6  # of a signal's variance, added to both covariances
 
 
@@ -58,15 +60,15 @@ def _on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
     return x.shape[-1] * lira.online(own @ w, x @ w, member)
 
 
-def _on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
+def _on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
     x, member = stacked(signals), np.asarray(member, bool)
-    sound, fold = np.isfinite(x).all((1, 2)), folds(member, pairs)
+    sound, fold = np.isfinite(x).all((1, 2)), folds(leave_out)
     out = np.full(member.shape, np.nan)
     for number in range(fold.max() + 1):
         others = (fold != number) & sound
         if others.any():
             turned = x @ directions(x[others], member[others])
-            score = lira.leave_one_out(turned, member, pairs=pairs)
+            score = ONLINE.leave_one_out(Signals(turned), member, leave_out)
             out[fold == number] = x.shape[-1] * score[fold == number]
     return out
 

@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import digamma, gammaln, log_ndtr, polygamma, stdtr
 
-from jaxmia.attacks.by_example import Job, Panels, every_model, one_target
+from jaxmia.attacks.by_example import Job, Panels, arrays, every_model, one_target
 from jaxmia.attacks.calibration import Calibration, fit_calibration, posterior
 from jaxmia.attacks.gaussians import CENTRES, Side, side
 from jaxmia.attacks.official import official
+from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.types import Array, Attack, Signals
 
 __all__ = [
@@ -84,17 +85,16 @@ def leave_one_out(
 ) -> Float[np.ndarray, "M N"]:
     """Every model attacked in turn, the others being its references, in O(M N Q).
 
-    `balance` says what leaves with the target (`references.balance_of`); `pairs [M]` names partners
+    `balance` says what leaves with the target (`references.leave_out`); `pairs [M]` names partners
     by equal numbers. The official convention is refitted for each target.
     """
     _check(mode, variance, centre, convention)
-    job = every_model(phi, member, balance, pairs)
-    assert job.remedy is not None
+    phi, member = arrays(phi, member)
+    job = every_model(phi, member, leave_out(member, balance, pairs))
     if convention == "official":
         fitted = _resolved_official(variance, len(job.reference) - 1)
         return _refitted(job, mode, fitted, centre)
-    gone = 1 if job.remedy.kind == "none" else 2
-    return _scores(job, _Law(mode, _resolved(variance, len(job.reference) - gone), centre))
+    return _scores(job, _law_of(job, mode, variance, centre))
 
 
 def _check(mode: str, variance: str, centre: str, convention: str) -> None:
@@ -120,7 +120,7 @@ def _of_target(target, reference, member, mode, variance, centre, convention) ->
     if convention == "official":
         variance = _resolved_official(variance, len(job.reference))
         return official(job.target[0], job.reference, job.member, mode, variance, centre)
-    return _scores(job, _Law(mode, _resolved(variance, len(job.reference)), centre))[0]
+    return _scores(job, _law_of(job, mode, variance, centre))[0]
 
 
 def _refitted(job: Job, mode: str, variance: str, centre: str) -> Float[np.ndarray, "T N"]:
@@ -128,11 +128,11 @@ def _refitted(job: Job, mode: str, variance: str, centre: str) -> Float[np.ndarr
 
     It keeps lists of references, so of a reference that only some examples lose, all lose it.
     """
-    assert job.remedy is not None
-    if job.remedy.kind == "opposite":
+    assert job.leave_out is not None
+    if job.leave_out.kind == "opposite":
         raise ValueError("balance='opposite' does not exist in convention='official'; use 'none'")
     scores = []
-    for phi, leaves in zip(job.target, job.remedy.leaving(len(job.target)), strict=True):
+    for phi, leaves in zip(job.target, job.leave_out.excluded, strict=True):
         keep = ~np.isin(np.arange(len(job.reference)), leaves)
         rest = job.reference[keep], job.member[keep]
         scores.append(official(phi, *rest, mode, variance, centre))
@@ -169,9 +169,9 @@ def _of_panel(job: Job, law: _Law, totals: list[np.ndarray]) -> Float[np.ndarray
     return np.concatenate(job.map(lambda at: _chunk(job, law, at, spread)), axis=1)
 
 
-def _law_of(job: Job, mode: str, variance: str) -> _Law:
-    gone = 0 if job.remedy is None else 1 if job.remedy.kind == "none" else 2
-    return _Law(mode, _resolved(variance, len(job.reference) - gone), "mean")
+def _law_of(job: Job, mode: str, variance: str, centre: str = "mean") -> _Law:
+    fewer = 0 if job.leave_out is None else job.leave_out.fewer
+    return _Law(mode, _resolved(variance, len(job.reference) - fewer), centre)
 
 
 def _sides(job: Job, law: _Law, at: slice) -> tuple[np.ndarray, dict[str, Side]]:
@@ -318,15 +318,15 @@ def _student_tail(z: np.ndarray, nu: np.ndarray) -> np.ndarray:
 
 def attack(mode: str, variance: str = "auto") -> Attack:
     """LiRA with these options, as a rung of the ladder."""
-    options = {"mode": mode, "variance": variance}
 
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
         return {"online": online, "offline": offline}[mode](
             target.phi, reference.phi, member, variance
         )
 
-    def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
-        return leave_one_out(signals.phi, member, pairs=pairs, **options)
+    def on_all(signals: Signals, member: Bool[Array, "M N"], leaves: LeaveOut):
+        job = every_model(signals.phi, member, leaves)
+        return _scores(job, _law_of(job, mode, variance))
 
     panels = Panels(
         lambda job: _totals(job, _law_of(job, mode, variance)),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.attacks.references import balance_of
+from jaxmia.attacks.references import LeaveOut
 from jaxmia.types import Array, Attack, Signals
 
 FOLDS, HIDDEN, STEPS, BATCH, RATE = 4, 64, 2000, 256, 3e-3
@@ -137,9 +137,9 @@ def attack(
         trained = _learn(pool, rows, len(rows))
         return _score(trained, features(as_one(target, reference)), pool.examples)[0]
 
-    def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
+    def on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
         pool, x = prepared(signals, member)
-        fold = folds(np.asarray(member, bool), pairs)
+        fold = folds(leave_out)
         out = np.full(x.shape[:2], np.nan)
         for number in range(fold.max() + 1):
             rows = np.flatnonzero((fold != number) & _sound(x))
@@ -161,11 +161,7 @@ def as_one(target: Signals, reference: Signals) -> Signals:
     return Signals(y=reference.y, **held)
 
 
-def folds(member: np.ndarray, pairs: np.ndarray | None) -> Int[np.ndarray, " M"]:
-    """The fold of each model, partners in one."""
-    balance = balance_of(member, "auto", pairs)
-    own = np.arange(len(member))
-    partner = balance.partner if balance.partner is not None else np.full(len(member), -1)
-    first = np.where(partner >= 0, np.minimum(own, partner), own)
-    _, number = np.unique(first, return_inverse=True)
-    return number % min(FOLDS, number.max() + 1)
+def folds(leave_out: LeaveOut) -> Int[np.ndarray, " M"]:
+    """The fold of each model, those that leave together in one."""
+    groups = leave_out.groups
+    return groups % min(FOLDS, groups.max() + 1)

@@ -4,6 +4,7 @@ Under exactly balanced columns an example that is IN the target has one IN refer
 that is OUT: plain leave-one-out would score noise at an AUC below 1/2 and a wrong TPR in the tail.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,47 +15,95 @@ from jaxmia.types import Array
 BALANCES = ("auto", "none", "pair", "opposite")
 
 
-class Balance(NamedTuple):
-    """What leaves beside the target: its partner, one reference of the opposite side, or none."""
+class LeaveOut(NamedTuple):
+    """Which models are no references of a target, where every model is the target in turn.
+
+    The target itself and, by `kind`: its `partner` ("pair"), for each example one reference of the
+    opposite side ("opposite"), or nobody else ("none").
+    """
 
     kind: str
-    partner: Int[np.ndarray, " M"] | None = None  # -1 where a model has none
+    partner: Int[np.ndarray, " M"]  # -1 where a model has none
 
-    def of_models(self) -> "Balance":
-        """What leaves where there is nothing to balance: the partner, if any."""
-        return self if self.kind == "pair" else Balance("none")
+    @property
+    def excluded(self) -> Int[np.ndarray, "M 2"]:
+        """The models that are no references of each target on any example; -1 for none."""
+        return np.stack([np.arange(len(self.partner)), self.partner], axis=1)
 
-    def leaving(self, models: int) -> Int[np.ndarray, "M L"]:
-        """The models that are no references of each target: itself, and its partner (or -1)."""
-        own = np.arange(models)
-        return np.stack([own] if self.partner is None else [own, self.partner], axis=1)
+    @property
+    def groups(self) -> Int[np.ndarray, " M"]:
+        """Targets that leave together have one number, counted from 0."""
+        own = np.arange(len(self.partner))
+        first = np.where(self.partner >= 0, np.minimum(own, self.partner), own)
+        return np.unique(first, return_inverse=True)[1].reshape(-1)
+
+    @property
+    def crosses(self) -> bool:
+        """Whether there are groups enough for each half of them to be calibrated on the other."""
+        return bool(self.groups.max(initial=0) > 0)
+
+    @property
+    def fewer(self) -> int:
+        """How many references fewer than models a target has on an example."""
+        return 1 if self.kind == "none" else 2
+
+    def of_models(self) -> "LeaveOut":
+        """What leaves on points in nobody's training set: the partner, if any."""
+        return self if self.kind == "pair" else nobody_else(len(self.partner))
+
+    def some(self, models: Int[np.ndarray, " m"]) -> "LeaveOut":
+        """The same among some of the models, counted anew.
+
+        A part of balanced columns is balanced no more.
+        """
+        place = np.full(len(self.partner) + 1, -1)
+        place[models] = np.arange(len(models))
+        part = self.kind == "opposite" and len(models) < len(self.partner)
+        return LeaveOut("none" if part else self.kind, place[self.partner[models]])
 
 
-def balance_of(
+def nobody_else(models: int) -> LeaveOut:
+    """Nobody but the target leaves."""
+    return LeaveOut("none", np.full(models, -1))
+
+
+def leave_out(
     member: Bool[Array, "M N"], balance: str = "auto", pairs: Int[Array, " M"] | None = None
-) -> Balance:
-    """The remedy for a membership, found by itself when "auto".
+) -> LeaveOut:
+    """Who leaves with the target, by what a membership shows if "auto".
 
     `pairs` names partners by equal numbers. Raises `ValueError` for another `balance`, for "pair"
     without pairs, or for a number that more than two models share.
     """
+    member = np.asarray(member, bool)
+    return leave_out_of_panels(len(member), lambda: iter([member]), balance, pairs)
+
+
+def leave_out_of_panels(
+    models: int,
+    panels: Callable[[], Iterator[Bool[np.ndarray, "M n"]]],
+    balance: str = "auto",
+    pairs: Int[Array, " M"] | None = None,
+) -> LeaveOut:
+    """The same for a membership that comes panel by panel of examples."""
     if balance not in BALANCES:
         raise ValueError(f"balance={balance!r} is not one of {BALANCES}")
-    member = np.asarray(member, bool)
     if balance == "none":
-        return Balance("none")
+        return nobody_else(models)
     if pairs is not None:
-        return Balance("pair", partners(np.asarray(pairs), len(member)))
-    if balance in ("auto", "pair"):
-        first, second = member[0 : len(member) // 2 * 2 : 2], member[1::2]
-        if len(second) and np.array_equal(first, ~second):
-            return Balance("pair", partners(np.arange(len(member)) // 2, len(member)))
-        if balance == "pair":
-            raise ValueError("balance='pair': models 2i and 2i + 1 are no complements; give pairs")
-    counts = member.sum(0)
-    if balance == "opposite" or (len(member) > 1 and (counts == counts[:1]).all()):
-        return Balance("opposite")
-    return Balance("none")
+        return LeaveOut("pair", partners(np.asarray(pairs), models))
+    if balance == "opposite":
+        return nobody_else(models)._replace(kind="opposite")
+    complements, counts = models > 1, set()
+    for member in panels():
+        complements &= bool(np.array_equal(member[0 : models // 2 * 2 : 2], ~member[1::2]))
+        counts |= set(np.unique(member.sum(0)).tolist())
+    if complements:
+        return LeaveOut("pair", partners(np.arange(models) // 2, models))
+    if balance == "pair":
+        raise ValueError("balance='pair': models 2i and 2i + 1 are no complements; give pairs")
+    kind = "opposite" if models > 1 and len(counts) == 1 else "none"
+    return nobody_else(models)._replace(kind=kind)
 
 
 def partners(pairs: np.ndarray, models: int) -> np.ndarray:
@@ -72,22 +121,21 @@ def partners(pairs: np.ndarray, models: int) -> np.ndarray:
 
 
 def left_out(
-    balance: Balance,
+    leave_out: LeaveOut,
     member: Bool[np.ndarray, "M n"],
     first: int,
     known: Bool[np.ndarray, "M n"] | None = None,
 ) -> Int[np.ndarray, "M n"] | None:
     """For each target and example the model that leaves beside the target; -1 for none.
 
-    `member` holds the examples `first, first + 1, ...`; a drawn one hangs on target and example
+    `member` holds the examples `first, first + 1, ...`; a drawn one depends on target and example
     alone, and on who of them is `known` (a diverged model is no reference that could leave).
     """
     models, examples = member.shape
-    if balance.kind == "none":
+    if leave_out.kind == "none":
         return None
-    if balance.kind == "pair":
-        assert balance.partner is not None
-        return np.broadcast_to(balance.partner[:, None], member.shape)
+    if leave_out.kind == "pair":
+        return np.broadcast_to(leave_out.partner[:, None], member.shape)
     known = np.ones_like(member) if known is None else known
     inside, outside = (member & known).sum(0), (~member & known).sum(0)
     opposite = np.where(member, outside, inside)

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
-from jaxmia.attacks.by_example import Chunk, Job, every_model, one_target
+from jaxmia.attacks.by_example import Chunk, Job, arrays, every_model, one_target
 from jaxmia.attacks.by_example import attack as by_example
 from jaxmia.attacks.gaussians import side
+from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.types import Array, Attack, Signals
 
 GAMMA, A = 2.0, 0.3  # their code's for CIFAR-10; a is 0.6 for CIFAR-100, 0.2 for Purchase-100
@@ -68,12 +69,17 @@ def leave_one_out(
     pairs: Int[Array, " M"] | None = None,
 ) -> Float[np.ndarray, "M N"]:
     """Every model attacked in turn; what leaves with it is as in `lira.leave_one_out`."""
-    job = every_model(phi, member, balance, pairs)
-    around = None
+    phi, member = arrays(phi, member)
+    return _of_every_model(
+        phi, member, population, mode, gamma, a, leave_out(member, balance, pairs)
+    )
+
+
+def _of_every_model(phi, member, population, mode, gamma, a, leaves: LeaveOut) -> np.ndarray:
+    job, around = every_model(phi, member, leaves), None
     if population is not None:
         z = _population(population, job.reference.shape)
-        nobody = np.zeros(z.shape[:2], bool)
-        around = Job(z, z, nobody, job.remedy.of_models() if job.remedy else None)
+        around = Job(z, z, np.zeros(z.shape[:2], bool), leaves.of_models())
     return _scores(job, around, mode, gamma, a)
 
 
@@ -165,8 +171,8 @@ def attack(mode: str) -> Attack:
         held = (target.population, reference.population) if asked else (None, None)
         return _of_target(mode, target.phi, reference.phi, member, held, GAMMA, A)
 
-    def on_all(signals: Signals, member: Bool[Array, "M N"], pairs=None):
-        return leave_one_out(signals.phi, member, signals.population, mode, pairs=pairs)
+    def on_all(signals: Signals, member: Bool[Array, "M N"], leaves: LeaveOut):
+        return _of_every_model(signals.phi, member, signals.population, mode, GAMMA, A, leaves)
 
     return Attack(on_target, on_all, missing=lambda signals: "")
 

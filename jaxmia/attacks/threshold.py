@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.attacks.by_example import Panels
+from jaxmia.attacks.references import LeaveOut
 from jaxmia.types import Array, Attack, Signals
 
 
@@ -48,7 +49,7 @@ def _alone(score) -> dict:
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
         return score(target)
 
-    def leave_one_out(signals: Signals, member: Bool[Array, "M N"], pairs=None):
+    def leave_one_out(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
         return score(signals)
 
     return {"score": on_target, "leave_one_out": leave_one_out}

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from jaxmia import data, machine, pipeline
+from jaxmia.attacks.references import leave_out
 from jaxmia.command import compare
 from jaxmia.command.doctor import doctor
 from jaxmia.command.explain import explain
@@ -237,7 +238,12 @@ def _report(options: Report) -> None:
     seen = run.signals
     phi = np.asarray(seen.phi)[..., 0]
     drawn = inputs.of_run(
-        Store(run.path).records(), seen, run.member, None, data, options.show_examples
+        Store(run.path).records(),
+        seen,
+        run.member,
+        leave_out(run.member),
+        data,
+        options.show_examples,
     )
     drawn = drawn._replace(price=options.price)
     write(run.path, run.scores, run.member, phi, run.summary, drawn)

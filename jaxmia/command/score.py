@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
-from jaxmia.attacks.references import balance_of
+from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.command.inputs import Score, array, person_of, references, targets_of
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
@@ -33,6 +33,7 @@ def score(options: Score) -> dict[str, Any]:
     seen, member = references(options)
     queries = np.asarray(seen.phi).shape[-1]
     pairs = None if options.pairs is None else array("--pairs", options.pairs, "iu", (1,))
+    leaves = leave_out(member, pairs=pairs)
     person = person_of(options, member)
     named(options.attacks, seen)
     targets: list[Signals] | None = None
@@ -43,10 +44,10 @@ def score(options: Score) -> dict[str, Any]:
     else:
         targets, truth = targets_of(options, seen)
         named(options.attacks, targets[0])
-    shown = _shown(options, seen, member, pairs if targets is None else None, targets is None)
+    shown = _shown(options, seen, member, leaves if targets is None else None)
     every = {}
     if truth is not None:
-        every = attack_every_model(seen, member, options.attacks, pairs)
+        every = attack_every_model(seen, member, options.attacks, leaves)
     if targets is None:
         scores, phi = every, np.asarray(seen.phi)[..., 0]
         attacked = "every model in turn, the others as its references"
@@ -60,16 +61,14 @@ def score(options: Score) -> dict[str, Any]:
     diverged = np.flatnonzero(~np.isfinite(np.asarray(seen.phi)).any((1, 2))).tolist()
     about["diverged"] = diverged
     if options.curve:
-        about["curve"] = curve(seen, member, options.attacks, pairs)
+        about["curve"] = curve(seen, member, options.attacks, leaves)
     if truth is None:
         models, examples = phi.shape
         summary = {"schema": SCHEMA, "models": models, "examples": examples}
         summary |= {"queries": queries, "attacks": {}, **about}
         summary["notes"] = ["no metrics without --target-member: only scores were written"]
     else:
-        nobody = np.full((len(phi), 1), -1)
-        leaving = balance_of(member, "auto", pairs).leaving(len(member))
-        shadows = Shadows(every, member, leaving if targets is None else nobody)
+        shadows = Shadows(every, member, leaves if targets is None else None)
         summary = summarise(
             scores,
             truth,
@@ -96,9 +95,7 @@ def _command(options: Score) -> str:
     return shlex.join(words)
 
 
-def _shown(
-    options: Score, seen: Signals, member: np.ndarray, pairs: np.ndarray | None, every: bool
-) -> Shown:
+def _shown(options: Score, seen: Signals, member: np.ndarray, leaves: LeaveOut | None) -> Shown:
     """What the page draws besides the scores."""
     x = None
     if options.show_examples is not None:
@@ -113,7 +110,7 @@ def _shown(
         y=y,
         reference=np.asarray(seen.phi)[..., 0],
         reference_member=member,
-        leaving=balance_of(member, "auto", pairs).leaving(len(member)) if every else None,
+        leave_out=leaves,
         x=x,
     )
 
@@ -166,7 +163,7 @@ def _streamed(options: Score) -> dict[str, Any]:
         attacked = f"{len(target)} given target{'s' * (len(target) > 1)}"
     elif options.target_member:
         raise ValueError("--target-member needs --target")
-    held = streaming.remedy(member, pairs) if target is None else None
+    held = streaming.leave_out(member, pairs) if target is None else None
     work = streaming.Work(reference, member, target, truth, held)
     about = {"attacked": attacked, "references": reference.shape[0]}
     return streaming.attack(work, options.attacks, options.out, about)

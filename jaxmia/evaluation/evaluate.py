@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from jaxmia import design, privacy
+from jaxmia import privacy
 from jaxmia.attacks import attack_every_model
-from jaxmia.attacks.references import balance_of
+from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.evaluation import records
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
@@ -26,18 +26,13 @@ from jaxmia.types import Data, Signals
 def assess(experiment: Experiment, options: Options, store: Store, data: Data) -> Run:
     """Attacks every model in turn, and writes scores, summary and figures."""
     signals, member = read_signals(store, experiment.models)
-    pairs = pairs_of(experiment)
+    leaves = leave_out(member)
     with options.progress.stage(f"attacking {experiment.models} models"):
         if "quantile_regression" in experiment.attacks:
             signals = replace(signals, expected=quantiles.expected(experiment, data, signals))
-        scores = attack_every_model(signals, member, experiment.attacks, pairs)
+        scores = attack_every_model(signals, member, experiment.attacks, leaves)
     with options.progress.stage("measuring and drawing"):
-        return reported(experiment, options, store, data, signals, scores)
-
-
-def pairs_of(experiment: Experiment) -> np.ndarray | None:
-    """Which models split the pool between them, as equal numbers."""
-    return np.arange(experiment.models) // 2 if design.complementary(experiment.design) else None
+        return reported(experiment, options, store, data, signals, scores, leaves)
 
 
 def reported(
@@ -47,24 +42,23 @@ def reported(
     data: Data,
     signals: Signals,
     scores: dict[str, np.ndarray],
+    leaves: LeaveOut,
 ) -> Run:
     """Measures the scores of a run, and writes them with the report."""
     member, phi = np.asarray(store.read("member", experiment.models), bool), np.asarray(signals.phi)
-    pairs = pairs_of(experiment)
-    leaving = balance_of(member, "auto", pairs).leaving(len(member))
     summary = summarise(
         scores,
         member,
         queries=phi.shape[-1],
         about=records.of_run(experiment, store),
-        shadows=Shadows(scores, member, leaving),
+        shadows=Shadows(scores, member, leaves),
         person=data.person,
         relation=privacy.relation_of(experiment.design, member),
     )
     if options.command:
         summary["command"] = options.command
-    summary["curve"] = power(signals, member, experiment.attacks, pairs)
-    drawn = inputs.of_run(store.records(), signals, member, pairs, data, options.show_examples)
+    summary["curve"] = power(signals, member, experiment.attacks, leaves)
+    drawn = inputs.of_run(store.records(), signals, member, leaves, data, options.show_examples)
     write(store.path, scores, member, phi[..., 0], summary, drawn)
     return Run(store.path, assessed=True)
 

@@ -17,26 +17,25 @@ from jaxmia.attacks.calibration import (
     fit_calibration,
     reliability,
 )
+from jaxmia.attacks.references import LeaveOut
 
 LEAST = 200  # members and as many non-members that a calibration is fitted on, at least
 
 
 class Shadows(NamedTuple):
-    """The scores that thresholds are fitted on, and which of their rows leave with each target."""
+    """The scores that thresholds are fitted on.
+
+    `leave_out` says who is no reference of each where the targets are these models themselves, each
+    in turn; None where the targets are others.
+    """
 
     scores: dict[str, Float[np.ndarray, "M N"]]
     member: Bool[np.ndarray, "M N"]
-    leaving: Int[np.ndarray, "T L"]
+    leave_out: LeaveOut | None
 
-    @property
-    def themselves(self) -> bool:
-        """Whether the targets are the shadow models, each in turn."""
-        return len(self.leaving) == len(self.member) and bool((self.leaving >= 0).any())
-
-    @property
-    def group(self) -> Int[np.ndarray, " T"]:
-        """Targets that leave together have one number."""
-        return np.where(self.leaving >= 0, self.leaving, len(self.member)).min(1)
+    def excluded(self, targets: int) -> Int[np.ndarray, "T L"]:
+        """The rows that are not fitted on for each of the targets; -1 for none."""
+        return np.full((targets, 1), -1) if self.leave_out is None else self.leave_out.excluded
 
 
 def of_attack(
@@ -46,12 +45,12 @@ def of_attack(
     if shadows is None or not _enough(shadows.scores[name], shadows.member):
         return {}
     fitted = fit_calibration(shadows.scores[name], shadows.member, KNOTS)
-    if shadows.themselves:
-        if len(np.unique(shadows.group)) < 2:
-            return {}
-        odds = crossed(score, member, shadows.group)
-    else:
+    if shadows.leave_out is None:
         odds = evidence(score, fitted)
+    elif shadows.leave_out.crosses:
+        odds = crossed(score, member, shadows.leave_out.groups)
+    else:
+        return {}
     return {"posterior": _told(odds, member, shadows, fitted)}
 
 
@@ -59,14 +58,15 @@ def of_people(
     name: str, score: np.ndarray, member: np.ndarray, shadows: Shadows | None, who: persons.People
 ) -> dict[str, Any]:
     """The same for persons, from the sums of their records' log-ratios."""
-    if shadows is None or not shadows.themselves or len(np.unique(shadows.group)) < 2:
+    leave_out = None if shadows is None else shadows.leave_out
+    if shadows is None or leave_out is None or not leave_out.crosses:
         return {}
     total = persons.score_of_people(score, who, ratio=True)
     inside = persons.member_of_people(member, who)
     if not _enough(total, inside):
         return {}
     count = persons.records_of_people(score, who)
-    odds = persons.crossed_people(total, count, inside, shadows.group)
+    odds = persons.crossed_people(total, count, inside, leave_out.groups)
     fitted = persons.fit_people(total, count, inside)
     return {"posterior": {"rho": fitted.rho, **_told(odds, inside, shadows, fitted.line)}}
 
@@ -82,9 +82,9 @@ def _told(
     found: Reliability = reliability(expit(odds), member)
     return {
         "prior": 0.5,
-        "calibrated_on": "the other half of the targets"
-        if shadows.themselves
-        else "the references",
+        "calibrated_on": "the references"
+        if shadows.leave_out is None
+        else "the other half of the targets",
         "calibration": fitted._asdict(),
         "reliability": {k: v.tolist() for k, v in found._asdict().items()},
         "calibration_error": found.error,
@@ -94,20 +94,20 @@ def _told(
 def mean_posterior(
     score: Float[np.ndarray, "T N"],
     member: Bool[np.ndarray, "T N"],
-    leaving: Int[np.ndarray, "T L"] | None,
+    leave_out: LeaveOut | None,
     told: dict[str, Any],
     prior: float = 0.5,
 ) -> Float[np.ndarray, " N"]:
     """The mean posterior of membership over the targets that were trained on each example.
 
-    Targets that are shadows themselves (`leaving` says who leaves with each) are calibrated on the
-    other half of them; given ones by the calibration that the summary's `posterior` tells. NaN for
-    an example that no target was trained on.
+    Targets that are shadows themselves (`leave_out` says who leaves with each) are calibrated on
+    the other half of them; given ones by the calibration that the summary's `posterior` tells. NaN
+    for an example that no target was trained on.
     """
-    if leaving is None:
+    if leave_out is None:
         odds = evidence(score, Calibration(**told["calibration"]))
     else:
-        odds = crossed(score, member, np.where(leaving >= 0, leaving, len(member)).min(1))
+        odds = crossed(score, member, leave_out.groups)
     sure = at_prior(odds, prior)
     inside = member & ~np.isnan(sure)
     count = inside.sum(0)

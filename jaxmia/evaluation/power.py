@@ -5,11 +5,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from jaxmia import metrics
 from jaxmia.attacks import attack_every_model
-from jaxmia.attacks.references import balance_of
+from jaxmia.attacks.references import LeaveOut
 from jaxmia.evaluation.summary import LEVELS
 from jaxmia.types import Array, Signals
 
@@ -22,7 +22,7 @@ def curve(
     signals: Signals,
     member: Bool[Array, "M N"],
     names: Sequence[str],
-    pairs: Int[Array, " M"] | None = None,
+    leave_out: LeaveOut,
 ) -> list[dict[str, Any]]:
     """A row for each size: `models`, `references` of a target, `targets`, `examples`, `attacks`.
 
@@ -31,21 +31,18 @@ def curve(
     absent.
     """
     member = np.asarray(member, bool)
-    order = np.arange(len(member)) if pairs is None else np.argsort(pairs, kind="stable")
+    order = np.argsort(leave_out.groups, kind="stable")
     rows = []
     for size in _sizes(len(member)):
         groups = [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
         groups = groups[: max(1, TARGETS // size)]
-        parts = [_attacked(signals, member, at, names, pairs) for at in groups]
+        parts = [_attacked(signals, member, at, names, leave_out.some(at)) for at in groups]
         truth = np.concatenate([member[at] for at in groups])
         scores = {k: np.concatenate([p[k] for p in parts]) for k in names}
-        first = groups[0]
-        remedy = balance_of(member[first], "auto", None if pairs is None else pairs[first])
-        gone = int(remedy.kind != "none") + 1
         rows.append(
             {
                 "models": size,
-                "references": size - gone,
+                "references": size - leave_out.some(groups[0]).fewer,
                 "targets": len(truth),
                 "examples": truth.shape[1],
                 "attacks": {k: f for k in names if (f := _figures(scores[k], truth))},
@@ -58,7 +55,7 @@ def power(
     signals: Signals,
     member: Bool[Array, "M N"],
     names: Sequence[str],
-    pairs: Int[Array, " M"] | None = None,
+    leave_out: LeaveOut,
 ) -> list[dict[str, Any]]:
     """The `curve` that every run's report shows: of the attacks that train nothing.
 
@@ -73,7 +70,7 @@ def power(
         if f.name != "population" and (v := getattr(signals, f.name)) is not None
     }
     fewer = replace(signals, **some)
-    return curve(fewer, np.asarray(member)[:, ::step], quick, pairs) if quick else []
+    return curve(fewer, np.asarray(member)[:, ::step], quick, leave_out) if quick else []
 
 
 def _sizes(models: int) -> list[int]:
@@ -82,7 +79,7 @@ def _sizes(models: int) -> list[int]:
 
 
 def _attacked(
-    signals: Signals, member: np.ndarray, at: np.ndarray, names: Sequence[str], pairs: Any
+    signals: Signals, member: np.ndarray, at: np.ndarray, names: Sequence[str], leaves: LeaveOut
 ) -> dict[str, np.ndarray]:
     held = {
         f.name: np.asarray(v)[at]
@@ -90,7 +87,7 @@ def _attacked(
         if f.name != "y" and (v := getattr(signals, f.name)) is not None
     }
     some = replace(signals, **held)
-    return attack_every_model(some, member[at], names, None if pairs is None else pairs[at])
+    return attack_every_model(some, member[at], names, leaves)
 
 
 def _figures(score: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxmia import metrics
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Job
-from jaxmia.attacks.references import Balance, partners
+from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
 from jaxmia.evaluation.summary import LEVELS, SCHEMA
 from jaxmia.machine import cores
 from jaxmia.report.charts import roc_chart
@@ -42,7 +42,7 @@ class Work(NamedTuple):
     member: Source
     target: np.ndarray | None
     truth: np.ndarray | None  # of the targets, where it is told
-    remedy: Balance | None
+    leave_out: LeaveOut | None
 
     @property
     def targets(self) -> int:
@@ -57,7 +57,7 @@ class Work(NamedTuple):
             phi = self.reference.columns(at).reshape(models, at.stop - at.start, -1)
             member = _truth(self.member, self.member.columns(at))
             target = phi if self.target is None else self.target[:, at]
-            yield at, Job(target, phi, member, self.remedy, at.start)
+            yield at, Job(target, phi, member, self.leave_out, at.start)
 
     def membership(self, at: slice) -> np.ndarray | None:
         """Who was trained on what, of some targets."""
@@ -78,19 +78,15 @@ def streamable(names: tuple[str, ...]) -> dict[str, Attack]:
     return chosen
 
 
-def remedy(member: Source, pairs: np.ndarray | None) -> Balance:
-    """What leaves with the target (`references.balance_of`), without holding the membership."""
+def leave_out(member: Source, pairs: np.ndarray | None) -> LeaveOut:
+    """Who leaves with the target (`references.leave_out`), without holding the membership."""
     models, examples = member.shape
-    if pairs is not None:
-        return Balance("pair", partners(np.asarray(pairs), models))
-    complements, counts = models > 1, set()
-    for at in panels(examples, models, PANEL_BYTES):
-        held = _truth(member, member.columns(at))
-        complements &= bool(np.array_equal(held[0 : models // 2 * 2 : 2], ~held[1::2]))
-        counts |= set(np.unique(held.sum(0)).tolist())
-    if complements:
-        return Balance("pair", partners(np.arange(models) // 2, models))
-    return Balance("opposite" if models > 1 and len(counts) == 1 else "none")
+
+    def parts() -> Iterator[np.ndarray]:
+        for at in panels(examples, models, PANEL_BYTES):
+            yield _truth(member, member.columns(at))
+
+    return leave_out_of_panels(models, parts, "auto", pairs)
 
 
 def attack(work: Work, names: tuple[str, ...], out: Path, about: dict[str, Any]) -> dict[str, Any]:

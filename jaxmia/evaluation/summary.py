@@ -107,7 +107,7 @@ def _calibrated(
     """What an attacker reaches who fits thresholds on shadow models alone."""
     if shadows is None:
         return {}
-    on = (shadows.scores[name], shadows.member, shadows.leaving)
+    on = (shadows.scores[name], shadows.member, shadows.excluded(len(score)))
     best = thresholds.reached(score, member, thresholds.best(*on))
     found = {}
     cuts = thresholds.at_fpr(*on, list(LEVELS.values()))

@@ -69,7 +69,7 @@ def look(
     posterior = None
     if believed:  # of the strongest attack whose scores are log-likelihood ratios
         told = summary["attacks"][believed[0]]["posterior"]
-        posterior = mean_posterior(scores[believed[0]], member, shown.leaving, told)
+        posterior = mean_posterior(scores[believed[0]], member, shown.leave_out, told)
     return Found(curves, at, reached, exposed, classes, posterior, known)
 
 
@@ -142,8 +142,8 @@ def _cases(
     for place, example in enumerate(chosen):
         target = int(np.flatnonzero(member[:, example])[0])
         keep = np.isfinite(shown.reference[:, example])
-        if shown.leaving is not None:
-            away = shown.leaving[target]
+        if shown.leave_out is not None:
+            away = shown.leave_out.excluded[target]
             keep[away[away >= 0]] = False
         inside = shown.reference_member[:, example]
         of = shown.reference[:, example].astype(np.float64)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.attacks.references import balance_of
+from jaxmia.attacks.references import LeaveOut
 from jaxmia.types import Data, Signals
 
 
@@ -22,9 +22,9 @@ class Training(NamedTuple):
 class Shown(NamedTuple):
     """What a report draws besides the scores; what is absent is left out.
 
-    `reference` is phi of the models that the targets were held against (view 0), `leaving` which of
-    them are no references of each target; `x` are the examples themselves, only where they may be
-    shown, and `shape` that of an image which is stored flat. `own` names figures that lie in the
+    `reference` is phi of the models that the targets were held against (view 0), `leave_out` which
+    of them are no references of each target; `x` are the examples themselves, only where they may
+    be shown, and `shape` that of an image which is stored flat. `own` names figures that lie in the
     folder already, with their alt texts; `price` is that of an hour of the device.
     """
 
@@ -32,7 +32,7 @@ class Shown(NamedTuple):
     names: tuple[str, ...] = ()
     reference: Float[np.ndarray, "R N"] | None = None
     reference_member: Bool[np.ndarray, "R N"] | None = None
-    leaving: Int[np.ndarray, "T L"] | None = None
+    leave_out: LeaveOut | None = None
     training: Training | None = None
     x: np.ndarray | None = None
     shape: tuple[int, ...] = ()
@@ -44,7 +44,7 @@ def of_run(
     records: list[dict[str, Any]],
     signals: Signals,
     member: np.ndarray,
-    pairs: np.ndarray | None = None,
+    leave_out: LeaveOut,
     data: Data | None = None,
     examples: bool = False,
 ) -> Shown:
@@ -58,7 +58,7 @@ def of_run(
         names=data.label_names if data is not None else (),
         reference=np.asarray(signals.phi)[..., 0],
         reference_member=member,
-        leaving=balance_of(member, "auto", pairs).leaving(len(member)),
+        leave_out=leave_out,
         training=training(records, len(member)),
         x=data.x if may and data is not None else None,
         shape=data.shape if data is not None else (),

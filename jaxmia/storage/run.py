@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxmia.attacks import calibration as posteriors
+from jaxmia.attacks.references import leave_out
 from jaxmia.storage import files
 from jaxmia.storage.store import Store
 from jaxmia.types import Signals
@@ -65,8 +66,8 @@ class Run:
         if attack not in self.scores or not posteriors.is_ratio(attack):
             fit = ", ".join(n for n in self.scores if posteriors.is_ratio(n)) or "none in this run"
             raise ValueError(f"attack={attack!r} has no log-ratios here; those that have: {fit}")
-        pairs = np.arange(len(self.member)) // 2
-        odds = posteriors.crossed(self.scores[attack], self.member, pairs)
+        groups = leave_out(self.member).groups
+        odds = posteriors.crossed(self.scores[attack], self.member, groups)
         return posteriors.at_prior(odds, prior)
 
     @cached_property
