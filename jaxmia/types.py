@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -94,6 +94,25 @@ class Recipe:
     validation: bool = False
 
 
+class Signal(NamedTuple):
+    """What there is to know of one kind of signal.
+
+    `axes` are the letters of a run's arrays (a last 1: of view 0 alone), `words` what it is called
+    where it is missing, `taken` when a run takes it of its models: "always", only if an attack asks
+    for it ("asked"), if the experiment has "copies", or from the others by "regression"; `flag`
+    is the field of `jaxmia score` that gives it.
+    """
+
+    axes: str
+    words: str
+    taken: str = "always"
+    flag: str = ""
+
+
+def _signal(*about: str) -> Any:
+    return field(default=None, metadata={"signal": Signal(*about)})
+
+
 @dataclass(frozen=True)
 class Signals:
     """What was seen of one model (`phi [N, Q]`) or of many (`phi [M, N, Q]`).
@@ -106,18 +125,76 @@ class Signals:
     after some of the epochs, the last one included. What an attack does not need may be None.
     """
 
-    phi: Float[Array, "*M N Q"]
-    y: Int[Array, " N"] | None = None
-    margin: Float[Array, "*M N _"] | None = None
-    entropy: Float[Array, "*M N _"] | None = None
-    modified_entropy: Float[Array, "*M N _"] | None = None
-    logits: Float[Array, "*M N C"] | None = None
-    robustness: Float[Array, "*M N"] | None = None
-    expected: Float[Array, "*M N 2"] | None = None
-    gradient: Float[Array, "*M N G"] | None = None
-    activations: Float[Array, "*M N H"] | None = None
-    trajectory: Float[Array, "*M N E"] | None = None
-    population: Float[Array, "*M Z Q"] | None = None
+    phi: Float[Array, "*M N Q"] = field(
+        metadata={"signal": Signal("MNQ", "phi", "always", "signals")}
+    )
+    y: Int[Array, " N"] | None = _signal("N", "labels", "always", "labels")
+    margin: Float[Array, "*M N _"] | None = _signal("MN1", "margin (or logits and labels)")
+    entropy: Float[Array, "*M N _"] | None = _signal("MN1", "entropy (or logits and labels)")
+    modified_entropy: Float[Array, "*M N _"] | None = _signal(
+        "MN1", "modified entropy (or logits and labels)"
+    )
+    logits: Float[Array, "*M N C"] | None = _signal("MNC", "logits", "asked", "logits")
+    robustness: Float[Array, "*M N"] | None = _signal(
+        "MN", "robustness (an experiment's `copies`)", "copies"
+    )
+    expected: Float[Array, "*M N 2"] | None = _signal(
+        "MN2", "the examples themselves: an experiment has them", "regression"
+    )
+    gradient: Float[Array, "*M N G"] | None = _signal(
+        "MNG",
+        "gradient norms (a run takes them of its models if it is started with this attack)",
+        "asked",
+        "gradient_norms",
+    )
+    activations: Float[Array, "*M N H"] | None = _signal(
+        "MNH",
+        "activations (a run takes them if it is started with this attack)",
+        "asked",
+        "activations",
+    )
+    trajectory: Float[Array, "*M N E"] | None = _signal(
+        "MNE",
+        "phi along the training (a run takes it if it is started with this attack)",
+        "asked",
+        "trajectory",
+    )
+    population: Float[Array, "*M Z Q"] | None = _signal(
+        "MZQ", "a population", "always", "population"
+    )
+
+    def models(self, index: Any) -> "Signals":
+        """Those of some of many models; of one model for a whole number."""
+        return self._along("M", index)
+
+    def examples(self, index: Any) -> "Signals":
+        """Those of some examples; the population stays whole."""
+        return self._along("N", index)
+
+    def _along(self, letter: str, index: Any) -> "Signals":
+        out = {}
+        for name, signal in SIGNALS.items():
+            value, axes = getattr(self, name), signal.axes
+            if value is not None and letter in axes:
+                many = np.ndim(value) == len(axes)  # the signals of one model lack the first axis
+                place = axes.index(letter) - (0 if many or "M" not in axes else 1)
+                value = np.asarray(value)[(slice(None),) * place + (index,)]
+            out[name] = value
+        return Signals(**out)
+
+
+SIGNALS: dict[str, Signal] = {f.name: f.metadata["signal"] for f in fields(Signals)}
+
+
+class Attacker(NamedTuple):
+    """Whom an attack stands for: what it sees of the target, and what it knows besides.
+
+    `access` is black-box (asks the model), white-box (has its parameters), or other words.
+    """
+
+    access: str
+    sees: str
+    knows: str
 
 
 class Attack(NamedTuple):
@@ -126,13 +203,20 @@ class Attack(NamedTuple):
     `score(target, reference, member) -> [N]` for one target and `member [R, N]` of the references;
     `leave_one_out(signals, member, leave_out) -> [M, N]`, where each model is the target in turn
     and `leave_out` (`attacks.references.LeaveOut`) says who is no reference of it. NaN marks what
-    cannot be scored.
-    `missing(signals) -> str` names what the signals lack for it, "" if nothing; `needs` are the
-    signals that a run takes of its models only if an attack asks for them.
+    cannot be scored. `needs` names signals; `log_ratio` says that scores are log-likelihood ratios,
+    `trains` that networks are trained on the references, `panels` (`attacks.by_example.Panels`) how
+    it is carried out where an example depends on others by sums alone.
     """
 
     score: Callable[[Signals, Signals, Bool[Array, "R N"]], Float[np.ndarray, " N"]]
     leave_one_out: Callable[..., Float[np.ndarray, "M N"]]
-    missing: Callable[[Signals], str]
-    needs: tuple[str, ...] = ()
-    panels: Any = None  # `attacks.chunks.Panels`, where an example hangs on others by sums alone
+    attacker: Attacker
+    needs: tuple[str, ...] = ("phi",)
+    log_ratio: bool = False
+    trains: bool = False
+    panels: Any = None
+
+    def missing(self, signals: Signals) -> str:
+        """What the signals lack for the attack, in words; "" if nothing."""
+        lacking = [n for n in self.needs if getattr(signals, n) is None]
+        return " and ".join(SIGNALS[n].words for n in lacking)

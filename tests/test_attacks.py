@@ -11,12 +11,7 @@ from jaxmia.types import Signals
 
 M, N = 20, 400
 MEMBER = design.complementary_halves(0, M, N)
-TRAINED = [
-    name
-    for name in ATTACKS
-    if name.startswith("shadow_classifier")
-    or name in ("activations", "gradients", "loss_trajectory", "joint_lira_online")
-]
+TRAINED = [k for k, a in ATTACKS.items() if a.trains or k == "joint_lira_online"]
 CLOSED = [name for name in ATTACKS if name not in TRAINED]
 
 
@@ -219,12 +214,12 @@ def test_unknown_names_and_missing_signals_are_refused():
 
 
 def test_every_attack_says_who_the_attacker_is():
-    from jaxmia.attacks.attacker import attacker_of
-
-    for name in ATTACKS:
-        assert attacker_of(name).access in ("black-box", "white-box"), name
-    assert "without the record" in attacker_of("lira_online_global_variance").knows
-    assert attacker_of("rmia_online").knows != attacker_of("rmia_offline").knows
+    for name, attack in ATTACKS.items():
+        assert attack.attacker.access in ("black-box", "white-box"), name
+        assert ("with and without" in attack.attacker.knows) >= attack.log_ratio, name
+    assert "without the record" in ATTACKS["lira_online_global_variance"].attacker.knows
+    assert ATTACKS["rmia_online"].attacker != ATTACKS["rmia_offline"].attacker
+    assert ATTACKS["trajectory_lira_online"].attacker.sees.startswith("the model at several points")
 
 
 def test_with_diverged_models_the_number_of_references_tells_nothing():

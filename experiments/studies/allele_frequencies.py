@@ -21,6 +21,7 @@ from rich.console import Console
 
 from jaxmia import allele_frequencies, design, metrics
 from jaxmia.attacks.references import nobody_else
+from jaxmia.attacks.threshold import GLOBAL_THRESHOLD
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
@@ -28,11 +29,18 @@ from jaxmia.report import figures
 from jaxmia.report.inputs import Shown
 from jaxmia.report.table import table
 from jaxmia.report.write import write
+from jaxmia.types import Attacker
 
 ATTACKS = {
     "likelihood_ratio": allele_frequencies.likelihood_ratio,
     "homer": allele_frequencies.homer,
 }
+ATTACKER = Attacker(
+    "released statistics",
+    "the pool's allele frequencies",
+    "the genotype; the population's frequencies",
+)
+KNOWN = {name: GLOBAL_THRESHOLD._replace(attacker=ATTACKER) for name in ATTACKS}
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,7 @@ def run(flags: Flags) -> dict[str, Any]:
         "power": rows,
     }
     shadows = Shadows(scores, member, nobody_else(flags.pools))
-    summary = summarise(scores, member, queries=1, about=about, shadows=shadows)
+    summary = summarise(scores, member, queries=1, about=about, shadows=shadows, attacks=KNOWN)
     figures.saved(power_figure(rows), flags.out / "report" / "power.svg")
     figures.saved(power_figure(rows), flags.out / "report" / "power.png")
     alt = "AUC and TPR at 0.1 % FPR against SNPs per person of the pool, with what theory expects."

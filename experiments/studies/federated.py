@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxmia import data, federated, machine, metrics
-from jaxmia.attacks import lira
+from jaxmia.attacks import ATTACKS, lira
 from jaxmia.attacks.references import leave_out
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
@@ -283,7 +283,9 @@ def run(flags: Flags) -> dict[str, Any]:
         for ending in ("svg", "png"):
             figures.saved(figure, flags.out / "report" / f"{name}.{ending}")
     shadows = Shadows(found, member, leave_out(member))
-    summary = summarise(found, member, queries=1, about=about, shadows=shadows)
+    summary = summarise(
+        found, member, queries=1, about=about, shadows=shadows, attacks=ATTACKS | federated.ATTACKS
+    )
     shown = Shown(own={
         "rounds": "AUC and TPR at 0.1 % FPR of every attack against the round.",
         "varied": "AUC and TPR at 0.1 % FPR against the number of clients and the width.",

@@ -1,7 +1,6 @@
 """The ladder of attacks, by name: arrays in, a score for each example out, higher means member."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,7 +13,7 @@ from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRES
 from jaxmia.attacks.joint import JOINT_LIRA
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.attacks.white_box import ACTIVATIONS, GRADIENTS, LOSS_TRAJECTORY
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import SIGNALS, Array, Attack, Signals
 
 ATTACKS: dict[str, Attack] = {
     "correctness": threshold.CORRECTNESS,
@@ -50,7 +49,7 @@ ATTACKS: dict[str, Attack] = {
 
 def needed(names: Sequence[str]) -> set[str]:
     """The signals that a run takes of its models for these attacks, beyond the usual ones."""
-    return {signal for name in names for signal in ATTACKS[name].needs}
+    return {n for name in names for n in ATTACKS[name].needs if SIGNALS[n].taken == "asked"}
 
 
 def named(names: Sequence[str], signals: Signals) -> dict[str, Attack]:
@@ -117,15 +116,7 @@ def attack_by_others(
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for target, gone in enumerate(leaves.excluded):
         kept = np.setdiff1d(np.arange(len(member)), gone)
-        one, others = _models(targets, target), _models(reference, kept)
+        one, others = targets.models(target), reference.models(kept)
         for name, attack in named(names, one).items():
             rows[name].append(attack.score(one, others, member[kept]))
     return {name: np.stack(found) for name, found in rows.items()}
-
-
-def _models(signals: Signals, index: int | np.ndarray) -> Signals:
-    """What was seen of some of the models."""
-    held = {f.name: getattr(signals, f.name) for f in fields(signals)}
-    return Signals(
-        **{k: v if v is None or k == "y" else np.asarray(v)[index] for k, v in held.items()}
-    )

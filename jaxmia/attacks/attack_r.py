@@ -15,8 +15,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import log_ndtr
 
+from jaxmia.attacks.attacker import BLACK, CHANCE, OUT
 from jaxmia.attacks.by_example import Chunk, attack
 from jaxmia.attacks.gaussians import side
+from jaxmia.types import Attacker
 
 _FLOOR = 1e-10
 
@@ -115,4 +117,4 @@ def _blocks(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, np.minimum.accumulate(last[::-1], axis=0)[::-1]
 
 
-ATTACK_R = attack(attack_r)
+ATTACK_R = attack(attack_r, Attacker(BLACK, CHANCE, OUT))

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmia.attacks.references import LeaveOut, left_out
 from jaxmia.machine import cores
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 CHUNK = 1 << 18  # numbers of an array that are worked on at once: long enough for two threads
 
@@ -119,7 +119,9 @@ def every_model(phi: Array, member: Array, leave_out: LeaveOut) -> Job:
     return Job(phi, phi, member, leave_out)
 
 
-def attack(score: Callable[[Chunk], np.ndarray]) -> Attack:
+def attack(
+    score: Callable[[Chunk], np.ndarray], attacker: Attacker, log_ratio: bool = False
+) -> Attack:
     """A rung of the ladder that sees the example itself (view 0), of target and references."""
 
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
@@ -129,7 +131,7 @@ def attack(score: Callable[[Chunk], np.ndarray]) -> Attack:
         return every_model(view0(signals.phi), member, leave_out).scores(score)
 
     panels = Panels(lambda job: [], lambda job, totals: job.scores(score))
-    return Attack(on_target, on_all, missing=lambda signals: "", panels=panels)
+    return Attack(on_target, on_all, attacker, log_ratio=log_ratio, panels=panels)
 
 
 def view0(phi: Float[Array, "*M N Q"]) -> Float[np.ndarray, "*M N 1"]:

@@ -31,11 +31,6 @@ class Calibration(NamedTuple):
     bends: tuple[float, ...] = ()
 
 
-def is_ratio(attack: str) -> bool:
-    """Whether an attack's scores are log-likelihood ratios."""
-    return attack == "bavaria" or "lira_online" in attack
-
-
 def evidence(score: Float[Array, "*T N"], fitted: Calibration) -> Float[np.ndarray, "*T N"]:
     """The calibrated log-odds at a prior of one half."""
     ratio = np.asarray(score, np.float64)

@@ -3,10 +3,11 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxmia.attacks.attacker import BLACK, BOTH, CHANCE
 from jaxmia.attacks.by_example import every_model, view0
 from jaxmia.attacks.references import LeaveOut
 from jaxmia.metrics import thresholds
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 
 def scores(
@@ -46,6 +47,4 @@ def _on_all(
     return scores(phi, phi, job.member, np.asarray(signals.y), leave_out.excluded)
 
 
-CLASS_THRESHOLD = Attack(
-    _on_target, _on_all, missing=lambda signals: "labels" if signals.y is None else ""
-)
+CLASS_THRESHOLD = Attack(_on_target, _on_all, Attacker(BLACK, CHANCE, BOTH), needs=("phi", "y"))

@@ -13,19 +13,13 @@ from jaxtyping import Bool, Float
 
 from jaxmia.attacks import lira
 from jaxmia.attacks.attack_r import ATTACK_R
+from jaxmia.attacks.attacker import ALONG, PARAMETERS, WHITE
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.references import LeaveOut
 from jaxmia.attacks.threshold import GLOBAL_THRESHOLD
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 Pick = Callable[[Signals], Float[np.ndarray, "*M N Q"]]
-WHAT = {
-    "gradient": "gradient norms (a run takes them of its models if it is started with this attack)",
-    "activations": "activations (a run takes them if it is started with this attack)",
-    "trajectory": "phi along the training (a run takes it if it is started with this attack)",
-    "logits": "logits",
-    "y": "labels",
-}
 
 
 def whole(signals: Signals) -> Float[np.ndarray, "*M N 1"]:
@@ -44,16 +38,7 @@ def along(signals: Signals) -> Float[np.ndarray, "*M N E"]:
     return np.asarray(signals.trajectory)
 
 
-def lacking(*names: str) -> Callable[[Signals], str]:
-    """What signals lack of these, in words."""
-
-    def missing(signals: Signals) -> str:
-        return " and ".join(WHAT[n] for n in names if getattr(signals, n) is None)
-
-    return missing
-
-
-def on_signal(attack: Attack, pick: Pick, name: str) -> Attack:
+def on_signal(attack: Attack, pick: Pick, name: str, sees: str = PARAMETERS) -> Attack:
     """An attack on phi, given another signal in its place."""
 
     def instead(signals: Signals) -> Signals:
@@ -65,7 +50,10 @@ def on_signal(attack: Attack, pick: Pick, name: str) -> Attack:
     def on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
         return attack.leave_one_out(instead(signals), member, leave_out)
 
-    return Attack(on_target, on_all, missing=lacking(name), needs=(name,))
+    attacker = Attacker(WHITE, sees, attack.attacker.knows)
+    return attack._replace(
+        score=on_target, leave_one_out=on_all, attacker=attacker, needs=(name,), panels=None
+    )
 
 
 GRADIENT_NORM: dict[str, Attack] = {
@@ -76,4 +64,4 @@ GRADIENT_NORM: dict[str, Attack] = {
     "gradient_norm_lira_offline": on_signal(lira.attack("offline"), whole, "gradient"),
     "gradient_norm_layers_lira_online": on_signal(lira.attack("online"), by_layer, "gradient"),
 }
-TRAJECTORY_LIRA = on_signal(lira.attack("online"), along, "trajectory")
+TRAJECTORY_LIRA = on_signal(lira.attack("online"), along, "trajectory", ALONG)

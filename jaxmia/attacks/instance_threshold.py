@@ -6,8 +6,10 @@ Sablayrolles et al. 2019, section 4 (MALT); Watson et al. 2022, section 3 (diffi
 import numpy as np
 from jaxtyping import Float
 
+from jaxmia.attacks.attacker import BLACK, CHANCE, OUT
 from jaxmia.attacks.by_example import Chunk, attack
 from jaxmia.attacks.gaussians import side
+from jaxmia.types import Attacker
 
 
 def by_loss(chunk: Chunk) -> Float[np.ndarray, "T n"]:
@@ -23,5 +25,5 @@ def by_phi(chunk: Chunk) -> Float[np.ndarray, "T n"]:
     return (chunk.target - out.centre)[..., 0]
 
 
-INSTANCE_THRESHOLD = attack(by_loss)
-INSTANCE_THRESHOLD_PHI = attack(by_phi)
+INSTANCE_THRESHOLD = attack(by_loss, Attacker(BLACK, CHANCE, OUT))
+INSTANCE_THRESHOLD_PHI = attack(by_phi, Attacker(BLACK, CHANCE, OUT))

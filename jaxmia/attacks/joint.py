@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.attacks import lira
-from jaxmia.attacks.gradient_norm import by_layer, lacking
+from jaxmia.attacks.attacker import BOTH, PARAMETERS, WHITE
+from jaxmia.attacks.gradient_norm import by_layer
 from jaxmia.attacks.networks import as_one, folds
 from jaxmia.attacks.references import LeaveOut
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 ONLINE = lira.attack("online")
 RIDGE = 1e-6  # of a signal's variance, added to both covariances
@@ -73,4 +74,10 @@ def _on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
     return out
 
 
-JOINT_LIRA = Attack(_on_target, _on_all, missing=lacking("gradient"), needs=("gradient",))
+JOINT_LIRA = Attack(
+    _on_target,
+    _on_all,
+    Attacker(WHITE, PARAMETERS, BOTH),
+    needs=("phi", "gradient"),
+    log_ratio=True,
+)

@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import digamma, gammaln, log_ndtr, polygamma, stdtr
 
+from jaxmia.attacks.attacker import BLACK, BOTH, CHANCE, OUT
 from jaxmia.attacks.by_example import Job, Panels, arrays, every_model, one_target
 from jaxmia.attacks.calibration import Calibration, fit_calibration, posterior
 from jaxmia.attacks.gaussians import CENTRES, Side, side
 from jaxmia.attacks.official import official
 from jaxmia.attacks.references import LeaveOut, leave_out
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 __all__ = [
     "Calibration",
@@ -333,4 +334,5 @@ def attack(mode: str, variance: str = "auto") -> Attack:
         lambda job, totals: _of_panel(job, _law_of(job, mode, variance), totals),
         view0=False,
     )
-    return Attack(on_target, on_all, missing=lambda signals: "", panels=panels)
+    attacker = Attacker(BLACK, CHANCE, BOTH if mode == "online" else OUT)
+    return Attack(on_target, on_all, attacker, log_ratio=mode == "online", panels=panels)

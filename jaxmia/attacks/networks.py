@@ -7,7 +7,7 @@ that were trained on the other folds. Shokri et al. 2017, section V.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmia.attacks.references import LeaveOut
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 FOLDS, HIDDEN, STEPS, BATCH, RATE = 4, 64, 2000, 256, 3e-3
 
@@ -117,8 +117,8 @@ def _score(trained: tuple, x: np.ndarray, examples: Array) -> Float[np.ndarray, 
 def attack(
     features: Callable[[Signals], Float[np.ndarray, "M N F"]],
     groups: Callable[[Int[np.ndarray, " N"]], Groups],
-    missing: Callable[[Signals], str],
-    needs: tuple[str, ...] = (),
+    attacker: Attacker,
+    needs: tuple[str, ...],
 ) -> Attack:
     """The attack as a rung of the ladder: `features` of many models' signals, with labels.
 
@@ -148,17 +148,12 @@ def attack(
                 out[fold == number] = _score(trained, x[fold == number], pool.examples)
         return out
 
-    return Attack(on_target, on_all, missing=missing, needs=needs)
+    return Attack(on_target, on_all, attacker, needs, trains=True)
 
 
 def as_one(target: Signals, reference: Signals) -> Signals:
     """A target as a row of many models, with the references' labels."""
-    held = {
-        f.name: np.asarray(v)[None]
-        for f in fields(target)
-        if f.name != "y" and (v := getattr(target, f.name)) is not None
-    }
-    return Signals(y=reference.y, **held)
+    return replace(target.models(None), y=reference.y)
 
 
 def folds(leave_out: LeaveOut) -> Int[np.ndarray, " M"]:

@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
+from jaxmia.attacks.attacker import BLACK, BOTH, CHANCE, OUT, POPULATION
 from jaxmia.attacks.by_example import Chunk, Job, arrays, every_model, one_target
 from jaxmia.attacks.by_example import attack as by_example
 from jaxmia.attacks.gaussians import side
 from jaxmia.attacks.references import LeaveOut, leave_out
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 GAMMA, A = 2.0, 0.3  # their code's for CIFAR-10; a is 0.6 for CIFAR-100, 0.2 for Purchase-100
 LEAST = 1e-15  # of Pr: where every reference all but excludes the class
@@ -174,9 +175,10 @@ def attack(mode: str) -> Attack:
     def on_all(signals: Signals, member: Bool[Array, "M N"], leaves: LeaveOut):
         return _of_every_model(signals.phi, member, signals.population, mode, GAMMA, A, leaves)
 
-    return Attack(on_target, on_all, missing=lambda signals: "")
+    knows = f"{BOTH if mode == 'online' else OUT}{POPULATION}"
+    return Attack(on_target, on_all, Attacker(BLACK, CHANCE, knows))
 
 
 # BASE (arXiv 2505.24089): log p_target(x) - log mean_r p_r(x), the mean over all references, IN and
 # OUT, so that few of them are enough
-BASE = by_example(log_ratio("online", 0.0))
+BASE = by_example(log_ratio("online", 0.0), Attacker(BLACK, CHANCE, BOTH))

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmia.attacks import networks
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.attacks.attacker import ALL, BLACK, BOTH
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 LEAST = -30.0  # log probabilities below are all the same
 
@@ -46,13 +47,9 @@ def attack(top: int | None = None) -> Attack:
         return features(signals.logits, np.asarray(signals.y), top)
 
     groups = together if top is not None else _classes
-    return networks.attack(seen, groups, _missing, needs=("logits",))
+    return networks.attack(seen, groups, Attacker(BLACK, ALL, BOTH), needs=("logits", "y"))
 
 
 def together(y: Int[np.ndarray, " N"]) -> networks.Groups:
     """One network for all examples."""
     return np.arange(len(y))[None], np.array([len(y)])
-
-
-def _missing(signals: Signals) -> str:
-    return "" if signals.logits is not None and signals.y is not None else "logits and labels"

@@ -3,9 +3,10 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxmia.attacks.attacker import BLACK, CHANCE, LABEL, POPULATION, RECORD
 from jaxmia.attacks.by_example import Panels
 from jaxmia.attacks.references import LeaveOut
-from jaxmia.types import Array, Attack, Signals
+from jaxmia.types import Array, Attack, Attacker, Signals
 
 
 def global_threshold(target: Signals) -> Float[np.ndarray, "*T N"]:
@@ -57,22 +58,19 @@ def _alone(score) -> dict:
 
 GLOBAL_THRESHOLD = Attack(
     **_alone(global_threshold),
-    missing=lambda signals: "",
+    attacker=Attacker(BLACK, CHANCE, RECORD),
     panels=Panels(lambda job: [], lambda job, totals: global_threshold(Signals(job.target))),
 )
 CORRECTNESS = Attack(
-    **_alone(correctness),
-    missing=lambda signals: "" if signals.margin is not None else "margin (or logits and labels)",
+    **_alone(correctness), attacker=Attacker(BLACK, LABEL, RECORD), needs=("margin",)
 )
 LABEL_ONLY = Attack(
     **_alone(label_only),
-    missing=lambda signals: (
-        "" if signals.robustness is not None else "robustness (an experiment's `copies`)"
-    ),
+    attacker=Attacker(BLACK, f"{LABEL} of changed copies of the record", RECORD),
+    needs=("robustness",),
 )
 QUANTILE_REGRESSION = Attack(
     **_alone(quantile_regression),
-    missing=lambda signals: (
-        "" if signals.expected is not None else "the examples themselves: an experiment has them"
-    ),
+    attacker=Attacker(BLACK, CHANCE, f"{RECORD}{POPULATION}"),
+    needs=("phi", "expected"),
 )

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxmia.attacks import networks, shadow_classifier
-from jaxmia.attacks.gradient_norm import lacking
-from jaxmia.types import Attack, Signals
+from jaxmia.attacks.attacker import ALONG, BOTH, PARAMETERS, WHITE
+from jaxmia.types import Attack, Attacker, Signals
 
 Part = Callable[[Signals], Float[np.ndarray, "M N F"]]
 
@@ -45,7 +45,7 @@ def trajectory(signals: Signals) -> Float[np.ndarray, "M N F"]:
     return np.asarray(signals.trajectory, np.float32)
 
 
-def _network(parts: tuple[Part, ...], needs: tuple[str, ...]) -> Attack:
+def _network(parts: tuple[Part, ...], sees: str, *needs: str) -> Attack:
     def features(signals: Signals) -> Float[np.ndarray, "M N F"]:
         seen = [part(signals) for part in parts]
         y = np.asarray(signals.y)
@@ -53,9 +53,13 @@ def _network(parts: tuple[Part, ...], needs: tuple[str, ...]) -> Attack:
         seen.append(np.broadcast_to(label, (len(seen[0]), *label.shape)))
         return np.concatenate(seen, axis=-1)
 
-    return networks.attack(features, shadow_classifier.together, lacking(*needs, "y"), needs)
+    return networks.attack(
+        features, shadow_classifier.together, Attacker(WHITE, sees, BOTH), needs=(*needs, "y")
+    )
 
 
-ACTIVATIONS = _network((activations,), ("activations",))
-GRADIENTS = _network((answers, log_norms, activations), ("gradient", "activations", "logits"))
-LOSS_TRAJECTORY = _network((trajectory,), ("trajectory",))
+ACTIVATIONS = _network((activations,), PARAMETERS, "activations")
+GRADIENTS = _network(
+    (answers, log_norms, activations), PARAMETERS, "gradient", "activations", "logits"
+)
+LOSS_TRAJECTORY = _network((trajectory,), ALONG, "trajectory")

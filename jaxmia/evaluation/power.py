@@ -1,20 +1,18 @@
 """Power against cost: what attacks find with 2, 4, 8, ... shadow models, from one run's signals."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from jaxmia import metrics
-from jaxmia.attacks import attack_every_model
+from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.references import LeaveOut
 from jaxmia.evaluation.summary import LEVELS
 from jaxmia.types import Array, Signals
 
 TARGETS = 64  # that are attacked at each size, where there are so many
-TRAINED = ("shadow_classifier", "activations", "gradients")  # attacks that train networks
 ENOUGH = 1 << 24  # numbers that `power` looks at: some seconds of work
 
 
@@ -61,15 +59,10 @@ def power(
 
     From evenly spaced examples where all of them would take long (`examples` says how many).
     """
-    quick = [n for n in names if not n.startswith(TRAINED)]
+    quick = [n for n in names if not ATTACKS[n].trains]
     phi = np.asarray(signals.phi)
     step = max(1, -(-phi.size // ENOUGH))
-    some = {
-        f.name: v[::step] if f.name == "y" else v[:, ::step]
-        for f in fields(signals)
-        if f.name != "population" and (v := getattr(signals, f.name)) is not None
-    }
-    fewer = replace(signals, **some)
+    fewer = signals.examples(slice(None, None, step))
     return curve(fewer, np.asarray(member)[:, ::step], quick, leave_out) if quick else []
 
 
@@ -81,13 +74,7 @@ def _sizes(models: int) -> list[int]:
 def _attacked(
     signals: Signals, member: np.ndarray, at: np.ndarray, names: Sequence[str], leaves: LeaveOut
 ) -> dict[str, np.ndarray]:
-    held = {
-        f.name: np.asarray(v)[at]
-        for f in fields(signals)
-        if f.name != "y" and (v := getattr(signals, f.name)) is not None
-    }
-    some = replace(signals, **held)
-    return attack_every_model(some, member[at], names, leaves)
+    return attack_every_model(signals.models(at), member[at], names, leaves)
 
 
 def _figures(score: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:

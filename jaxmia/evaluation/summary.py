@@ -1,17 +1,19 @@
 """The figures of a run, as `summary.json` holds them (docs/summary.md has every field)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmia import metrics, privacy
+from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
-from jaxmia.attacks.attacker import attacker_of
-from jaxmia.attacks.calibration import is_ratio
+from jaxmia.attacks.attacker import UNKNOWN
 from jaxmia.evaluation import posteriors
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.metrics import thresholds
+from jaxmia.types import Attack
 
 SCHEMA = 3
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
@@ -27,12 +29,14 @@ def summarise(
     shadows: Shadows | None = None,
     person: Int[np.ndarray, " N"] | None = None,
     relation: str | None = None,
+    attacks: Mapping[str, Attack] = ATTACKS,
 ) -> dict[str, Any]:
     """All figures of all attacks: those of the pooled scores, and over targets.
 
     `about` is what the caller knows besides: accuracies, device, how the run was made. With
     `shadows` there are also the rates that thresholds fitted on them really reach, and calibrated
-    posteriors; with `person` the figures of persons; `relation` is that of the membership design.
+    posteriors; with `person` the figures of persons; `relation` is that of the membership design;
+    `attacks` are those whose names are known.
     """
     models, examples = member.shape
     attacked = about.get("attacked", f"each of {models} models in turn, the others as references")
@@ -41,13 +45,13 @@ def summarise(
         found[name] = _attack(score, member) | _calibrated(name, score, member, shadows)
         if found[name]["auc"] is not None:
             found[name]["leak"] = _leak(score, member, relation)
-            if is_ratio(name):
+            if name in attacks and attacks[name].log_ratio:
                 found[name] |= posteriors.of_attack(name, score, member, shadows)
-        found[name]["attacker"] = attacker_of(name)._asdict()
+        found[name]["attacker"] = _attacker(name, attacks)
         found[name]["states"] = statements(name, found[name], attacked)
     people = {}
     if person is not None:
-        people["people"] = _people(scores, member, shadows, person, attacked)
+        people["people"] = _people(scores, member, shadows, person, attacked, attacks)
     return {
         "schema": SCHEMA,
         "models": models,
@@ -55,9 +59,7 @@ def summarise(
         "queries": queries,
         "attacked": attacked,
         "attacks": found,
-        **(
-            {} if person is None else {"people": _people(scores, member, shadows, person, attacked)}
-        ),
+        **people,
         **about,
     }
 
@@ -68,23 +70,28 @@ def _people(
     shadows: Shadows | None,
     person: np.ndarray,
     attacked: str,
+    attacks: Mapping[str, Attack],
 ) -> dict[str, Any]:
     """The figures where not records are told apart but persons, by all of their records."""
     who = persons.people(person)
     inside = persons.member_of_people(member, who)
     found = {}
     for name, score in scores.items():
-        ratio = is_ratio(name)
+        ratio = name in attacks and attacks[name].log_ratio
         found[name] = _attack(persons.score_of_people(score, who, ratio), inside)
         if ratio and found[name]["auc"] is not None:
             found[name] |= posteriors.of_people(name, score, member, shadows, who)
         found[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
-        found[name]["attacker"] = attacker_of(name)._asdict()
+        found[name]["attacker"] = _attacker(name, attacks)
         whole = f"{attacked}; persons by all their records"
         found[name]["states"] = statements(name, found[name], whole)
     records = np.bincount(who.index)
     told = {"least": int(records.min()), "mean": float(records.mean()), "most": int(records.max())}
     return {"count": len(who.ids), "records": told, "attacks": found}
+
+
+def _attacker(name: str, attacks: Mapping[str, Attack]) -> dict[str, str]:
+    return (attacks[name].attacker if name in attacks else UNKNOWN)._asdict()
 
 
 def _leak(score: np.ndarray, member: np.ndarray, relation: str | None) -> dict[str, Any]:

@@ -6,9 +6,10 @@ the data are the shadows: their scores are arrays `[M, N]` like any other signal
 """
 
 from jaxmia.federated.fedavg import Federation, Observed, deal, federate, plain_sgd
-from jaxmia.federated.orthogonality import accumulated, cosine, gradient_difference
+from jaxmia.federated.orthogonality import ATTACKS, accumulated, cosine, gradient_difference
 
 __all__ = [
+    "ATTACKS",
     "Federation",
     "Observed",
     "accumulated",

@@ -16,9 +16,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
+from jaxmia.attacks import lira
+from jaxmia.attacks.attacker import RECORD, WHITE
+from jaxmia.attacks.threshold import GLOBAL_THRESHOLD
 from jaxmia.federated.fedavg import Observed
+from jaxmia.types import Attack, Attacker
 
 TINY = 1e-30
+UPDATES = "the server's parameters and the client's update in every round"
+FEDERATIONS = f"{RECORD}; federations of other draws of the data"
 
 
 def cosine(seen: Observed) -> Float[np.ndarray, "M N R G"]:
@@ -48,3 +54,17 @@ def accumulated(signal: Float[np.ndarray, "M N R"]) -> Float[np.ndarray, "M N"]:
     total = np.where(there, signal, 0).sum(-1)
     with np.errstate(invalid="ignore"):
         return total / there.sum(-1)
+
+
+def _attacks(name: str) -> dict[str, Attack]:
+    """Attacks on an accumulated score as phi: by itself, and held against shadow federations."""
+    alone, shadows = (Attacker(WHITE, UPDATES, knows) for knows in (RECORD, FEDERATIONS))
+    return {
+        name: GLOBAL_THRESHOLD._replace(attacker=alone),
+        f"{name}_lira_online_global_variance": lira.attack("online", "global")._replace(
+            attacker=shadows
+        ),
+    }
+
+
+ATTACKS = _attacks("cosine") | _attacks("gradient_difference")

@@ -10,17 +10,10 @@ from typing import Any
 import numpy as np
 
 from jaxmia.storage.files import Unwritable, reason, write_json
+from jaxmia.types import SIGNALS
 
 CHUNK_BYTES = 64 << 20
 PANEL_BYTES = 256 << 20  # of rows that are held at once while they are compared with digests
-LETTERS = {
-    "logits": "MNC",
-    "population": "MZQ",
-    "robustness": "MN",
-    "gradient": "MNG",
-    "activations": "MNH",
-    "trajectory": "MNE",
-}
 
 
 def row_digest(row: np.ndarray) -> str:
@@ -62,7 +55,7 @@ class Arrays:
 
     def _metadata(self, name: str, shape: Sequence[int], dtype: str, by_model: bool) -> dict:
         chunks = self.chunks(shape, dtype) if by_model else list(shape)
-        letters = LETTERS.get(name, "MNQ") if by_model else "N"
+        letters = SIGNALS[name].axes if name in SIGNALS else "MN" if by_model else "N"
         return {
             "shape": list(shape),
             "data_type": dtype,

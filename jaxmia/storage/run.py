@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import calibration as posteriors
 from jaxmia.attacks.references import leave_out
 from jaxmia.storage import files
 from jaxmia.storage.store import Store
-from jaxmia.types import Signals
+from jaxmia.types import SIGNALS, Signals
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Run:
 
         Raises `ValueError` for an attack that was not made, or whose scores are no log-ratios.
         """
-        if attack not in self.scores or not posteriors.is_ratio(attack):
-            fit = ", ".join(n for n in self.scores if posteriors.is_ratio(n)) or "none in this run"
+        fit = [n for n in self.scores if n in ATTACKS and ATTACKS[n].log_ratio]
+        if attack not in fit:
+            fit = ", ".join(fit) or "none in this run"
             raise ValueError(f"attack={attack!r} has no log-ratios here; those that have: {fit}")
         groups = leave_out(self.member).groups
         odds = posteriors.crossed(self.scores[attack], self.member, groups)
@@ -83,11 +85,9 @@ class Run:
 
 def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:
     """The signals of a run's first models, and their membership."""
-    view0 = {
-        name: None if (a := store.read(name, models)) is None else a[..., None]
-        for name in ("margin", "entropy", "modified_entropy")
-    }
-    names = ("phi", "population", "logits", "robustness", "gradient", "activations", "trajectory")
-    whole = {k: store.read(k, models) for k in names}
-    member = np.asarray(store.read("member", models), bool)
-    return Signals(y=store.read("y"), **whole, **view0), member  # type: ignore[arg-type]
+    held: dict[str, Any] = {}
+    for name, signal in SIGNALS.items():
+        array = store.read(name, models if "M" in signal.axes else None)
+        view0 = array is not None and signal.axes.endswith("1")  # stored without their last axis
+        held[name] = array[..., None] if array is not None and view0 else array
+    return Signals(**held), np.asarray(store.read("member", models), bool)
