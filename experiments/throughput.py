@@ -210,13 +210,12 @@ def asking(case: Case, width: int, convolution: str) -> Callable[[], float]:
     """Seconds that one model takes for one example and view, asked as a run asks."""
     mesh = parallel.mesh()
     many = width * mesh.devices.size
-    with conv.using(convolution):
-        stages = block.programs(
-            case.recipe, case.data, augment.itself, members=case.steps * case.recipe.batch_size,
-            width=width, mesh=mesh, convolution=convolution,
-        )  # fmt: skip
-        state = stages.init(None, block.keys(mesh, 0, np.arange(many)))
-        jax.block_until_ready(stages.ask(stages.pool, state))
+    stages = block.programs(
+        case.recipe, case.data, augment.itself, members=case.steps * case.recipe.batch_size,
+        width=width, mesh=mesh, convolution=convolution,
+    )  # fmt: skip
+    state = stages.init(None, block.keys(mesh, 0, np.arange(many)))
+    jax.block_until_ready(stages.ask(stages.pool, state))
 
     def seconds() -> float:
         start = time.perf_counter()

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 EPOCHS = 12
 SCRIPT = """
 import os, signal, sys, threading, time
-from jaxmia import Experiment, cli, data, recipes
+from jaxmia import Experiment, cli, data, pipeline, recipes
 from jaxmia.evaluation import evaluate
 from jaxmia.models import mlp
 from jaxmia.training.progress import Progress
@@ -39,7 +39,7 @@ PLACES = {
     "restore": (checkpoints, "restore"), "remove": (checkpoints, "remove"),
     "signals": (arrays.Arrays, "write"), "labels": (arrays.Arrays, "write_fixed"),
     "record": (Store, "_write_record"), "log": (Store, "log"), "epoch": (Progress, "advance"),
-    "attack": (evaluate, "attack_every_model"), "report": (evaluate, "write"),
+    "attack": (evaluate, "attack_every_model"), "report": (pipeline, "write"),
     "verify": (Store, "verify"), "none": (Store, "none"),
 }
 files.open = open

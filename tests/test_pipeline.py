@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import linen
 
 import jaxmia
 from jaxmia import augment, data, design, metrics, recipes
 from jaxmia.command import app
-from jaxmia.models import mlp
+from jaxmia.models import linen_module, mlp
 from jaxmia.options import Options
 from jaxmia.training.progress import Progress
 
@@ -29,6 +30,18 @@ def experiment(**changes):
         "models": 8,
     } | changes
     return jaxmia.Experiment(**fields)
+
+
+class Headless(linen.Module):
+    """A network whose logits come out of no dense layer."""
+
+    @linen.compact
+    def __call__(self, x, train):
+        return linen.Dense(10)(x) ** 2
+
+
+def headless(data):
+    return Headless()
 
 
 def run(path, **changes):
@@ -58,6 +71,28 @@ def test_leaves_a_run_folder_and_a_rerun_does_nothing(tmp_path):
     again = run(tmp_path / "a")
     assert (tmp_path / "a" / "summary.json").stat().st_mtime_ns == before
     same(got, jaxmia.Run.open(again.path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"attacks": ("label_only",)}, r"label_only needs robustness .*, as --copies"),
+        (
+            {"attacks": ("lira_online", "quantile_regression"),
+             "data": data.first(data.digits(), 80, 1)},
+            "quantile_regression needs test examples, digits has none",
+        ),
+        (
+            {"attacks": ("activations",), "recipe": recipes.sgd(linen_module(headless), epochs=1)},
+            "does not end in a dense layer",
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_attack_could_use_is_refused_before_anything_is_trained(tmp_path, changes, words):
+    with pytest.raises(ValueError, match=words):
+        run(tmp_path / "a", **changes)
+    assert not (tmp_path / "a").exists()
+    run(tmp_path / "a")  # and the folder is free for another try
 
 
 def test_more_models_keep_the_first_and_blocks_do_not_matter(tmp_path):

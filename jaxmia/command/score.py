@@ -164,6 +164,6 @@ def _streamed(options: Score) -> dict[str, Any]:
     elif options.target_member:
         raise ValueError("--target-member needs --target")
     held = streaming.leave_out(member, pairs) if target is None else None
-    work = streaming.Work(reference, member, target, truth, held)
+    work = streaming.StreamedSignals(reference, member, target, truth, held)
     about = {"attacked": attacked, "references": reference.shape[0]}
     return streaming.attack(work, options.attacks, options.out, about)

@@ -35,7 +35,7 @@ MANTISSA = 13
 _SHIFT = 23 - MANTISSA
 
 
-class Work(NamedTuple):
+class StreamedSignals(NamedTuple):
     """What is attacked: given targets, or (`target` is None) every model by the others."""
 
     reference: Source
@@ -89,13 +89,15 @@ def leave_out(member: Source, pairs: np.ndarray | None) -> LeaveOut:
     return leave_out_of_panels(models, parts, "auto", pairs)
 
 
-def attack(work: Work, names: tuple[str, ...], out: Path, about: dict[str, Any]) -> dict[str, Any]:
+def attack(
+    streamed: StreamedSignals, names: tuple[str, ...], out: Path, about: dict[str, Any]
+) -> dict[str, Any]:
     """Writes `scores.npz` (float32), the ROC and `summary.json`, and returns the summary."""
     chosen = streamable(names)
-    totals, lost, finite = _totals(work, chosen)
-    _, examples, *queries = work.reference.shape
+    totals, lost, finite = _totals(streamed, chosen)
+    _, examples, *queries = streamed.reference.shape
     summary: dict[str, Any] = {
-        "schema": SCHEMA, "models": work.targets, "examples": examples,
+        "schema": SCHEMA, "models": streamed.targets, "examples": examples,
         "queries": int(np.prod(queries)), "attacks": {}, **about,
         "streamed": "scores are float32; pooled figures are of scores rounded to "
         f"{MANTISSA} bits of mantissa, the AUC within `rounding`; no thresholds from shadows",
@@ -108,19 +110,19 @@ def attack(work: Work, names: tuple[str, ...], out: Path, about: dict[str, Any])
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".scores.", dir=out) as folder:
-            files = _scored(work, chosen, totals, Path(folder))
+            files = _scored(streamed, chosen, totals, Path(folder))
             with zipfile.ZipFile(beside, "w", allowZip64=True) as scores:
                 for name, file in files.items():
-                    with _entry(scores, name, np.float32, (work.targets, examples)) as entry:
-                        found, curve = _assessed(work, file, entry)
+                    with _entry(scores, name, np.float32, (streamed.targets, examples)) as entry:
+                        found, curve = _assessed(streamed, file, entry)
                     summary["attacks"][name] = found
                     if curve is not None:
                         curves[name] = curve
                     file.unlink()
                 if curves:
-                    with _entry(scores, "member", np.bool_, (work.targets, examples)) as entry:
-                        for at in panels(work.targets, examples, ROW_BYTES):
-                            entry.write(np.ascontiguousarray(work.membership(at)).tobytes())
+                    with _entry(scores, "member", np.bool_, (streamed.targets, examples)) as entry:
+                        for at in panels(streamed.targets, examples, ROW_BYTES):
+                            entry.write(np.ascontiguousarray(streamed.membership(at)).tobytes())
         os.replace(beside, out / "scores.npz")
     except OSError as error:
         raise Unwritable(f"cannot write {out}: {error.strerror or error}") from error
@@ -136,11 +138,13 @@ def attack(work: Work, names: tuple[str, ...], out: Path, about: dict[str, Any])
     return summary
 
 
-def _totals(work: Work, chosen: dict[str, Attack]) -> tuple[dict[str, list], int, np.ndarray]:
+def _totals(
+    streamed: StreamedSignals, chosen: dict[str, Attack]
+) -> tuple[dict[str, list], int, np.ndarray]:
     """The first pass: each attack's totals, how many signals are no numbers, and whose are any."""
     totals: dict[str, list] = {name: [] for name in chosen}
-    lost, finite = 0, np.zeros(work.reference.shape[0], bool)
-    for _, job in work.jobs():
+    lost, finite = 0, np.zeros(streamed.reference.shape[0], bool)
+    for _, job in streamed.jobs():
         seen = np.isfinite(job.reference)
         lost += int((~seen.all(-1)).sum())
         finite |= seen.any((1, 2))
@@ -151,14 +155,14 @@ def _totals(work: Work, chosen: dict[str, Attack]) -> tuple[dict[str, list], int
 
 
 def _scored(
-    work: Work, chosen: dict[str, Attack], totals: dict[str, list], folder: Path
+    streamed: StreamedSignals, chosen: dict[str, Attack], totals: dict[str, list], folder: Path
 ) -> dict[str, Path]:
     """The second pass: a file of float32 `[T, N]` for each attack."""
     files = {name: folder / f"{i}.raw" for i, name in enumerate(chosen)}
-    examples = work.reference.shape[1]
+    examples = streamed.reference.shape[1]
     with contextlib.ExitStack() as stack:
         held = {k: stack.enter_context(open(f, "wb", buffering=0)) for k, f in files.items()}
-        for at, job in work.jobs():
+        for at, job in streamed.jobs():
             for name, one in chosen.items():
                 score = one.panels.scores(_seen(job, one), totals[name])
                 score = np.ascontiguousarray(score, np.float32)
@@ -183,15 +187,15 @@ def _seen(job: Job, attack: Attack) -> Job:
     return job._replace(target=target, reference=phi)
 
 
-def _assessed(work: Work, file: Path, entry: Any) -> tuple[dict[str, Any], Any]:
+def _assessed(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[str, Any], Any]:
     """The third pass: the rows go into the archive, and are counted on the way."""
-    examples, bins = work.reference.shape[1], 2 << (32 - _SHIFT)
+    examples, bins = streamed.reference.shape[1], 2 << (32 - _SHIFT)
     pooled, rows, lost = np.zeros(bins, np.int64), [], 0
-    for at in panels(work.targets, 4 * examples, ROW_BYTES):
+    for at in panels(streamed.targets, 4 * examples, ROW_BYTES):
         many = at.stop - at.start
         score = np.fromfile(file, np.float32, many * examples, offset=4 * at.start * examples)
         entry.write(memoryview(score).cast("B"))
-        score, member = score.reshape(many, examples), work.membership(at)
+        score, member = score.reshape(many, examples), streamed.membership(at)
         lost += int(np.isnan(score).sum())
         if member is None:
             continue

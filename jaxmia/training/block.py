@@ -1,5 +1,6 @@
 """A block of shadow models, trained, saved and queried as one: one program for each stage."""
 
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from jaxtyping import Bool, Int
 
 from jaxmia import augment
 from jaxmia.data import HeldOut, held_out
-from jaxmia.models import conv
 from jaxmia.storage import checkpoints
 from jaxmia.training import gradients, parallel
 from jaxmia.training.interrupt import Interrupt
@@ -41,7 +41,6 @@ class Programs:
     mesh: Mesh
     pool: Pool
     held_out: Pool
-    convolution: str
     init: Callable
     epoch: Callable
     ask: Callable
@@ -69,14 +68,17 @@ def programs(
     `wanted` names signals beyond the usual ones: those of `gradients.SIGNALS`, "trajectory".
     """
     one = trainer(recipe, data, members)
+    over_models = functools.partial(
+        parallel.over_models, mesh=mesh, width=width, convolution=convolution
+    )
     ask = asker(recipe, one.model, views, QUERY_BATCH, logits, copies, outputs)
     inside = along = None
     if seen := set(wanted) & set(gradients.SIGNALS):
         observe = gradients.observer(recipe, one.model, data, seen)
-        inside = parallel.over_models(observe, mesh, width)
+        inside = over_models(observe)
     if "trajectory" in wanted:
         look = asker(recipe, one.model, augment.itself, QUERY_BATCH, logits=False, outputs=outputs)
-        along = parallel.over_models(lambda x, shadow: look(x, shadow)["phi"], mesh, width)
+        along = over_models(lambda x, shadow: look(x, shadow)["phi"])
     shapes = jax.eval_shape(one.init, model_key(0, 0)).params
 
     def epoch(shared: tuple, member: Any, key: Any, shadow: Shadow) -> tuple[Shadow, Curve]:
@@ -88,10 +90,9 @@ def programs(
         mesh=mesh,
         pool=parallel.shared(examples(recipe, data), mesh),
         held_out=parallel.shared(pool(data, data.x_test, data.y_test), mesh),
-        convolution=convolution,
-        init=parallel.over_models(lambda _, key: one.init(key), mesh, width),
-        epoch=parallel.over_models(epoch, mesh, width, donate=(2,)),
-        ask=parallel.over_models(ask, mesh, width),
+        init=over_models(lambda _, key: one.init(key)),
+        epoch=over_models(epoch, donate=(2,)),
+        ask=over_models(ask),
         look_inside=inside,
         look_along=along,
         layers=tuple(gradients.layers(shapes)),
@@ -162,25 +163,24 @@ class Block:
         Raises `Stopped` when the process is asked to stop, after a checkpoint.
         """
         p, saved = self.programs, time.time()
-        with conv.using(p.convolution):
-            member = parallel.spread(self.member, p.mesh)
-            first = self._resumed(epochs, progress)
-            if first:
-                progress.resumed(len(self.models), first)
-            for number in range(first, epochs):
-                self.shadows, curve = p.epoch(
-                    (p.pool, jnp.int32(number)), member, self.keys, self.shadows
-                )
-                new = jax.device_get(curve)
-                self.curves = Curve(
-                    *(np.c_[a, b[:, None]] for a, b in zip(self.curves, new, strict=True))
-                )
-                self._look_along(number + 1, epochs)
-                progress.advance(len(self.models), number + 1)
-                if interrupt.number or (number + 1 < epochs and time.time() - saved > every):
-                    self._save(number + 1)
-                    saved = time.time()
-                interrupt.check()
+        member = parallel.spread(self.member, p.mesh)
+        first = self._resumed(epochs, progress)
+        if first:
+            progress.resumed(len(self.models), first)
+        for number in range(first, epochs):
+            self.shadows, curve = p.epoch(
+                (p.pool, jnp.int32(number)), member, self.keys, self.shadows
+            )
+            new = jax.device_get(curve)
+            self.curves = Curve(
+                *(np.c_[a, b[:, None]] for a, b in zip(self.curves, new, strict=True))
+            )
+            self._look_along(number + 1, epochs)
+            progress.advance(len(self.models), number + 1)
+            if interrupt.number or (number + 1 < epochs and time.time() - saved > every):
+                self._save(number + 1)
+                saved = time.time()
+            interrupt.check()
 
     def _look_along(self, epoch: int, epochs: int) -> None:
         """Adds phi after this epoch to the trajectory, if it is one of its points."""
@@ -221,12 +221,11 @@ class Block:
     def query(self, held_out: HeldOut) -> Seen:
         """Asks every model about the whole pool and the test part."""
         p, many = self.programs, len(self.models)
-        with conv.using(p.convolution):
-            inside = {k: np.asarray(v)[:many] for k, v in p.ask(p.pool, self.shadows).items()}
-            outside = {k: np.asarray(v)[:many] for k, v in p.ask(p.held_out, self.shadows).items()}
-            if p.look_inside is not None:
-                seen = p.look_inside(p.pool, self.shadows)
-                inside |= {k: np.asarray(v)[:many] for k, v in seen.items()}
+        inside = {k: np.asarray(v)[:many] for k, v in p.ask(p.pool, self.shadows).items()}
+        outside = {k: np.asarray(v)[:many] for k, v in p.ask(p.held_out, self.shadows).items()}
+        if p.look_inside is not None:
+            seen = p.look_inside(p.pool, self.shadows)
+            inside |= {k: np.asarray(v)[:many] for k, v in seen.items()}
         if p.look_along is not None:
             inside["trajectory"] = self.trajectory[:many].swapaxes(1, 2)
         member = self.member[:many]

@@ -5,6 +5,7 @@ at a time (`lax.map` of `vmap`). Models never communicate: the compiled program 
 The clients of a federation do (`with_sums`), once a round.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxmia.models import conv
+
 
 def mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """The devices of this process as one `models` axis."""
@@ -23,16 +26,21 @@ def mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def over_models(
-    function: Callable, mesh: Mesh, width: int = 1, donate: Sequence[int] = ()
+    function: Callable,
+    mesh: Mesh,
+    width: int = 1,
+    donate: Sequence[int] = (),
+    convolution: str = "",
 ) -> Callable:
     """`function(shared, *row) -> out` for one model, as a compiled `(shared, *rows) -> outs`.
 
     The leading axis of every row is the models'; it must divide by devices times `width`. The rows
     numbered in `donate` (0 is the first after `shared`) give their memory to the result.
+    `convolution` is how networks convolve (`models.conv`), the platform's default if empty.
     """
 
     def block(shared: Any, *rows: Any) -> Any:
-        one = functools.partial(_applied, function, shared)
+        one = functools.partial(_applied, function, shared, convolution)
         # batch_size=1 would vmap over one model, and a CPU would lose its fast convolution
         return lax.map(one, rows, batch_size=width if width > 1 else None)
 
@@ -66,8 +74,9 @@ def with_sums(function: Callable, mesh: Mesh) -> Callable:
     return mapped
 
 
-def _applied(function: Callable, shared: Any, row: tuple) -> Any:
-    return function(shared, *row)
+def _applied(function: Callable, shared: Any, convolution: str, row: tuple) -> Any:
+    with conv.using(convolution) if convolution else contextlib.nullcontext():
+        return function(shared, *row)
 
 
 def shared(tree: Any, mesh: Mesh) -> Any:

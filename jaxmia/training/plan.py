@@ -131,23 +131,20 @@ def stepper(
     start = time.perf_counter()
     members = max(1, min(steps * recipe.batch_size, len(data.y) // 2))
     many = width * mesh.devices.size
-    with conv.using(convolution):
-        stages = block.programs(
-            recipe,
-            data,
-            augment.itself,
-            members=members,
-            width=width,
-            mesh=mesh,
-            convolution=convolution,
-        )
-        keys = block.keys(mesh, 0, np.arange(many))
-        member = parallel.spread(
-            np.arange(len(data.y))[None] % 2 == np.arange(many)[:, None] % 2, mesh
-        )
-        state = stages.init(None, keys)
-        shared = (stages.pool, jnp.int32(0))
-        compiled = stages.epoch.lower(shared, member, keys, state).compile()
+    stages = block.programs(
+        recipe,
+        data,
+        augment.itself,
+        members=members,
+        width=width,
+        mesh=mesh,
+        convolution=convolution,
+    )
+    keys = block.keys(mesh, 0, np.arange(many))
+    member = parallel.spread(np.arange(len(data.y))[None] % 2 == np.arange(many)[:, None] % 2, mesh)
+    state = stages.init(None, keys)
+    shared = (stages.pool, jnp.int32(0))
+    compiled = stages.epoch.lower(shared, member, keys, state).compile()
     memory = compiled.memory_analysis()
     size = memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else 0
     state, _ = jax.block_until_ready(compiled(shared, member, keys, state))

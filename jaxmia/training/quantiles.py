@@ -17,12 +17,11 @@ import optax
 from jaxtyping import Float
 
 from jaxmia import data as sources
-from jaxmia.experiment import Experiment
 from jaxmia.recipes import batch_gradient
 from jaxmia.training import parallel
 from jaxmia.training.pool import Pool, normalised, pool
 from jaxmia.training.trainer import model_key, trainer
-from jaxmia.types import Array, Data, Key, Moment, Params, Signals, State
+from jaxmia.types import Array, Data, Key, Moment, Params, Recipe, Signals, State
 
 ENSEMBLE = 4
 EPOCHS = 30
@@ -32,7 +31,9 @@ LEAST = 0.3  # of a scale, in standard deviations of phi over the population
 _STREAM = 77
 
 
-def expected(experiment: Experiment, data: Data, signals: Signals) -> Float[np.ndarray, "M N 2"]:
+def expected(
+    recipe: Recipe, seed: int, data: Data, signals: Signals, convolution: str
+) -> Float[np.ndarray, "M N 2"]:
     """Mean and scale of view 0's phi; NaN for a model whose phi is not finite.
 
     Raises `ValueError` for a data set without a population.
@@ -43,22 +44,24 @@ def expected(experiment: Experiment, data: Data, signals: Signals) -> Float[np.n
     z = np.asarray(signals.population)[..., 0]
     sound = np.asarray(np.isfinite(z).all(1))
     mesh = parallel.mesh()
-    fit = parallel.over_models(_fitter(experiment, data, len(population)), mesh)
+    fit = parallel.over_models(
+        _fitter(recipe, data, len(population)), mesh, convolution=convolution
+    )
     around = pool(data, data.x_test[population], data.y_test[population])
     inside = pool(data, data.x, data.y)
     shared = parallel.shared((around, inside), mesh)
     rows = np.resize(np.arange(len(z)), -(-len(z) // mesh.devices.size) * mesh.devices.size)
-    keys = jax.vmap(lambda m: model_key(experiment.seed, m))(jnp.asarray(rows, jnp.int32))
+    keys = jax.vmap(lambda m: model_key(seed, m))(jnp.asarray(rows, jnp.int32))
     targets = np.where(sound[:, None], z, 0)[rows].astype(np.float32)
     found = fit(shared, *parallel.spread((targets, keys), mesh))
     out = np.asarray(found, np.float64)[: len(z)]
     return np.where(sound[:, None, None], out, np.nan)
 
 
-def _fitter(experiment: Experiment, data: Data, points: int) -> Callable:
+def _fitter(recipe: Recipe, data: Data, points: int) -> Callable:
     """`fit((around, inside), phi [Z], key) -> [N, 2]` for one model."""
     recipe = replace(
-        experiment.recipe,
+        recipe,
         loss=_likelihood,
         optimizer=lambda steps: optax.adam(optax.cosine_decay_schedule(RATE, steps)),
         epochs=EPOCHS,

@@ -1,0 +1,106 @@
+"""A run, opened: what is to be done, how, on what, and the folder it goes into."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from jaxmia import data as sources
+from jaxmia import design
+from jaxmia.attacks import ATTACKS, needed
+from jaxmia.attacks.references import LeaveOut, leave_out
+from jaxmia.experiment import Experiment, about, identity, membership
+from jaxmia.options import Options
+from jaxmia.storage.store import Store
+from jaxmia.training import block, gradients, parallel
+from jaxmia.training.plan import Plan, choose
+from jaxmia.types import SIGNALS, Data
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """An experiment with its data and membership `[M, N]`, its run folder and execution plan.
+
+    `leave_out` says who is no reference of a target where every model is one in turn.
+    """
+
+    experiment: Experiment
+    options: Options
+    data: Data
+    member: Bool[np.ndarray, "M N"]
+    leave_out: LeaveOut
+    store: Store
+    plan: Plan
+
+    def mine(self, number: int) -> bool:
+        """Whether a block is this worker's."""
+        return number % self.options.shard_count == self.options.shard_index
+
+    def missing(self) -> list[tuple[int, list[int]]]:
+        """The blocks with models that are not finished, and which."""
+        return self.store.missing(self.experiment.models)
+
+
+def opened(experiment: Experiment, options: Options) -> Work:
+    """Makes or opens the run folder, once all is known to fit.
+
+    Raises `ValueError`, before anything is written, for what cannot be trained or attacked, and for
+    a folder of another experiment.
+    """
+    data = experiment.data()
+    member = membership(experiment, data)
+    check(experiment, data)
+    store, plan = _folder(experiment, options, data)
+    _check_signals(experiment, store)
+    return Work(experiment, options, data, member, leave_out(member), store, plan)
+
+
+def check(experiment: Experiment, data: Data) -> None:
+    """Raises `ValueError` for what recipe, data and copies cannot provide for the attacks."""
+    block.examples(experiment.recipe, data)  # what cannot be trained at all
+    for name in experiment.attacks:
+        for signal in ATTACKS[name].needs:
+            taken = SIGNALS[signal].taken
+            without_copies = taken == "copies" and experiment.copies is None
+            alone = taken == "regression" and not len(sources.held_out(data).population)
+            if without_copies:
+                raise ValueError(f"attacks: {name} needs {SIGNALS[signal].words}, as --copies")
+            if alone:
+                raise ValueError(f"attacks: {name} needs test examples, {data.name} has none")
+            if signal == "activations":
+                gradients.last_kernel(experiment.recipe.model(data), data)
+
+
+def _folder(experiment: Experiment, options: Options, data: Data) -> tuple[Store, Plan]:
+    """The run folder, and the plan that its first start chose."""
+    path = Path(options.workdir or Path("checkpoints") / experiment.name)
+    if Store.there(path):
+        store = Store(path)
+        for line in store.said:
+            options.progress.say(line)
+        plan = Plan(**store.plan)
+        there = store.identity.get("models", experiment.models)
+        if design.fixed_models(experiment.design) and there != experiment.models:
+            raise ValueError(
+                f"models={experiment.models}: {path} has {there}, and design={experiment.design!r} "
+                "balances its columns over just so many; take another workdir"
+            )
+    else:
+        share = -(-experiment.models // options.shard_count)
+        how = (options.width, options.block, options.progress.say)
+        plan, _ = choose(experiment.recipe, data, parallel.mesh(), share, *how)
+    store = Store.create(path, identity(experiment, data), vars(plan), about(experiment))
+    return store, Plan(**store.plan)
+
+
+def _check_signals(experiment: Experiment, store: Store) -> None:
+    """Refuses attacks whose signals were not taken of the models that are there already."""
+    records = [r for r in store.records() if r["models"]]
+    for name in sorted(needed(experiment.attacks)):
+        if any(name not in r["digests"] for r in records):
+            by = [a for a in experiment.attacks if name in needed([a])]
+            raise ValueError(
+                f"attacks: {by[0]} needs {name}, which was not taken of the models in {store.path} "
+                "when they were trained; take another workdir"
+            )
