@@ -273,7 +273,9 @@ def test_a_target_of_ones_own_is_attacked_by_a_runs_models(ladder, tmp_path, cap
     assert (found["models"], found["references"]) == (1, 8) and len(found["attacks"]) == 4
     with pytest.raises(SystemExit) as end:
         app.main([*args, "--member", str(member)])
-    assert end.value.code == 2 and "--run already holds" in capsys.readouterr().err
+    assert (
+        end.value.code == 2 and "--run and --member do not go together" in capsys.readouterr().err
+    )
 
 
 def test_a_target_may_be_given_to_the_experiment(tmp_path):

@@ -118,8 +118,8 @@ def test_a_diverged_model_is_named_not_averaged(files, capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--signals phi", "member"),
-        ("--member member", "give either --signals, or --logits"),
+        ("--signals phi", "--signals needs --member"),
+        ("--member member", "give either --signals and --member, or --logits"),
         ("--signals phi --member absent.npy", "--member: absent.npy is no file"),
         ("--signals phi --member short", "--member: .*short.npy has shape"),
         ("--signals phi --member twos", "entries other than 0 and 1"),
@@ -131,7 +131,7 @@ def test_a_diverged_model_is_named_not_averaged(files, capsys):
         ("--signals labels --member member", "needs float numbers"),
         ("--signals empty --member empty_member", "--signals: .*empty"),
         ("--signals one --member one_member", "1 models and 60 examples, 2 of each"),
-        ("--logits logits --member member", "go together"),
+        ("--logits logits --member member", "--logits needs --labels"),
         ("--logits logits --labels floats --member member", "--labels: .*needs whole"),
         ("--logits logits --labels negative --member member", "labels: -1 is out of range"),
         ("--logits logits --labels large --member member", "labels: 4 is out of range"),
@@ -139,7 +139,10 @@ def test_a_diverged_model_is_named_not_averaged(files, capsys):
         ("--signals phi --member member --attacks correctness", "correctness needs margin"),
         ("--signals phi --member member --target short --target-member short", "--target"),
         ("--signals phi --member member --target target --target-member short", "--target-member"),
-        ("--signals phi --member member --target-member target_member", "need --target"),
+        (
+            "--signals phi --member member --target-member target_member",
+            "--target-member needs --target",
+        ),
         ("--signals phi --member member --population labels", "--population"),
         ("--signals phi --member member --pairs phi", "--pairs"),
         ("--signals phi --member member --no-such-flag", "no-such-flag"),

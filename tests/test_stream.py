@@ -7,7 +7,7 @@ import pytest
 
 from experiments.benchmarks import streaming as experiments_streaming
 from jaxmia import design, metrics
-from jaxmia.command import app
+from jaxmia.command import app, inputs
 from jaxmia.evaluation import streaming
 from jaxmia.storage.sources import Source
 
@@ -108,14 +108,12 @@ def test_given_targets_from_disk(tmp_path, capsys, monkeypatch):
 
 
 def test_large_signals_stay_on_disk_by_themselves(tmp_path, capsys, monkeypatch):
-    from jaxmia.command import score
-
     np.save(tmp_path / "phi.npy", phi(MEMBER["halves"]))
     np.save(tmp_path / "member.npy", MEMBER["halves"])
     flags = ["--signals", str(tmp_path / "phi.npy"), "--member", str(tmp_path / "member.npy")]
     got, _ = run(tmp_path, capsys, *flags)
     assert "streamed" not in got
-    monkeypatch.setattr(score, "STREAM_BYTES", 1000)
+    monkeypatch.setattr(inputs, "STREAM_BYTES", 1000)
     got, _ = run(tmp_path, capsys, *flags)
     assert "streamed" in got
 
@@ -126,7 +124,7 @@ def test_large_signals_stay_on_disk_by_themselves(tmp_path, capsys, monkeypatch)
         (["--attacks", "rmia_online"], "rmia_online must hold all signals in memory"),
         (["--attacks", "nothing"], "'nothing' is not one of"),
         (["--curve"], "--stream always: does not go with --curve"),
-        (["--target-member", "x.npy"], "--target-member needs --target"),
+        (["--target-member", "x.npy"], "--target-member needs --target or --target-logits"),
     ],
 )
 def test_what_cannot_be_streamed_is_one_line(flags, words, tmp_path, capsys, as_users_run):

@@ -1,18 +1,40 @@
 """What `jaxmia score` was given: files read and checked against each other, as signals."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from jaxmia import signals
+from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
 from jaxmia.storage.sources import WORDS, opened
-from jaxmia.types import Signals
+from jaxmia.types import SIGNALS, Signals
 
+STREAM_BYTES = 1 << 30
 DEFAULT = ("lira_online", "lira_offline", "global_threshold")
-INSIDE = {"gradient_norms": "gradient", "activations": "activations", "trajectory": "trajectory"}
+INSIDE = {SIGNALS[n].flag: n for n in ("gradient", "activations", "trajectory")}  # by field
+TARGET = tuple(f"target_{of}" for of in ("member", "population", *INSIDE))  # of a given target
+
+# What options go together: for each, those of which it needs one, and those that exclude it.
+NEEDS = {
+    "signals": ("member",),
+    "logits": ("member",),
+    "labels": ("signals", "logits"),
+    "member": ("signals", "logits"),
+    "target_logits": ("run",),
+    **{of: ("signals", "logits") for of in ("population", *INSIDE)},
+    **{of: ("target", "target_logits") for of in TARGET},
+}
+EXCLUDES = {
+    "signals": ("logits",),
+    "run": ("signals", "logits", "labels", "member", "population", *INSIDE),
+    "target_logits": ("target",),
+}
+IN_MEMORY = ("run", "logits", "labels", "population", "person", "show_examples", "curve",
+             "target_logits", "target_population", *INSIDE,
+             *(f"target_{of}" for of in INSIDE))  # fmt: skip  # what streaming cannot do
 
 
 @dataclass(frozen=True)
@@ -28,7 +50,7 @@ class Score:
     logits: Path | None = None
     """Logits [M, N, C] (C = 1: a binary model's single logit), instead of --signals."""
     labels: Path | None = None
-    """Whole numbers [N], the true classes, with --logits."""
+    """Whole numbers [N], the true classes: with --logits, and where attacks want them."""
     run: Path | None = None
     """A run folder, whose shadow models are the references: instead of all of the above."""
     target: Path | None = None
@@ -67,6 +89,49 @@ class Score:
     """Attack from disk, panel by panel; auto does so where --signals are above a GiB."""
 
 
+def check(options: Score) -> None:
+    """Raises `ValueError` for options that do not go together, or that nothing would read."""
+    given = {f.name for f in fields(options) if getattr(options, f.name) not in (None, False)}
+    if not given & {"signals", "logits", "run"}:
+        raise ValueError("give either --signals and --member, or --logits and --labels, or --run")
+    for name, others in EXCLUDES.items():
+        if name in given and (also := [o for o in others if o in given]):
+            raise ValueError(f"{_flag(name)} and {_flag(also[0])} do not go together")
+    for name, others in NEEDS.items():
+        if name in given and not given & set(others):
+            raise ValueError(f"{_flag(name)} needs {' or '.join(map(_flag, others))}")
+    if "logits" in given and "labels" not in given:
+        raise ValueError("--logits needs --labels")
+    targets = given & {"target", "target_logits"}
+    if targets and "run" not in given:
+        for of in ("population", *INSIDE):
+            if (of in given) != (f"target_{of}" in given):
+                raise ValueError(f"{_flag(of)} and {_flag('target_' + of)} go together")
+    if targets and "person" in given and "target_member" not in given:
+        raise ValueError("--person needs --target-member: without it nothing is measured")
+    for of, signal in INSIDE.items():
+        used = [name for name, attack in ATTACKS.items() if signal in attack.needs]
+        if given & {of, f"target_{of}"} and not set(options.attacks) & set(used):
+            flag = _flag(of if of in given else f"target_{of}")
+            raise ValueError(f"{flag}: no attack asked for looks at it; those that do: {used}")
+    if options.stream == "always":
+        if "signals" not in given:
+            raise ValueError("--stream always needs --signals and --member")
+        if also := [name for name in IN_MEMORY if name in given]:
+            raise ValueError(f"--stream always: does not go with {_flag(also[0])}")
+
+
+def streams(options: Score) -> bool:
+    """Whether the signals stay on disk: asked for, or they are large and all options can."""
+    if options.stream != "auto" or options.signals is None:
+        return options.stream == "always"
+    if any(getattr(options, name) for name in IN_MEMORY):
+        return False
+    array = opened("--signals", options.signals)
+    item = getattr(array.dtype, "numpy_dtype", array.dtype).itemsize
+    return int(np.prod(array.shape)) * item > STREAM_BYTES
+
+
 def person_of(options: Score, member: np.ndarray) -> np.ndarray | None:
     """Whose each record is: as given, or as the run knows; checked against the membership."""
     person = None
@@ -88,9 +153,6 @@ def _of_run(options: Score) -> tuple[Signals, np.ndarray]:
     """The finished models of a run folder."""
     from jaxmia.storage.run import Run  # brings Flax, which arrays do not need
 
-    given = ("member", "signals", "logits", "labels", "population", *INSIDE)
-    if also := [name for name in given if getattr(options, name) is not None]:
-        raise ValueError(f"--run already holds what --{also[0]} would give")
     assert options.run is not None
     run = Run.open(options.run)
     if run.models < 2:
@@ -102,12 +164,7 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
     """The reference models' signals and membership, from a run or from files."""
     if options.run is not None:
         return _of_run(options)
-    if (options.signals is None) == (options.logits is None):
-        raise ValueError("give either --signals, or --logits and --labels, or --run")
-    if options.member is None:
-        raise ValueError("--member is needed with --signals or --logits")
-    if (options.logits is None) != (options.labels is None):
-        raise ValueError("--logits and --labels go together")
+    assert options.member is not None
     if options.logits is not None:
         assert options.labels is not None
         y = array("--labels", options.labels, "iu", (1,))
@@ -115,7 +172,7 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
     else:
         assert options.signals is not None
         phi = array("--signals", options.signals, "f", (2, 3))
-        seen = Signals(phi.reshape(*phi.shape[:2], -1))
+        seen = Signals(phi.reshape(*phi.shape[:2], -1), _labels_of(options, phi.shape[1]))
     shape = np.asarray(seen.phi).shape
     member = _member("--member", options.member, (2,), shape[:2])
     population = None
@@ -134,13 +191,11 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
 def targets_of(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray | None]:
     """The given targets' signals, and their membership if it was told."""
     as_logits = options.logits is not None or options.target_logits is not None
-    if options.target_logits is not None and (options.run is None or options.target is not None):
-        raise ValueError("--target-logits goes with --run, and instead of --target")
     file = options.target_logits or options.target
     assert file is not None
     name = "--target-logits" if options.target_logits else "--target"
     like = _like(seen, as_logits)
-    asked = array(name, file, "f", (1, 2, 3))
+    asked = array(name, file, "f", (2, 3) if as_logits and like[-1] > 1 else (1, 2, 3))
     full = 2 if not as_logits and like[-1] == 1 else 3
     one = asked.ndim == full - 1 or (asked.ndim == 1)
     if asked.ndim > full and like[-1] == 1:
@@ -218,6 +273,18 @@ def _like(seen: Signals, as_logits: bool) -> tuple[int, int]:
         raise ValueError("--target-logits: the run has several views; give their phi as --target")
     assert seen.y is not None
     return len(seen.y), max(2, int(seen.y.max()) + 1)
+
+
+def _labels_of(options: Score, examples: int) -> np.ndarray | None:
+    """The labels beside phi, if there are any."""
+    if options.labels is None:
+        return None
+    y = array("--labels", options.labels, "iu", (1,))
+    if len(y) != examples:
+        raise ValueError(f"--labels: has {len(y)} examples, --signals has {examples}")
+    if y.min() < 0:
+        raise ValueError(f"--labels: {y.min()} is out of range, labels count from 0")
+    return y.astype(np.int32)
 
 
 def _labels(options: Score, seen: Signals) -> np.ndarray:

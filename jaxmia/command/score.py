@@ -1,7 +1,7 @@
 """`jaxmia score`: the attacks on arrays from any framework."""
 
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,14 @@ import numpy as np
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
 from jaxmia.attacks.references import LeaveOut, leave_out
-from jaxmia.command.inputs import Score, array, person_of, references, targets_of
+from jaxmia.command.inputs import Score, array, check, person_of, references, streams, targets_of
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
 from jaxmia.report.inputs import Shown
 from jaxmia.report.write import write
-from jaxmia.storage.sources import Source, opened
+from jaxmia.storage.sources import Source
 from jaxmia.types import Signals
-
-STREAM_BYTES = 1 << 30
 
 
 def score(options: Score) -> dict[str, Any]:
@@ -28,7 +26,8 @@ def score(options: Score) -> dict[str, Any]:
     """
     if options.attacks == ("help",):
         raise ValueError(f"attacks: known are {', '.join(sorted(ATTACKS))}")
-    if _streams(options):
+    check(options)
+    if streams(options):
         return _streamed(options)
     seen, member = references(options)
     queries = np.asarray(seen.phi).shape[-1]
@@ -38,12 +37,11 @@ def score(options: Score) -> dict[str, Any]:
     named(options.attacks, seen)
     targets: list[Signals] | None = None
     truth: np.ndarray | None = member
-    if options.target is None and options.target_logits is None:
-        if options.target_member or options.target_population:
-            raise ValueError("--target-member and --target-population need --target")
-    else:
+    if options.target is not None or options.target_logits is not None:
         targets, truth = targets_of(options, seen)
         named(options.attacks, targets[0])
+        if targets[0].population is None:  # thresholds are fitted on scores of the same kind
+            seen = replace(seen, population=None)
     shown = _shown(options, seen, member, leaves if targets is None else None)
     every = {}
     if truth is not None:
@@ -115,24 +113,6 @@ def _shown(options: Score, seen: Signals, member: np.ndarray, leaves: LeaveOut |
     )
 
 
-def _streams(options: Score) -> bool:
-    """Whether the signals stay on disk."""
-    if options.stream == "never" or (options.signals is None and options.stream == "auto"):
-        return False
-    for name in ("run", "logits", "population", "target_population", "curve"):
-        if getattr(options, name):
-            if options.stream == "auto":
-                return False
-            raise ValueError(f"--stream always: does not go with --{name}")
-    if options.signals is None or options.member is None:
-        raise ValueError("--stream always: needs --signals and --member")
-    if options.stream == "always":
-        return True
-    found = opened("--signals", options.signals)
-    item = getattr(found.dtype, "numpy_dtype", found.dtype).itemsize
-    return int(np.prod(found.shape)) * item > STREAM_BYTES
-
-
 def _streamed(options: Score) -> dict[str, Any]:
     from jaxmia.evaluation import streaming
 
@@ -161,8 +141,6 @@ def _streamed(options: Score) -> dict[str, Any]:
         targets, truth = targets_of(options, like)
         target = np.stack([np.asarray(t.phi) for t in targets])
         attacked = f"{len(target)} given target{'s' * (len(target) > 1)}"
-    elif options.target_member:
-        raise ValueError("--target-member needs --target")
     held = streaming.leave_out(member, pairs) if target is None else None
     work = streaming.StreamedSignals(reference, member, target, truth, held)
     about = {"attacked": attacked, "references": reference.shape[0]}
