@@ -139,3 +139,6 @@ def noised(
         return out.reshape(-1, *x.shape)
 
     return views
+
+
+VIEWS = {"itself": itself, "mirror": mirror, "shifted_views": shifted_views, "noised": noised}

@@ -158,6 +158,17 @@ def canaries(index: Sequence[int]) -> Callable[[int, int, int], Member]:
     return draw
 
 
+DESIGNS = {
+    "complementary_halves": complementary_halves,
+    "poisson": poisson,
+    "fixed_size": fixed_size,
+    "balanced_columns": balanced_columns,
+    "official_lira": official_lira,
+    "one_unknown": one_unknown,
+    "canaries": canaries,
+}
+
+
 def of_people(design: Callable, person: Int[np.ndarray, " N"]) -> Callable[[int, int, int], Member]:
     """The design drawn over persons instead of records: who is in is in with all their records.
 
@@ -195,11 +206,6 @@ def fixed_models(design: Callable) -> bool:
     """Whether a design is defined for a fixed M, so that models cannot be added later."""
     fixed = (balanced_columns, official_lira)
     return isinstance(design, Value) and design.factory in [f.__wrapped__ for f in fixed]
-
-
-def complementary(design: Callable) -> bool:
-    """Whether models 2i and 2i + 1 split the pool between them."""
-    return design is complementary_halves
 
 
 def expected_members(design: Callable, seed: int, N: int) -> int:

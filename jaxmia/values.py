@@ -70,7 +70,14 @@ def factory(build: F) -> F:
     def settle(*args, **kwargs):
         return Value(build, args, kwargs)
 
+    settle.makes_values = True  # type: ignore[attr-defined]
     return settle  # type: ignore[return-value]
+
+
+def factories(module: Any) -> dict[str, Callable]:
+    """The factories that a module or package offers, by name."""
+    public = ((name, v) for name, v in vars(module).items() if not name.startswith("_"))
+    return {name: v for name, v in public if getattr(v, "makes_values", False)}
 
 
 def describe(value: Any) -> Any:

@@ -198,6 +198,9 @@ def test_a_diverged_model_is_listed_and_left_out(tmp_path):
         (["--shard-index", "3", "--shard-count", "2"], "--shard-index: 3 must be from 0 to 1"),
         (["--seed", "-3"], "seed=-3"),
         (["--bogus"], "bogus"),
+        (["--target-member", "x.npy"], "--target-member needs --target-signals"),
+        (["--target-logits", "absent.npy"], "--target-logits: absent.npy is no file"),
+        (["--attacks", "label_only"], "label_only needs robustness"),
     ],
 )
 def test_bad_flags_are_one_clear_line(flags, words, tmp_path, capsys, as_users_run):
@@ -236,6 +239,21 @@ def test_export_gives_the_same_inputs_and_report_draws_again(tmp_path, capsys):
     (tmp_path / "a/report/roc.svg").unlink()
     app.main(["report", str(tmp_path / "a")])
     assert (tmp_path / "a/report/roc.svg").exists()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        data.people(30, 3, features=8, test=20),
+        data.mislabelled(data.first(data.digits(), 80, 40), (3, 5)),
+    ],
+)
+def test_export_and_report_know_every_source(source, tmp_path, capsys):
+    got = run(tmp_path / "a", data=source)
+    app.main(["export", str(got.path), "--out", str(tmp_path / "out")])
+    np.testing.assert_array_equal(np.load(tmp_path / "out/y.npy"), source().y)
+    app.main(["report", str(got.path), "--show-examples"])
+    assert "shows no examples" not in capsys.readouterr().err
 
 
 LADDER = ("label_only", "quantile_regression", "shadow_classifier", "rmia_online", "lira_online")

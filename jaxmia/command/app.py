@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from jaxmia import data, machine, pipeline
+from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.references import leave_out
 from jaxmia.command import compare
 from jaxmia.command.doctor import doctor
@@ -24,6 +25,7 @@ from jaxmia.options import Options
 from jaxmia.report import inputs
 from jaxmia.report.write import write
 from jaxmia.storage.run import Run
+from jaxmia.storage.sources import opened as source_opened
 from jaxmia.storage.store import Store
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
@@ -69,18 +71,18 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         retrain_diverged=flags.retrain_diverged,
         progress=progress,
     )
+    target = _target(changed, flags, progress)
     if flags.explain:
         print("\n".join(explain(changed, options)))
         return
     run = pipeline.run(changed, options)
-    target = flags.target_signals or flags.target_logits
     if not (run.path / "summary.json").exists():
         return  # other workers are not done
     if run.assessed or here.index == 0:
         show(run.summary, flags.json and not target, flags.quiet)
     progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
     if target and here.index == 0:
-        _attack_target(run, flags, progress)
+        _attack_target(run, target, flags, progress)
 
 
 def _module(experiment: Experiment) -> str:
@@ -93,19 +95,40 @@ def _module(experiment: Experiment) -> str:
     )
 
 
-def _attack_target(run: Run, flags: Flags, progress: Progress) -> None:
+def _target(experiment: Experiment, flags: Flags, progress: Progress) -> Score | None:
+    """How a target of one's own is attacked, checked before anything is trained.
+
+    By the experiment's attacks, but for those that need more of it than was given, which is said.
+    """
+    if not (flags.target_signals or flags.target_logits):
+        if flags.target_member:
+            raise ValueError("--target-member needs --target-signals or --target-logits")
+        return None
+    if flags.target_signals and flags.target_logits:
+        raise ValueError("--target-signals and --target-logits do not go together")
+    for name in ("target_signals", "target_logits", "target_member"):
+        if file := getattr(flags, name):
+            source_opened(f"--{name.replace('_', '-')}", file)
+    there = {"phi", "y"} | ({"margin", "logits"} if flags.target_logits else set())
+    able = tuple(n for n in experiment.attacks if there.issuperset(ATTACKS[n].needs))
+    if not able:
+        raise ValueError(f"attacks: {experiment.attacks} all need more of a target than was given")
+    for name in set(experiment.attacks) - set(able):
+        progress.say(f"the target is not attacked by {name}, which needs more of it")
+    return Score(
+        out=Path(),
+        run=Path(),
+        target=flags.target_signals,
+        target_logits=flags.target_logits,
+        target_member=flags.target_member,
+        attacks=able,
+    )
+
+
+def _attack_target(run: Run, target: Score, flags: Flags, progress: Progress) -> None:
     """The run's models as references for one that was trained elsewhere."""
     out = run.path / "target"
-    found = score(
-        Score(
-            out=out,
-            run=run.path,
-            target=flags.target_signals,
-            target_logits=flags.target_logits,
-            target_member=flags.target_member,
-        )
-    )
-    show(found, flags.json, flags.quiet)
+    show(score(replace(target, out=out, run=run.path)), flags.json, flags.quiet)
     progress.say(f"the target's scores: {out / 'scores.npz'}")
 
 

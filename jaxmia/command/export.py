@@ -11,13 +11,7 @@ from jaxmia import augment, data
 from jaxmia.storage.files import write_bytes, write_json
 from jaxmia.storage.run import Run
 from jaxmia.types import Data
-from jaxmia.values import parse
-
-SOURCES = {
-    name: getattr(data, name)
-    for name in ("arrays", "digits", "first", "random_labels", "synthetic", "tfds")
-}
-VIEWS = {name: getattr(augment, name) for name in ("itself", "mirror", "shifted_views", "noised")}
+from jaxmia.values import factories, parse
 
 
 def pool_of(run: Run, file: Path | None = None) -> Data:
@@ -26,7 +20,7 @@ def pool_of(run: Run, file: Path | None = None) -> Data:
     Raises `ValueError` if the data cannot be found again, or is no longer the pool of the run.
     """
     about, identity = run.experiment["about"], run.experiment["identity"]
-    source: Any = data.arrays(str(file)) if file else parse(about["data"], SOURCES, "data")
+    source: Any = data.arrays(str(file)) if file else parse(about["data"], factories(data), "data")
     pool = source()
     if data.digest(pool) != identity["pool"]:
         raise ValueError(f"{run.path}: {source!r} is not, or no longer, the pool of this run")
@@ -41,7 +35,7 @@ def export(run: Run, out: Path, file: Path | None = None) -> list[Path]:
     data cannot be found again, or is no longer the pool of the run.
     """
     pool, identity = pool_of(run, file), run.experiment["identity"]
-    views = parse(identity["views"], VIEWS, "views")
+    views = parse(identity["views"], augment.VIEWS, "views")
     arrays = {
         "x": pool.x,
         "y": pool.y,

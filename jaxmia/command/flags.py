@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from jaxmia import data, defences, design
-from jaxmia.command.export import VIEWS
+from jaxmia import augment, data, defences, design
 from jaxmia.experiment import Experiment
 from jaxmia.training.processes import Cluster
 from jaxmia.types import Recipe
@@ -97,12 +96,11 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
         attacks=tuple(flags.attacks),
     )
     if flags.design != default.design:
-        known = {name: getattr(design, name) for name in DESIGNS}
-        changed = replace(changed, design=parse(flags.design, known, "--design"))
+        changed = replace(changed, design=parse(flags.design, design.DESIGNS, "--design"))
     if flags.views != default.views:
-        changed = replace(changed, views=parse(flags.views, VIEWS, "--views"))
+        changed = replace(changed, views=parse(flags.views, augment.VIEWS, "--views"))
     if flags.copies != default.copies:
-        copies = None if flags.copies == "none" else parse(flags.copies, VIEWS, "--copies")
+        copies = None if flags.copies == "none" else parse(flags.copies, augment.VIEWS, "--copies")
         changed = replace(changed, copies=copies)
     for text in flags.defence:
         changed = replace(changed, recipe=_defended(changed.recipe, text))
@@ -111,7 +109,7 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
         told = steps[0] if len(steps) == 1 else defences.outputs.composed(*steps)
         changed = replace(changed, outputs=told)
     if flags.data is not None:
-        changed = replace(changed, data=data.arrays(str(flags.data)))
+        changed = replace(changed, data=data.arrays(str(flags.data.absolute())))
     return changed
 
 
@@ -129,17 +127,6 @@ def command(module: str, default: Flags, flags: Flags) -> str:
         words.append(f"--{f.name.replace('_', '-')}")
         words += [] if value is True else list(value) if isinstance(value, tuple) else [str(value)]
     return shlex.join(words)
-
-
-DESIGNS = (
-    "complementary_halves",
-    "poisson",
-    "fixed_size",
-    "balanced_columns",
-    "official_lira",
-    "one_unknown",
-    "canaries",
-)
 
 
 def _defended(recipe: Recipe, text: str) -> Recipe:
