@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxmia import design, signals
-from jaxmia.attacks import lira
+from jaxmia.attacks import ATTACKS, lira
 from jaxmia.command import app
 
 M, N, C = 16, 60, 4
@@ -186,3 +186,21 @@ def test_a_target_is_held_against_thresholds_of_the_references(files, capsys):
     assert code == 0, err
     found = json.loads(out)["attacks"]["lira_online"]["at_shadow_threshold"]["0.01"]
     assert 0 <= found["fpr"] <= 1 and 0 < found["tpr"] <= 1
+
+
+@pytest.mark.parametrize("words", [["score", "--attacks", "help"], None])
+def test_what_attacks_there_are_is_told_without_any_other_option(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        app.main(words) if words else digits_help()
+    out = capsys.readouterr().out
+    assert end.value.code == 0
+    for name, attack in ATTACKS.items():
+        assert name in out.replace("\n", "") or name[:12] in out
+        assert attack.paper.split()[0] in out
+
+
+def digits_help():
+    import jaxmia
+    from experiments import digits
+
+    jaxmia.cli(digits.experiment, ["--attacks", "help"])

@@ -27,7 +27,7 @@ ATTACKS: dict[str, Attack] = {
     "shadow_classifier": shadow_classifier.attack(),
     "shadow_classifier_top3": shadow_classifier.attack(top=3),
     "base": rmia.BASE,
-    "bavaria": lira.attack("online", "student_t"),
+    "bavaria": lira.attack("online", "student_t")._replace(paper="cf. arXiv 2603.11799"),
     "rmia_online": rmia.attack("online"),
     "rmia_offline": rmia.attack("offline"),
     "lira_online": lira.attack("online"),

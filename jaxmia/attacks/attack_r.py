@@ -117,4 +117,4 @@ def _blocks(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, np.minimum.accumulate(last[::-1], axis=0)[::-1]
 
 
-ATTACK_R = attack(attack_r, Attacker(BLACK, CHANCE, OUT))
+ATTACK_R = attack(attack_r, Attacker(BLACK, CHANCE, OUT), "Ye et al. 2022")

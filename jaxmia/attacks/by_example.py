@@ -119,9 +119,7 @@ def every_model(phi: Array, member: Array, leave_out: LeaveOut) -> Job:
     return Job(phi, phi, member, leave_out)
 
 
-def attack(
-    score: Callable[[Chunk], np.ndarray], attacker: Attacker, log_ratio: bool = False
-) -> Attack:
+def attack(score: Callable[[Chunk], np.ndarray], attacker: Attacker, paper: str = "") -> Attack:
     """A rung of the ladder that sees the example itself (view 0), of target and references."""
 
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
@@ -131,7 +129,7 @@ def attack(
         return every_model(view0(signals.phi), member, leave_out).scores(score)
 
     panels = Panels(lambda job: [], lambda job, totals: job.scores(score))
-    return Attack(on_target, on_all, attacker, log_ratio=log_ratio, panels=panels)
+    return Attack(on_target, on_all, attacker, panels=panels, paper=paper)
 
 
 def view0(phi: Float[Array, "*M N Q"]) -> Float[np.ndarray, "*M N 1"]:

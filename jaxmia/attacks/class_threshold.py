@@ -47,4 +47,10 @@ def _on_all(
     return scores(phi, phi, job.member, np.asarray(signals.y), leave_out.excluded)
 
 
-CLASS_THRESHOLD = Attack(_on_target, _on_all, Attacker(BLACK, CHANCE, BOTH), needs=("phi", "y"))
+CLASS_THRESHOLD = Attack(
+    _on_target,
+    _on_all,
+    Attacker(BLACK, CHANCE, BOTH),
+    needs=("phi", "y"),
+    paper="Song & Mittal 2021",
+)

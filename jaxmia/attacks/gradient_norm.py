@@ -51,8 +51,14 @@ def on_signal(attack: Attack, pick: Pick, name: str, sees: str = PARAMETERS) -> 
         return attack.leave_one_out(instead(signals), member, leave_out)
 
     attacker = Attacker(WHITE, sees, attack.attacker.knows)
+    paper = f"{attack.paper}; Nasr et al. 2019" if name == "gradient" else attack.paper
     return attack._replace(
-        score=on_target, leave_one_out=on_all, attacker=attacker, needs=(name,), panels=None
+        score=on_target,
+        leave_one_out=on_all,
+        attacker=attacker,
+        needs=(name,),
+        panels=None,
+        paper=paper,
     )
 
 

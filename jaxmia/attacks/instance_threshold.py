@@ -25,5 +25,5 @@ def by_phi(chunk: Chunk) -> Float[np.ndarray, "T n"]:
     return (chunk.target - out.centre)[..., 0]
 
 
-INSTANCE_THRESHOLD = attack(by_loss, Attacker(BLACK, CHANCE, OUT))
-INSTANCE_THRESHOLD_PHI = attack(by_phi, Attacker(BLACK, CHANCE, OUT))
+INSTANCE_THRESHOLD = attack(by_loss, Attacker(BLACK, CHANCE, OUT), "Sablayrolles et al. 2019")
+INSTANCE_THRESHOLD_PHI = attack(by_phi, Attacker(BLACK, CHANCE, OUT), "Watson et al. 2022")

@@ -80,4 +80,5 @@ JOINT_LIRA = Attack(
     Attacker(WHITE, PARAMETERS, BOTH),
     needs=("phi", "gradient"),
     log_ratio=True,
+    paper="Carlini et al. 2022; Nasr et al. 2019",
 )

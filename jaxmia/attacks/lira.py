@@ -335,4 +335,11 @@ def attack(mode: str, variance: str = "auto") -> Attack:
         view0=False,
     )
     attacker = Attacker(BLACK, CHANCE, BOTH if mode == "online" else OUT)
-    return Attack(on_target, on_all, attacker, log_ratio=mode == "online", panels=panels)
+    return Attack(
+        on_target,
+        on_all,
+        attacker,
+        log_ratio=mode == "online",
+        panels=panels,
+        paper="Carlini et al. 2022",
+    )

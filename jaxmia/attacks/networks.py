@@ -119,6 +119,7 @@ def attack(
     groups: Callable[[Int[np.ndarray, " N"]], Groups],
     attacker: Attacker,
     needs: tuple[str, ...],
+    paper: str,
 ) -> Attack:
     """The attack as a rung of the ladder: `features` of many models' signals, with labels.
 
@@ -148,7 +149,7 @@ def attack(
                 out[fold == number] = _score(trained, x[fold == number], pool.examples)
         return out
 
-    return Attack(on_target, on_all, attacker, needs, trains=True)
+    return Attack(on_target, on_all, attacker, needs, trains=True, paper=paper)
 
 
 def as_one(target: Signals, reference: Signals) -> Signals:

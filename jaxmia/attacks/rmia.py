@@ -176,9 +176,10 @@ def attack(mode: str) -> Attack:
         return _of_every_model(signals.phi, member, signals.population, mode, GAMMA, A, leaves)
 
     knows = f"{BOTH if mode == 'online' else OUT}{POPULATION}"
-    return Attack(on_target, on_all, Attacker(BLACK, CHANCE, knows))
+    paper = "Zarifzadeh, Liu & Shokri 2024"
+    return Attack(on_target, on_all, Attacker(BLACK, CHANCE, knows), paper=paper)
 
 
 # BASE (arXiv 2505.24089): log p_target(x) - log mean_r p_r(x), the mean over all references, IN and
 # OUT, so that few of them are enough
-BASE = by_example(log_ratio("online", 0.0), Attacker(BLACK, CHANCE, BOTH))
+BASE = by_example(log_ratio("online", 0.0), Attacker(BLACK, CHANCE, BOTH), "arXiv 2505.24089")

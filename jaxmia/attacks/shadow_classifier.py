@@ -47,7 +47,8 @@ def attack(top: int | None = None) -> Attack:
         return features(signals.logits, np.asarray(signals.y), top)
 
     groups = together if top is not None else _classes
-    return networks.attack(seen, groups, Attacker(BLACK, ALL, BOTH), needs=("logits", "y"))
+    paper = "Shokri et al. 2017" if top is None else "Salem et al. 2019"
+    return networks.attack(seen, groups, Attacker(BLACK, ALL, BOTH), ("logits", "y"), paper)
 
 
 def together(y: Int[np.ndarray, " N"]) -> networks.Groups:

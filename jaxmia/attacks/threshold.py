@@ -59,18 +59,24 @@ def _alone(score) -> dict:
 GLOBAL_THRESHOLD = Attack(
     **_alone(global_threshold),
     attacker=Attacker(BLACK, CHANCE, RECORD),
+    paper="Yeom et al. 2018",
     panels=Panels(lambda job: [], lambda job, totals: global_threshold(Signals(job.target))),
 )
 CORRECTNESS = Attack(
-    **_alone(correctness), attacker=Attacker(BLACK, LABEL, RECORD), needs=("margin",)
+    **_alone(correctness),
+    attacker=Attacker(BLACK, LABEL, RECORD),
+    needs=("margin",),
+    paper="Yeom et al. 2018",
 )
 LABEL_ONLY = Attack(
     **_alone(label_only),
     attacker=Attacker(BLACK, f"{LABEL} of changed copies of the record", RECORD),
     needs=("robustness",),
+    paper="Choquette-Choo et al. 2021",
 )
 QUANTILE_REGRESSION = Attack(
     **_alone(quantile_regression),
     attacker=Attacker(BLACK, CHANCE, f"{RECORD}{POPULATION}"),
     needs=("phi", "expected"),
+    paper="Bertran et al. 2023",
 )

@@ -45,7 +45,9 @@ def trajectory(signals: Signals) -> Float[np.ndarray, "M N F"]:
     return np.asarray(signals.trajectory, np.float32)
 
 
-def _network(parts: tuple[Part, ...], sees: str, *needs: str) -> Attack:
+def _network(
+    parts: tuple[Part, ...], sees: str, *needs: str, paper: str = "Nasr et al. 2019"
+) -> Attack:
     def features(signals: Signals) -> Float[np.ndarray, "M N F"]:
         seen = [part(signals) for part in parts]
         y = np.asarray(signals.y)
@@ -54,7 +56,11 @@ def _network(parts: tuple[Part, ...], sees: str, *needs: str) -> Attack:
         return np.concatenate(seen, axis=-1)
 
     return networks.attack(
-        features, shadow_classifier.together, Attacker(WHITE, sees, BOTH), needs=(*needs, "y")
+        features,
+        shadow_classifier.together,
+        Attacker(WHITE, sees, BOTH),
+        needs=(*needs, "y"),
+        paper=paper,
     )
 
 
@@ -62,4 +68,4 @@ ACTIVATIONS = _network((activations,), PARAMETERS, "activations")
 GRADIENTS = _network(
     (answers, log_norms, activations), PARAMETERS, "gradient", "activations", "logits"
 )
-LOSS_TRAJECTORY = _network((trajectory,), ALONG, "trajectory")
+LOSS_TRAJECTORY = _network((trajectory,), ALONG, "trajectory", paper="Liu et al. 2022")

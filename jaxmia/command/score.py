@@ -24,8 +24,6 @@ def score(options: Score) -> dict[str, Any]:
 
     Raises `ValueError` or `FileNotFoundError` in one line for whatever does not fit.
     """
-    if options.attacks == ("help",):
-        raise ValueError(f"attacks: known are {', '.join(sorted(ATTACKS))}")
     check(options)
     if streams(options):
         return _streamed(options)

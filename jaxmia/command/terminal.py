@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import re
 import sys
@@ -11,14 +12,22 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from jaxmia.report.table import remarks, table
+from jaxmia.attacks import ATTACKS
+from jaxmia.report.table import attacks_table, remarks, table
 from jaxmia.storage.files import Unwritable
 from jaxmia.storage.locks import Held
 from jaxmia.training.interrupt import Stopped
 
 
 def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:
-    """The options; a wrong one is told in one line, with exit status 2."""
+    """The options; a wrong one is told in one line, with exit status 2.
+
+    `--attacks help` prints what attacks there are, and ends the process.
+    """
+    words = sys.argv[1:] if args is None else args
+    if ("--attacks", "help") in itertools.pairwise(words):
+        Console(highlight=False).print(attacks_table(ATTACKS))
+        raise SystemExit(0)
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):

@@ -1,11 +1,13 @@
 """The table of attacks, as the terminal shows it: at most 80 columns."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from jaxmia.evaluation.summary import LEVELS
+from jaxmia.types import Attack
 
 
 def table(summary: dict[str, Any]) -> Table:
@@ -72,3 +74,14 @@ def _at_shadow_threshold(attacks: dict[str, Any]) -> list[str]:
         f"{at['fpr']:.2%}, TPR {at['tpr']:.2%}; where 1 in 10 is a member, "
         f"{at['precision']['0.1']:.0%} of those it names are"
     ]
+
+
+def attacks_table(attacks: Mapping[str, Attack]) -> Table:
+    """What attacks there are: by name, what the attacker needs, and the paper."""
+    out = Table(box=None, pad_edge=False, show_edge=False)
+    for head in ("attack", "the attacker sees", "and has", "paper"):
+        out.add_column(head, overflow="fold")
+    for name, attack in attacks.items():
+        access, sees, knows = attack.attacker
+        out.add_row(f"[bold]{escape(name)}[/bold]", f"{access}: {sees}", knows, attack.paper)
+    return out
