@@ -215,11 +215,11 @@ def asking(case: Case, width: int, convolution: str) -> Callable[[], float]:
         width=width, mesh=mesh, convolution=convolution,
     )  # fmt: skip
     state = stages.init(None, block.keys(mesh, 0, np.arange(many)))
-    jax.block_until_ready(stages.ask(stages.pool, state))
+    jax.block_until_ready(stages.query(stages.pool, state))
 
     def seconds() -> float:
         start = time.perf_counter()
-        jax.block_until_ready(stages.ask(stages.pool, state))
+        jax.block_until_ready(stages.query(stages.pool, state))
         return (time.perf_counter() - start) / many / len(case.data.y)
 
     return seconds

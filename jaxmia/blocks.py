@@ -6,7 +6,7 @@ from jaxmia import data as sources
 from jaxmia.attacks import needed
 from jaxmia.experiment import members
 from jaxmia.storage import checkpoints
-from jaxmia.storage.locks import Held
+from jaxmia.storage.locks import LockHeldError
 from jaxmia.training import parallel
 from jaxmia.training.block import Block, Programs, programs
 from jaxmia.training.interrupt import Interrupt
@@ -17,7 +17,7 @@ def train(work: Work) -> bool:
     """Trains and queries this worker's blocks that are not finished; whether there were any.
 
     What is there is compared with its digests first. Blocks that another process holds, or was
-    faster with, are left out; raises `Held` if one of them is still not finished at the end.
+    faster with, are left out; raises `LockHeldError` if one of them is not finished at the end.
     """
     _verify(work)
     todo = [number for number, _ in work.missing() if work.mine(number)]
@@ -34,7 +34,7 @@ def train(work: Work) -> bool:
                 with work.store.lock(number):
                     if models := work.store.lacking(number, experiment.models):
                         _finish(work, _block(work, compiled, number, models), interrupt)
-            except Held as error:
+            except LockHeldError as error:
                 held = error
                 progress.say(str(error))
             interrupt.check()

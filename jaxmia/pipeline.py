@@ -14,7 +14,7 @@ from jaxmia.experiment import Experiment
 from jaxmia.options import Options
 from jaxmia.report import inputs
 from jaxmia.report.write import write
-from jaxmia.storage.locks import Held
+from jaxmia.storage.locks import LockHeldError
 from jaxmia.storage.run import Run
 from jaxmia.training import processes
 from jaxmia.work import Work, opened
@@ -24,8 +24,8 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     """Trains, queries and attacks every shadow model of an experiment, and writes the report.
 
     Of several workers (`shard_index` of `shard_count`) each does its blocks; the report is written
-    by whoever finds that all are done. Raises `ValueError` for what cannot be run, `Held` if
-    another process is at work on a block, `Unwritable` if the folder cannot be written.
+    by whoever finds that all are done. Raises `ValueError` for what cannot be run, `LockHeldError`
+    if another process is at work on a block, `UnwritableError` if the folder cannot be written.
     """
     here = processes.start(machine.cache_folder() / "programs")
     work = opened(experiment, _of_process(options or Options(), here))
@@ -49,9 +49,9 @@ def _carry_out(work: Work) -> Run:
             say(f"all {work.experiment.models} models are trained and attacked: nothing to do")
         return Run(store.path)
     try:
-        with store.assessing():
+        with store.evaluating():
             return Run(store.path) if current(work) else _report(work)  # or another was faster
-    except Held as error:
+    except LockHeldError as error:
         if work.options.shard_count == 1:
             raise
         say(str(error))
@@ -67,7 +67,7 @@ def _report(work: Work) -> Run:
     )  # fmt: skip
     with work.options.progress.stage("drawing"):
         write(work.store.path, scores, work.member, np.asarray(signals.phi)[..., 0], summary, drawn)
-    return Run(work.store.path, assessed=True)
+    return Run(work.store.path, evaluated=True)
 
 
 def _of_process(options: Options, here: processes.Processes) -> Options:
@@ -92,5 +92,5 @@ def _among_others(work: Work, here: processes.Processes) -> Run:
     finally:
         if here.index == 0:  # it is where the others meet: without it they would be ended
             work.store.await_others(here.count)
-    again = here.index == 0 and not result.assessed  # one of them may have died on the report
+    again = here.index == 0 and not result.evaluated  # one of them may have died on the report
     return _carry_out(work) if again else result

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmia import augment as augmentation
-from jaxmia.types import Array, Key, Moment, Params, Recipe, State
+from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
 from jaxmia.values import factory
 
 
@@ -100,7 +100,7 @@ def cross_entropy(weight_decay: float = 0.0, label_smoothing: float = 0.0) -> Ca
         x: Array,
         y: Array,
         key: Key,
-        at: Moment | None = None,
+        context: StepContext | None = None,
     ) -> tuple[Array, tuple[State, Array]]:
         logits, state = apply(params, state, x, key, True)
         target = optax.smooth_labels(jax.nn.one_hot(y, logits.shape[-1]), label_smoothing)
@@ -126,9 +126,9 @@ def batch_gradient(
     x: Array,
     y: Array,
     key: Key,
-    at: Moment | None = None,
+    context: StepContext | None = None,
 ) -> tuple[Params, Array, State, Array]:
     """The gradient of the batch's loss: `grads, value, state, logits`."""
     gradient = jax.value_and_grad(loss, argnums=1, has_aux=True)
-    (value, (state, logits)), grads = gradient(apply, params, state, x, y, key, at)
+    (value, (state, logits)), grads = gradient(apply, params, state, x, y, key, context)
     return grads, value, state, logits

@@ -56,7 +56,7 @@ class Model(NamedTuple):
     apply: Callable[[Params, State, Array, Key, bool], tuple[Array, State]]
 
 
-class Moment(NamedTuple):
+class StepContext(NamedTuple):
     """Where in its training a model is, and what a step has besides its batch."""
 
     epoch: Array | int  # counted from 0
@@ -64,7 +64,7 @@ class Moment(NamedTuple):
     steps: int  # of the whole training
     batch_size: int  # as expected
     members: int  # as expected
-    present: Bool[Array, " B"] | None = None  # the places of the batch that are filled; None: all
+    present: Bool[Array, " B"] | None = None  # the slots of the batch that are filled; None: all
     validation: Array | None = None  # examples outside of the pool, with the labels of the batch
     gap: Array | float | None = None  # training less validation accuracy, before this epoch
 
@@ -74,12 +74,12 @@ class Recipe:
     """How one model is trained: comparable values, no arrays.
 
     `model(data) -> Model`; `optimizer(steps) -> optax.GradientTransformation`;
-    `loss(apply, params, state, x, y, key, at) -> scalar, (state, logits)` over a batch;
+    `loss(apply, params, state, x, y, key, context) -> scalar, (state, logits)` over a batch;
     `augment(x, key) -> x` for one example as the network sees it;
-    `gradient(loss, apply, params, state, x, y, key, at) -> grads, scalar, state, logits`.
-    `at` is the `Moment`, which few look at. `batches` are "shuffled", or "poisson": each member
-    is in each batch with the same probability, independently. With `validation` every step also
-    gets examples from outside of the pool.
+    `gradient(loss, apply, params, state, x, y, key, context) -> grads, scalar, state, logits`.
+    `context` is the `StepContext`, which few look at. `batches` are "shuffled", or "poisson": each
+    member is in each batch with the same probability, independently. With `validation` every step
+    also gets examples from outside of the pool.
     """
 
     model: Callable[[Data], Model]

@@ -20,7 +20,7 @@ from jaxmia.defences.relax_loss import relaxed
 from jaxmia.models import cnn, mlp
 from jaxmia.training import block, trainer
 from jaxmia.training.pool import like, normalised
-from jaxmia.types import Model, Moment, Signals
+from jaxmia.types import Model, Signals, StepContext
 
 KEY = jax.random.key(5, impl="threefry2x32")
 RNG = np.random.default_rng(0)
@@ -124,7 +124,7 @@ def test_mmd_is_left_out_below_the_gap_and_in_the_last_epoch():
     x, y = jnp.asarray(SOURCE.x[:12]), jnp.asarray(SOURCE.y[:12])
 
     def grads(gap, epoch):
-        at = Moment(epoch, 5, 10, 12, 40, validation=jnp.asarray(SOURCE.x[12:24]), gap=gap)
+        at = StepContext(epoch, 5, 10, 12, 40, validation=jnp.asarray(SOURCE.x[12:24]), gap=gap)
         settings = (loss, model.apply, params, {}, x, y, KEY, at)
         return with_mmd(recipes.batch_gradient, 3.0)(*settings)[0]
 
@@ -174,7 +174,7 @@ def test_mixup_mixes_examples_and_losses():
 
 @pytest.mark.parametrize(("epoch", "alpha"), [(0, 0.5), (0, 9.0), (1, 0.1), (1, 9.0)])
 def test_relax_loss_is_its_formula(epoch, alpha):
-    at = Moment(epoch, 4, 4, 6, 6)
+    at = StepContext(epoch, 4, 4, 6, 6)
     got, _ = relaxed(alpha)(themselves, {}, {}, Z, Y, KEY, at)
     log_p = log_softmax(np.float64(Z), -1)
     each = -log_p[np.arange(6), Y]

@@ -14,7 +14,7 @@ from jaxmia.data import synthetic
 from jaxmia.defences.dp_sgd import private_gradient
 from jaxmia.models import cnn, mlp, nnx_module, resnet
 from jaxmia.training import batches, trainer
-from jaxmia.types import Moment
+from jaxmia.types import StepContext
 from tests.test_train import SOURCE, trained
 
 KEY = jax.random.key(3, impl="threefry2x32")
@@ -46,7 +46,7 @@ def test_of_too_many_a_random_part_is_kept():
     assert np.asarray(present).all()
     share = np.bincount(np.asarray(index).ravel(), minlength=40) / 3000
     assert np.abs(share - 0.25).max() < 4.5 * np.sqrt(0.25 * 0.75 / 3000)
-    assert batches.places(64, 10_000) == 64 + 8 * 9 and batches.places(64, 100) == 100
+    assert batches.slots(64, 10_000) == 64 + 8 * 9 and batches.slots(64, 100) == 100
 
 
 def gradient_of(noise, microbatch, present, clip=0.5, batch_size=10, key=KEY, decay=0.0):
@@ -55,7 +55,7 @@ def gradient_of(noise, microbatch, present, clip=0.5, batch_size=10, key=KEY, de
     model = recipe.model(SOURCE)
     params, _ = model.init(KEY)
     x, y = jnp.asarray(SOURCE.x[: len(present)]), jnp.asarray(SOURCE.y[: len(present)])
-    at = Moment(0, 3, 9, batch_size, 30, present=jnp.asarray(present))
+    at = StepContext(0, 3, 9, batch_size, 30, present=jnp.asarray(present))
     private = private_gradient(clip, noise, microbatch=microbatch)
     found = jax.jit(lambda k: private(recipe.loss, model.apply, params, {}, x, y, k, at))(key)
     return found, (recipe.loss, model, params, x, y)

@@ -51,15 +51,15 @@ def test_rounds_by_hand(epochs):
     assert seen.layers == ("layers.0", "layers.1")
     x_all = (SOURCE.x.astype(np.float64) - 8) / 8
     for m in range(2):
-        places = federated.deal(5, m, seen.member[m], 3)
-        assert sorted(places.reshape(-1)) == list(range(48)) and seen.member[m][places[:, :8]].all()
+        slots = federated.assignment(5, m, seen.member[m], 3)
+        assert sorted(slots.reshape(-1)) == list(range(48)) and seen.member[m][slots[:, :8]].all()
         first = trainer(f.recipe, SOURCE, 8).init(model_key(5, m)).params["layers"]
         server = [
             (np.float64(first[i]["kernel"]), np.float64(first[i]["bias"])) for i in sorted(first)
         ]
         for r in range(2):
             updates = []
-            for own in places:
+            for own in slots:
                 local = server
                 x, y = x_all[own[:8]], SOURCE.y[own[:8]]
                 for _ in range(epochs):
@@ -105,12 +105,12 @@ def test_width_and_devices_change_nothing_but_rounding():
 
 def test_some_clients_take_part():
     f = settings(participation=0.5, rounds=12)
-    assert f.takers == 2
+    assert f.participants == 2
     seen = federated.federate(f, SOURCE, 1)
     there = ~np.isnan(seen.phi[0])
-    places = federated.deal(0, 0, seen.member[0], 3)
-    by_client = there[places]
-    assert (by_client == by_client[:, :1]).all()  # a client is there with all its places
+    slots = federated.assignment(0, 0, seen.member[0], 3)
+    by_client = there[slots]
+    assert (by_client == by_client[:, :1]).all()  # a client is there with all its slots
     rounds = by_client[:, 0]
     assert (rounds.sum(0) == 2).all() and len(np.unique(rounds, axis=1).T) > 1
     mean = federated.accumulated(federated.cosine(seen)[..., 0])
@@ -123,7 +123,7 @@ def test_some_clients_take_part():
 
 def test_every_set_of_takers_is_equally_likely():
     keys = jax.random.split(jax.random.key(0), 3000)
-    chosen = np.asarray(jax.vmap(lambda k: fedavg.takers(k, 5, 2))(keys))
+    chosen = np.asarray(jax.vmap(lambda k: fedavg.participants(k, 5, 2))(keys))
     assert (chosen.sum(1) == 2).all()
     _, count = np.unique(chosen, axis=0, return_counts=True)
     assert len(count) == 10 and abs(count - 300).max() < 5 * np.sqrt(300)
@@ -138,7 +138,7 @@ def test_updates_tell_members_and_a_right_scale_matters():
     wrong = federated.accumulated(federated.gradient_difference(seen, 0.1 * 100, 8)[..., 0])
     aucs = [metrics.auc(s, seen.member) for s in (cosine, right, wrong)]
     assert aucs[0] > 0.65 and aucs[1] > aucs[2] + 0.03, aucs
-    # places without an example are as its members are, but for training
+    # slots without an example are as its members are, but for training
     other = federated.federate(f, source, 2, seed=1)
     assert abs(metrics.auc(cosine, other.member) - 0.5) < 5 * np.sqrt(1 / 12 / 160)
     assert (seen.member[0] == ~seen.member[1]).all()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from jaxmia.storage import arrays, files
-from jaxmia.storage.files import Unwritable
-from jaxmia.storage.locks import Held
+from jaxmia.storage.files import UnwritableError
+from jaxmia.storage.locks import LockHeldError
 from jaxmia.storage.store import Store
 
 PLAN = {"block": 4, "width": 1, "convolution": "canonical"}
@@ -198,7 +198,7 @@ def test_a_lock_names_its_holder(tmp_path):
     s = make(tmp_path / "run")
     with s.lock(0) as lock:
         lock.refresh()
-        with pytest.raises(Held, match=f"process {os.getpid()} on"), s.lock(0):
+        with pytest.raises(LockHeldError, match=f"process {os.getpid()} on"), s.lock(0):
             pass
         with s.lock(1):
             pass
@@ -232,7 +232,7 @@ def contend(s, threads):
             with s.lock(0):
                 got.append(1)
                 done.wait()
-        except Held:
+        except LockHeldError:
             got.append(0)
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -250,7 +250,7 @@ def test_a_lock_of_another_host_is_stale_after_ten_minutes(tmp_path):
     file = tmp_path / "run/blocks/0000.lock"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1", "token": "x"}))
-    with pytest.raises(Held, match="on elsewhere"), s.lock(0):
+    with pytest.raises(LockHeldError, match="on elsewhere"), s.lock(0):
         pass
     os.utime(file, (0, 0))
     with s.lock(0):
@@ -264,7 +264,7 @@ def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         f"try: files.write_json(Path({str(tmp_path / 'a.json')!r}), ['x' * 1000])\n"
-        "except files.Unwritable as error: print(error)"
+        "except files.UnwritableError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "cannot write" in done.stdout and "a.json" in done.stdout
@@ -274,7 +274,7 @@ def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(Unwritable, match="cannot write"):
+    with pytest.raises(UnwritableError, match="cannot write"):
         files.write_json(tmp_path / "file" / "run" / "a.json", {})
 
 
@@ -282,6 +282,6 @@ def test_nothing_leads_out_of_the_folder(tmp_path):
     s = make(tmp_path / "run")
     (tmp_path / "outside").mkdir()
     (tmp_path / "run/signals.zarr").symlink_to(tmp_path / "outside")
-    with pytest.raises((ValueError, Unwritable), match="out of the run folder"):
+    with pytest.raises((ValueError, UnwritableError), match="out of the run folder"):
         fill(s, 0, [0])
     assert not list((tmp_path / "outside").iterdir())

@@ -9,7 +9,7 @@ from children import EPOCHS, child, finish, same
 
 import jaxmia
 from jaxmia.command.flags import Flags, cluster, shard
-from jaxmia.storage.locks import Held
+from jaxmia.storage.locks import LockHeldError
 from jaxmia.storage.store import Store
 from jaxmia.training.processes import Cluster, several
 
@@ -106,7 +106,10 @@ def test_two_at_the_same_work_do_it_once(tmp_path, home, whole):
 def test_who_holds_a_block_is_told_and_the_others_are_done(tmp_path, whole):
     lines = []
     finish(tmp_path / "run", lines, block=4, shard_index=1, shard_count=2)
-    with Store(tmp_path / "run").lock(0), pytest.raises(Held, match="block 0 is being trained by"):
+    with (
+        Store(tmp_path / "run").lock(0),
+        pytest.raises(LockHeldError, match="block 0 is being trained by"),
+    ):
         finish(tmp_path / "run", lines)
     same(finish(tmp_path / "run"), whole)
 

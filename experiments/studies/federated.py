@@ -215,8 +215,8 @@ def varied_figure(rows: dict[str, list[dict[str, Any]]]) -> Any:
     """AUC against clients and width, and below TPR."""
     figure, _ = figures.blank(11.5, 4.4, 4)
     names = NAMES | {"cosine_of_first_round": "cosine, first round alone"}
-    places = [(k, of) for k in ("clients", "width") for of in ("auc", "tpr_at_0.001")]
-    for panel, (field, of) in zip(figure.axes, places, strict=True):
+    slots = [(k, of) for k in ("clients", "width") for of in ("auc", "tpr_at_0.001")]
+    for panel, (field, of) in zip(figure.axes, slots, strict=True):
         lines(panel, rows[field], field, of, names)
         ticks = [r[field] for r in rows[field]]
         words = "units of a hidden layer" if field == "width" else field

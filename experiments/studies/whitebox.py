@@ -197,11 +197,11 @@ def speed(flags: Flags) -> float:
     )
     many = -(-flags.models // mesh.devices.size) * mesh.devices.size
     models = together.init(None, block.keys(mesh, flags.seed, np.arange(many)))
-    assert together.look_inside is not None
+    assert together.gradients_of is not None
     took = []
     for _ in range(4):
         start = time.perf_counter()
-        jax.block_until_ready(together.look_inside(together.pool, models))
+        jax.block_until_ready(together.gradients_of(together.pool, models))
         took.append(time.perf_counter() - start)
     middle = float(np.median(took[1:]))
     print(

@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
     leaving: list[Int[np.ndarray, "T n"]]
 
 
-class Job(NamedTuple):
+class Inputs(NamedTuple):
     """Targets against references; `leave_out` means that both are the same models.
 
     They may be a panel of more examples, of which theirs are `first` and the following.
@@ -87,8 +87,8 @@ class Panels(NamedTuple):
     `view0` it looks at the unaugmented example alone.
     """
 
-    totals: Callable[[Job], list[np.ndarray]]
-    scores: Callable[[Job, list[np.ndarray]], np.ndarray]
+    totals: Callable[[Inputs], list[np.ndarray]]
+    scores: Callable[[Inputs, list[np.ndarray]], np.ndarray]
     view0: bool = True
 
 
@@ -104,19 +104,19 @@ def arrays(phi: Array, member: Array) -> tuple[np.ndarray, np.ndarray]:
     return phi.reshape(*phi.shape[:2], -1), member.astype(bool)
 
 
-def one_target(target: Array, reference: Array, member: Array) -> Job:
+def one_target(target: Array, reference: Array, member: Array) -> Inputs:
     """A target `[N]` or `[N, Q]` against references; raises `ValueError` for unequal shapes."""
     reference, member = arrays(reference, member)
     target = np.asarray(target)
     if target.reshape(*target.shape[:1], -1).shape != reference.shape[1:]:
         raise ValueError(f"target: has shape {target.shape}, reference has {reference.shape}")
-    return Job(target.reshape(1, *reference.shape[1:]), reference, member, None)
+    return Inputs(target.reshape(1, *reference.shape[1:]), reference, member, None)
 
 
-def every_model(phi: Array, member: Array, leave_out: LeaveOut) -> Job:
+def every_model(phi: Array, member: Array, leave_out: LeaveOut) -> Inputs:
     """Every model against the others."""
     phi, member = arrays(phi, member)
-    return Job(phi, phi, member, leave_out)
+    return Inputs(phi, phi, member, leave_out)
 
 
 def attack(score: Callable[[Chunk], np.ndarray], attacker: Attacker, paper: str = "") -> Attack:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 CENTRES = ("mean", "median")
 
 
-class Side(NamedTuple):
+class GaussianFit(NamedTuple):
     """The references of one side: how many, their centre, and their squares about their mean.
 
     The leading axis is the target's, or 1 where all targets have the same; `centre` is NaN where
@@ -31,7 +31,7 @@ def side(
     weight: Bool[np.ndarray, "M n"],
     leaving: list[Int[np.ndarray, "T n"]],
     centre: str,
-) -> Side:
+) -> GaussianFit:
     """One side for every target, without the models that are `leaving` with it (-1 for none).
 
     `phi` is finite wherever there is weight, and anything finite elsewhere.
@@ -51,7 +51,7 @@ def side(
     middle = mean if centre == "mean" else _median(x, weight, leaving, n)
     total *= mean
     squares -= total
-    return Side(n, np.add(middle, origin, out=middle), squares, origin)
+    return GaussianFit(n, np.add(middle, origin, out=middle), squares, origin)
 
 
 def _gone(weight: np.ndarray, leaving: list[np.ndarray]) -> Float[np.ndarray, "T n 1"]:

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import digamma, gammaln, log_ndtr, polygamma, stdtr
 
 from jaxmia.attacks.attacker import BLACK, BOTH, CHANCE, OUT
-from jaxmia.attacks.by_example import Job, Panels, arrays, every_model, one_target
+from jaxmia.attacks.by_example import Inputs, Panels, arrays, every_model, one_target
 from jaxmia.attacks.calibration import Calibration, fit_calibration, posterior
-from jaxmia.attacks.gaussians import CENTRES, Side, side
+from jaxmia.attacks.gaussians import CENTRES, GaussianFit, side
 from jaxmia.attacks.official import official
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.types import Array, Attack, Attacker, Signals
@@ -124,7 +124,7 @@ def _of_target(target, reference, member, mode, variance, centre, convention) ->
     return _scores(job, _law_of(job, mode, variance, centre))[0]
 
 
-def _refitted(job: Job, mode: str, variance: str, centre: str) -> Float[np.ndarray, "T N"]:
+def _refitted(job: Inputs, mode: str, variance: str, centre: str) -> Float[np.ndarray, "T N"]:
     """The official convention, one target after the other.
 
     It keeps lists of references, so of a reference that only some examples lose, all lose it.
@@ -140,7 +140,7 @@ def _refitted(job: Job, mode: str, variance: str, centre: str) -> Float[np.ndarr
     return np.stack(scores)
 
 
-class _Law(NamedTuple):
+class _VarianceModel(NamedTuple):
     """Which law of the references the target is held against."""
 
     mode: str
@@ -152,12 +152,12 @@ class _Law(NamedTuple):
         return ("in", "out") if self.mode == "online" else ("out",)
 
 
-def _scores(job: Job, law: _Law) -> Float[np.ndarray, "T N"]:
+def _scores(job: Inputs, law: _VarianceModel) -> Float[np.ndarray, "T N"]:
     """All scores, in two passes where all examples have a say in each one's variance."""
     return _of_panel(job, law, _totals(job, law))
 
 
-def _totals(job: Job, law: _Law) -> list[np.ndarray]:
+def _totals(job: Inputs, law: _VarianceModel) -> list[np.ndarray]:
     """What all examples together say of variances; nothing where each speaks for itself."""
     if law.variance == "per_example":
         return []
@@ -165,17 +165,21 @@ def _totals(job: Job, law: _Law) -> list[np.ndarray]:
     return [sum(p) for p in zip(*parts, strict=True)]
 
 
-def _of_panel(job: Job, law: _Law, totals: list[np.ndarray]) -> Float[np.ndarray, "T N"]:
-    spread = _Spread(law, totals) if totals else None
+def _of_panel(
+    job: Inputs, law: _VarianceModel, totals: list[np.ndarray]
+) -> Float[np.ndarray, "T N"]:
+    spread = _Prior(law, totals) if totals else None
     return np.concatenate(job.map(lambda at: _chunk(job, law, at, spread)), axis=1)
 
 
-def _law_of(job: Job, mode: str, variance: str, centre: str = "mean") -> _Law:
+def _law_of(job: Inputs, mode: str, variance: str, centre: str = "mean") -> _VarianceModel:
     fewer = 0 if job.leave_out is None else job.leave_out.fewer
-    return _Law(mode, _resolved(variance, len(job.reference) - fewer), centre)
+    return _VarianceModel(mode, _resolved(variance, len(job.reference) - fewer), centre)
 
 
-def _sides(job: Job, law: _Law, at: slice) -> tuple[np.ndarray, dict[str, Side]]:
+def _sides(
+    job: Inputs, law: _VarianceModel, at: slice
+) -> tuple[np.ndarray, dict[str, GaussianFit]]:
     """The targets' phi of a chunk, and its references' Gaussians, IN and OUT."""
     chunk = job.chunk(at)
     weight = {"in": chunk.inside, "out": chunk.outside}
@@ -184,7 +188,9 @@ def _sides(job: Job, law: _Law, at: slice) -> tuple[np.ndarray, dict[str, Side]]
     }
 
 
-def _chunk(job: Job, law: _Law, at: slice, spread: "_Spread | None") -> Float[np.ndarray, "T n"]:
+def _chunk(
+    job: Inputs, law: _VarianceModel, at: slice, spread: "_Prior | None"
+) -> Float[np.ndarray, "T n"]:
     target, sides = _sides(job, law, at)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if law.variance == "student_t":
@@ -200,19 +206,21 @@ def _chunk(job: Job, law: _Law, at: slice, spread: "_Spread | None") -> Float[np
     return np.where(unknown, np.nan, score) if unknown.any() else score
 
 
-def _floor(s: Side) -> np.ndarray:
+def _floor(s: GaussianFit) -> np.ndarray:
     """The least variance: that of a degenerate example."""
     return (FLOOR * (1 + np.abs(s.origin))) ** 2
 
 
-def _variance(s: Side, spread: "_Spread | None", name: str) -> np.ndarray:
+def _variance(s: GaussianFit, spread: "_Prior | None", name: str) -> np.ndarray:
     if spread is not None:
         return np.maximum(spread.variance[name], _floor(s))
     variance = s.squares / s.n
     return np.maximum(variance, _floor(s), out=variance)
 
 
-def _gaussian(mode: str, phi: np.ndarray, sides: dict[str, Side], variance: dict) -> np.ndarray:
+def _gaussian(
+    mode: str, phi: np.ndarray, sides: dict[str, GaussianFit], variance: dict
+) -> np.ndarray:
     z = {k: phi - s.centre for k, s in sides.items()}
     if mode == "offline":
         return upper_tail(z["out"] / np.sqrt(variance["out"]))
@@ -232,10 +240,10 @@ def upper_tail(z: np.ndarray) -> np.ndarray:
     return np.where(z > -37, -log_ndtr(-np.maximum(z, -37)), z + 37)
 
 
-class _Spread:
+class _Prior:
     """What a target's references say of variances over all examples, by target `[T, 1, 1]`."""
 
-    def __init__(self, law: _Law, totals: list[np.ndarray]) -> None:
+    def __init__(self, law: _VarianceModel, totals: list[np.ndarray]) -> None:
         self.variance: dict[str, np.ndarray] = {}
         self.prior: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -246,8 +254,8 @@ class _Spread:
                     self.prior[k] = _empirical_bayes(*sums)
 
 
-def _spread_of(job: Job, law: _Law, at: slice) -> list[np.ndarray]:
-    """A chunk's contribution to the totals of `_Spread`, per side, each `[T, 1, 1]`."""
+def _spread_of(job: Inputs, law: _VarianceModel, at: slice) -> list[np.ndarray]:
+    """A chunk's contribution to the totals of `_Prior`, per side, each `[T, 1, 1]`."""
     _, sides = _sides(job, law, at)
     out = []
     for s in sides.values():
@@ -286,7 +294,9 @@ def _inverse_trigamma(y: np.ndarray) -> np.ndarray:
     return x
 
 
-def _student(mode: str, phi: np.ndarray, sides: dict[str, Side], spread: _Spread) -> np.ndarray:
+def _student(
+    mode: str, phi: np.ndarray, sides: dict[str, GaussianFit], spread: _Prior
+) -> np.ndarray:
     """The predictive Student-t instead of the Gaussian."""
     laws = {}
     for k, s in sides.items():

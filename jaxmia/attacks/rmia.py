@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
 from jaxmia.attacks.attacker import BLACK, BOTH, CHANCE, OUT, POPULATION
-from jaxmia.attacks.by_example import Chunk, Job, arrays, every_model, one_target
+from jaxmia.attacks.by_example import Chunk, Inputs, arrays, every_model, one_target
 from jaxmia.attacks.by_example import attack as by_example
 from jaxmia.attacks.gaussians import side
 from jaxmia.attacks.references import LeaveOut, leave_out
@@ -80,7 +80,7 @@ def _of_every_model(phi, member, population, mode, gamma, a, leaves: LeaveOut) -
     job, around = every_model(phi, member, leaves), None
     if population is not None:
         z = _population(population, job.reference.shape)
-        around = Job(z, z, np.zeros(z.shape[:2], bool), leaves.of_models())
+        around = Inputs(z, z, np.zeros(z.shape[:2], bool), leaves.of_models())
     return _scores(job, around, mode, gamma, a)
 
 
@@ -104,7 +104,7 @@ def _population(z: Array, like: tuple[int, ...]) -> np.ndarray:
     return z
 
 
-def _scores(job: Job, around: Job | None, mode: str, gamma: float, a: float) -> np.ndarray:
+def _scores(job: Inputs, around: Inputs | None, mode: str, gamma: float, a: float) -> np.ndarray:
     if mode not in ("online", "offline"):
         raise ValueError(f"mode={mode!r} is not one of ('online', 'offline')")
     if not gamma > 0 or not 0 <= a <= 1:
@@ -123,7 +123,7 @@ def _scores(job: Job, around: Job | None, mode: str, gamma: float, a: float) -> 
     return total / queries
 
 
-def _of_query(job: Job, q: int) -> Job:
+def _of_query(job: Inputs, q: int) -> Inputs:
     if job.target.shape[2] == 1:
         return job
     target = np.ascontiguousarray(job.target[..., q : q + 1])

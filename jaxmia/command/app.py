@@ -78,7 +78,7 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
     run = pipeline.run(changed, options)
     if not (run.path / "summary.json").exists():
         return  # other workers are not done
-    if run.assessed or here.index == 0:
+    if run.evaluated or here.index == 0:
         show(run.summary, flags.json and not target, flags.quiet)
     progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
     if target and here.index == 0:

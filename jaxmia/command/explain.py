@@ -8,7 +8,7 @@ from jaxmia import defences, machine
 from jaxmia.experiment import Experiment, members
 from jaxmia.options import Options
 from jaxmia.training import parallel, processes
-from jaxmia.training.batches import places, schedule
+from jaxmia.training.batches import schedule, slots
 from jaxmia.training.plan import choose, measure
 from jaxmia.types import Data
 
@@ -58,7 +58,7 @@ def _private(experiment: Experiment, data: Data, members: int, width: int) -> li
         experiment.recipe.model(data).init, jax.random.key(0, impl="threefry2x32")
     )
     one = 4 * width * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    whole = places(schedule(experiment.recipe, members)[0], len(data.y))
+    whole = slots(schedule(experiment.recipe, members)[0], len(data.y))
     group = min(defences.microbatch(experiment.recipe) or whole, whole)
     return [
         f"DP-SGD: epsilon {told.epsilon:.3f} at delta {told.delta:g} ({told.relation}), noise "

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from jaxmia.attacks import ATTACKS
 from jaxmia.report.table import attacks_table, remarks, table
-from jaxmia.storage.files import Unwritable
-from jaxmia.storage.locks import Held
-from jaxmia.training.interrupt import Stopped
+from jaxmia.storage.files import UnwritableError
+from jaxmia.storage.locks import LockHeldError
+from jaxmia.training.interrupt import StoppedError
 
 
 def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:
@@ -49,11 +49,11 @@ def guarded(work: Callable[[], None]) -> None:
     """Ends the process with one clear line for a user's mistake, and no traceback."""
     try:
         work()
-    except Stopped as stopped:
+    except StoppedError as stopped:
         print(f"jaxmia: {stopped}", file=sys.stderr)
         raise SystemExit(128 + stopped.number) from None
-    except (ValueError, FileNotFoundError, Held, Unwritable, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and type(error) not in (RuntimeError, Held):
+    except (ValueError, FileNotFoundError, LockHeldError, UnwritableError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and type(error) not in (RuntimeError, LockHeldError):
             raise
         line = " ".join(str(error).split())
         print(plain(f"jaxmia: {line[:1000]}"), file=sys.stderr)

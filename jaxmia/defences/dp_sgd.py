@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxmia.defences.changed import holds
 from jaxmia.recipes import batch_gradient
 from jaxmia.training import batches
-from jaxmia.types import Array, Key, Moment, Params, Recipe, State
+from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
 from jaxmia.values import Value, factory
 
 MICROBATCH = 8  # examples whose gradients a core can keep in its cache
@@ -73,7 +73,7 @@ def guarantee(recipe: Recipe, members: int) -> Guarantee | None:
     steps *= recipe.epochs
     settings = (set_to["noise_multiplier"], set_to["epsilon"], set_to["delta"])
     noise = _noise(*settings, batch_size, members, steps)
-    most = batches.places(batch_size, members)
+    most = batches.slots(batch_size, members)
     spent = _epsilon(noise, set_to["delta"], batch_size, members, steps, most)
     rate = batch_size / members
     return Guarantee(spent, set_to["delta"], noise, set_to["clip"], rate, steps)
@@ -114,17 +114,19 @@ def private_gradient(
         x: Array,
         y: Array,
         key: Key,
-        at: Moment,
+        context: StepContext,
     ) -> tuple[Params, Array, State, Array]:
         _installed()
         from jax_privacy import clipped_grad, noise_addition
 
-        if at.present is None:
+        if context.present is None:
             raise ValueError("dp_sgd: needs recipe.batches='poisson', which its accountant assumes")
-        noise = _noise(noise_multiplier, epsilon, delta, at.batch_size, at.members, at.steps)
+        noise = _noise(
+            noise_multiplier, epsilon, delta, context.batch_size, context.members, context.steps
+        )
         grouped, back = _grouped(len(y), microbatch)
         lost_key, noise_key = jax.random.split(key)
-        one = at._replace(present=None)
+        one = context._replace(present=None)
         clipped = clipped_grad(
             lambda p, s, xi, yi, k: loss(apply, p, s, xi, yi, k, one),
             has_aux=True,
@@ -134,10 +136,10 @@ def private_gradient(
             microbatch_size=microbatch if microbatch and microbatch < len(grouped) else None,
             prng_argnum=4,
         )
-        x, y, here = (a[grouped % len(y)] for a in (x, y, at.present))
-        here &= grouped < len(at.present)
+        x, y, here = (a[grouped % len(y)] for a in (x, y, context.present))
+        here &= grouped < len(context.present)
         total, seen = clipped(params, state, x, y, lost_key, is_padding_example=~here)
-        size = at.batch_size
+        size = context.batch_size
         privatizer = noise_addition.gaussian_privatizer(
             stddev=noise * clipped.sensitivity(), prng_key=noise_key
         )
@@ -150,9 +152,9 @@ def private_gradient(
 
 
 def _grouped(size: int, microbatch: int | None) -> tuple[Array, Array]:
-    """The places of a batch in the order that fills one microbatch after the other, and back.
+    """The slots of a batch in the order that fills one microbatch after the other, and back.
 
-    jax-privacy deals the places out like cards; those left empty at the end, which it skips, would
+    jax-privacy deals the slots out like cards; those left empty at the end, which it skips, would
     be spread over all microbatches. What fills the last one up counts from `size` on.
     """
     group = min(microbatch or size, size)

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxmia.defences.changed import swapped
 from jaxmia.recipes import decay
-from jaxmia.types import Array, Data, Key, Model, Moment, Params, Recipe, State
+from jaxmia.types import Array, Data, Key, Model, Params, Recipe, State, StepContext
 from jaxmia.values import Value, factory
 
 RANDOM = 128  # inputs whose outputs stand in for those on real examples
@@ -47,7 +47,7 @@ def unsure(gamma: float = 0.9, alpha: float = 0.01, weight_decay: float = 0.0) -
         x: Array,
         y: Array,
         key: Key,
-        at: Moment | None = None,
+        context: StepContext | None = None,
     ) -> tuple[Array, tuple[State, Array]]:
         logits, state = apply(params, state, x, key, True)
         classes = logits.shape[-1]

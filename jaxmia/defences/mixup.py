@@ -6,7 +6,7 @@ from dataclasses import replace
 import jax
 
 from jaxmia.defences.changed import holds
-from jaxmia.types import Array, Key, Moment, Params, Recipe, State
+from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
 from jaxmia.values import factory
 
 
@@ -37,7 +37,7 @@ def mixed(loss: Callable, alpha: float = 1.0) -> Callable:
         x: Array,
         y: Array,
         key: Key,
-        at: Moment | None = None,
+        context: StepContext | None = None,
     ) -> tuple[Array, tuple[State, Array]]:
         weight_key, order_key = jax.random.split(jax.random.fold_in(key, 1))
         w = jax.random.beta(weight_key, alpha, alpha)
@@ -45,7 +45,7 @@ def mixed(loss: Callable, alpha: float = 1.0) -> Callable:
         seen = apply(params, state, w * x + (1 - w) * x[other], key, True)
 
         def of(labels: Array) -> Array:
-            return loss(lambda *_: seen, params, state, x, labels, key, at)[0]
+            return loss(lambda *_: seen, params, state, x, labels, key, context)[0]
 
         logits, state = seen
         return w * of(y) + (1 - w) * of(y[other]), (state, logits)

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Float
 
 from jaxmia.defences.mixup import mixup
-from jaxmia.types import Array, Key, Moment, Params, Recipe, State
+from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
 from jaxmia.values import factory
 
 GAP = 0.03  # of training and validation accuracy, below which nothing is done
@@ -42,20 +42,20 @@ def with_mmd(gradient: Callable, weight: float = 3.0) -> Callable:
         x: Array,
         y: Array,
         key: Key,
-        at: Moment,
+        context: StepContext,
     ) -> tuple[Params, Array, State, Array]:
-        grads, value, after, logits = gradient(loss, apply, params, state, x, y, key, at)
+        grads, value, after, logits = gradient(loss, apply, params, state, x, y, key, context)
 
-        assert at.gap is not None and at.validation is not None
+        assert context.gap is not None and context.validation is not None
 
         def term(params: Params) -> Array:
             inside, outside = (
                 jax.nn.softmax(apply(params, state, seen, key, True)[0])
-                for seen in (x, at.validation)
+                for seen in (x, context.validation)
             )
             return weight * mmd(inside, lax.stop_gradient(outside))
 
-        on = (at.gap > GAP) & (at.epoch + 1 < at.epochs)
+        on = (context.gap > GAP) & (context.epoch + 1 < context.epochs)
         more = lax.cond(on, jax.grad(term), lambda p: jax.tree.map(jnp.zeros_like, p), params)
         return jax.tree.map(jnp.add, grads, more), value, after, logits
 

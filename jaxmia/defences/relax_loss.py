@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxmia.defences.changed import swapped
 from jaxmia.recipes import decay
-from jaxmia.types import Array, Key, Moment, Params, Recipe, State
+from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
 from jaxmia.values import Value, factory
 
 
@@ -36,7 +36,13 @@ def relaxed(alpha: float = 1.0, weight_decay: float = 0.0) -> Callable:
         )
 
     def loss(
-        apply: Callable, params: Params, state: State, x: Array, y: Array, key: Key, at: Moment
+        apply: Callable,
+        params: Params,
+        state: State,
+        x: Array,
+        y: Array,
+        key: Key,
+        context: StepContext,
     ) -> tuple[Array, tuple[State, Array]]:
         logits, state = apply(params, state, x, key, True)
         log_p = jax.nn.log_softmax(logits)
@@ -48,7 +54,7 @@ def relaxed(alpha: float = 1.0, weight_decay: float = 0.0) -> Callable:
         flat = jnp.where(wrong, -(soft * log_p).sum(-1), 0) - each
         mean = each.mean()
         odd = jnp.where(mean > alpha, mean, flat.mean())
-        value = jnp.where(jnp.asarray(at.epoch) % 2 == 0, jnp.abs(mean - alpha), odd)
+        value = jnp.where(jnp.asarray(context.epoch) % 2 == 0, jnp.abs(mean - alpha), odd)
         return value + decay(params, weight_decay), (state, logits)
 
     return loss

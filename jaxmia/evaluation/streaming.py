@@ -19,13 +19,13 @@ import numpy as np
 
 from jaxmia import metrics
 from jaxmia.attacks import ATTACKS
-from jaxmia.attacks.by_example import Job
+from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
 from jaxmia.evaluation.summary import LEVELS, SCHEMA
 from jaxmia.machine import cores
 from jaxmia.report.charts import roc_chart
 from jaxmia.report.write import save
-from jaxmia.storage.files import Unwritable, write_json
+from jaxmia.storage.files import UnwritableError, write_json
 from jaxmia.storage.sources import Source, panels
 from jaxmia.types import Attack
 
@@ -49,7 +49,7 @@ class StreamedSignals(NamedTuple):
         """How many."""
         return self.reference.shape[0] if self.target is None else len(self.target)
 
-    def jobs(self) -> Iterator[tuple[slice, Job]]:
+    def jobs(self) -> Iterator[tuple[slice, Inputs]]:
         """The panels, as the attacks take them."""
         models, examples, *queries = self.reference.shape
         each = models * (self.reference.dtype.itemsize * int(np.prod(queries)) + 9)
@@ -57,7 +57,7 @@ class StreamedSignals(NamedTuple):
             phi = self.reference.columns(at).reshape(models, at.stop - at.start, -1)
             member = _truth(self.member, self.member.columns(at))
             target = phi if self.target is None else self.target[:, at]
-            yield at, Job(target, phi, member, self.leave_out, at.start)
+            yield at, Inputs(target, phi, member, self.leave_out, at.start)
 
     def membership(self, at: slice) -> np.ndarray | None:
         """Who was trained on what, of some targets."""
@@ -114,7 +114,7 @@ def attack(
             with zipfile.ZipFile(beside, "w", allowZip64=True) as scores:
                 for name, file in files.items():
                     with _entry(scores, name, np.float32, (streamed.targets, examples)) as entry:
-                        found, curve = _assessed(streamed, file, entry)
+                        found, curve = _evaluated(streamed, file, entry)
                     summary["attacks"][name] = found
                     if curve is not None:
                         curves[name] = curve
@@ -125,7 +125,7 @@ def attack(
                             entry.write(np.ascontiguousarray(streamed.membership(at)).tobytes())
         os.replace(beside, out / "scores.npz")
     except OSError as error:
-        raise Unwritable(f"cannot write {out}: {error.strerror or error}") from error
+        raise UnwritableError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -178,7 +178,7 @@ def _put(file: int, content: memoryview, place: int) -> None:
         content, place = content[done:], place + done
 
 
-def _seen(job: Job, attack: Attack) -> Job:
+def _seen(job: Inputs, attack: Attack) -> Inputs:
     """The job as an attack sees it: all views, or the example itself."""
     if not attack.panels.view0 or job.reference.shape[-1] == 1:
         return job
@@ -187,7 +187,7 @@ def _seen(job: Job, attack: Attack) -> Job:
     return job._replace(target=target, reference=phi)
 
 
-def _assessed(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[str, Any], Any]:
+def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[str, Any], Any]:
     """The third pass: the rows go into the archive, and are counted on the way."""
     examples, bins = streamed.reference.shape[1], 2 << (32 - _SHIFT)
     pooled, rows, lost = np.zeros(bins, np.int64), [], 0

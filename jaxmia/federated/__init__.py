@@ -5,7 +5,7 @@ of every client's update sees; `orthogonality` turns that into scores. Federatio
 the data are the shadows: their scores are arrays `[M, N]` like any other signal.
 """
 
-from jaxmia.federated.fedavg import Federation, Observed, deal, federate, plain_sgd
+from jaxmia.federated.fedavg import Federation, Observed, assignment, federate, plain_sgd
 from jaxmia.federated.orthogonality import ATTACKS, accumulated, cosine, gradient_difference
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Observed",
     "accumulated",
     "cosine",
-    "deal",
+    "assignment",
     "federate",
     "gradient_difference",
     "plain_sgd",

@@ -1,7 +1,7 @@
 """FedAvg (McMahan et al. 2017) as one compiled program, with the observer's signals.
 
-Every example of the pool has a place at one client of each federation, drawn anew for each; in half
-of the places the example is really there (a member), in the others it is not. The observer asks of
+Every example of the pool has a slot at one client of each federation, drawn anew for each; in half
+of the slots the example is really there (a member), in the others it is not. The observer asks of
 each example whether the client at whose place it is holds it. So members and non-members are alike
 in all but membership, and signals and membership of M federations are arrays `[M, N]`.
 
@@ -50,7 +50,7 @@ class Federation:
             raise ValueError(f"participation={self.participation} must be above 0 and at most 1")
 
     @property
-    def takers(self) -> int:
+    def participants(self) -> int:
         """How many clients take part in a round."""
         return max(1, round(self.participation * self.clients))
 
@@ -81,8 +81,10 @@ def plain_sgd(
     return replace(recipe, optimizer=recipes.momentum_sgd(rate, 0.0, schedule="constant"))
 
 
-def deal(seed: int, federation: int, member: Bool[np.ndarray, " N"], clients: int) -> np.ndarray:
-    """The examples at each client's places, `[clients, N / clients]`: members in the first half.
+def assignment(
+    seed: int, federation: int, member: Bool[np.ndarray, " N"], clients: int
+) -> np.ndarray:
+    """The examples at each client's slots, `[clients, N / clients]`: members in the first half.
 
     Raises `ValueError` unless members and non-members can be dealt out evenly.
     """
@@ -114,7 +116,7 @@ def federate(
     mesh = mesh or parallel.mesh()
     devices = mesh.devices.size
     member = design.complementary_halves(seed, federations, len(data.y))
-    dealt = [deal(seed, m, row, settings.clients) for m, row in enumerate(member)]
+    dealt = [assignment(seed, m, row, settings.clients) for m, row in enumerate(member)]
     one = trainer(settings.recipe, data, dealt[0].shape[1] // 2)
     run = parallel.with_sums(_program(settings, one, width), mesh)
     examples = parallel.shared(pool(data, data.x, data.y), mesh)
@@ -142,24 +144,24 @@ def federate(
 
 
 def _by_example(values: Array, clients: int) -> np.ndarray:
-    """`[R, C, n, ...]` of clients' places as `[C n, R, ...]`."""
+    """`[R, C, n, ...]` of clients' slots as `[C n, R, ...]`."""
     a = np.moveaxis(np.asarray(values)[:clients], 2, 1)
     return a.reshape(-1, *a.shape[2:])
 
 
 def _program(settings: Federation, one: Trainer, width: int) -> Callable:
-    """`function(total, (pool, key), places [c, n], number [c])`: all rounds on one device."""
+    """`function(total, (pool, key), slots [c, n], number [c])`: all rounds on one device."""
     recipe, epochs = settings.recipe, settings.recipe.epochs
 
-    def rounds(total: Callable, shared: tuple, places: Array, number: Array) -> tuple:
+    def rounds(total: Callable, shared: tuple, slots: Array, number: Array) -> tuple:
         examples, key = shared
         start = one.init(key)
 
         def client(server: tuple, index: Array, row: tuple) -> tuple:
-            places, number, present = row
-            x, y = (jnp.asarray(a)[places] for a in examples[:2])
+            slots, number, present = row
+            x, y = (jnp.asarray(a)[slots] for a in examples[:2])
             own = examples._replace(x=x, y=y)
-            inside = jnp.arange(len(places)) < len(places) // 2
+            inside = jnp.arange(len(slots)) < len(slots) // 2
             own_key = jax.random.fold_in(jax.random.fold_in(key, _CLIENT), number)
 
             def work(server: tuple) -> tuple:
@@ -179,16 +181,16 @@ def _program(settings: Federation, one: Trainer, width: int) -> Callable:
 
         def step(server: tuple, index: Array) -> tuple:
             draw = jax.random.fold_in(jax.random.fold_in(key, _ROUND), index)
-            chosen = takers(draw, settings.clients, settings.takers)
+            chosen = participants(draw, settings.clients, settings.participants)
             present = (number < settings.clients) & chosen[number % settings.clients]
 
             def one_client(row: tuple) -> tuple:
                 return client(server, index, row)
 
-            rows = (places, number, present)
+            rows = (slots, number, present)
             updates, seen = lax.map(one_client, rows, batch_size=width if width > 1 else None)
             whole = total(jax.tree.map(lambda u: u.sum(0), updates))
-            server = jax.tree.map(lambda a, u: a + u / settings.takers, server, whole)
+            server = jax.tree.map(lambda a, u: a + u / settings.participants, server, whole)
             return server, seen
 
         server, seen = lax.scan(step, (start.params, start.state), jnp.arange(settings.rounds))
@@ -197,7 +199,7 @@ def _program(settings: Federation, one: Trainer, width: int) -> Callable:
     return rounds
 
 
-def takers(key: Key, clients: int, count: int) -> Bool[Array, " C"]:
+def participants(key: Key, clients: int, count: int) -> Bool[Array, " C"]:
     """Who takes part in a round: every set of `count` clients is equally likely."""
     return jax.random.permutation(key, clients) < count
 
@@ -205,7 +207,7 @@ def takers(key: Key, clients: int, count: int) -> Bool[Array, " C"]:
 def observed(
     one: Trainer, recipe: Recipe, own: Pool, server: tuple[Params, State], update: Params
 ) -> tuple[Array, Array, Array, Array]:
-    """phi `[n]`, and `[n, 1 + L]` norm, dot and the update's norm, of a client's places."""
+    """phi `[n]`, and `[n, 1 + L]` norm, dot and the update's norm, of a client's slots."""
     apply = in_dtype(one.model.apply, recipe.dtype)
     key = jax.random.key(0, impl="threefry2x32")  # evaluation draws nothing
     params, state = server

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmia.storage.files import Unwritable, reason, write_json
+from jaxmia.storage.files import UnwritableError, reason, write_json
 from jaxmia.types import SIGNALS
 
 CHUNK_BYTES = 64 << 20
@@ -87,7 +87,7 @@ class Arrays:
             array = self.create(name, (total, *rows.shape[1:]), rows.dtype.name)
             array[np.asarray(models)].write(rows).result()
         except (ValueError, OSError) as error:
-            raise Unwritable(f"cannot write {self.folder / name}: {reason(error)}") from error
+            raise UnwritableError(f"cannot write {self.folder / name}: {reason(error)}") from error
         return {str(m): row_digest(row) for m, row in zip(models, rows, strict=True)}
 
     def write_fixed(self, name: str, values: np.ndarray) -> str:
@@ -102,7 +102,7 @@ class Arrays:
             array = self.create(name, values.shape, values.dtype.name, by_model=False)
             array.write(values).result()
         except (ValueError, OSError) as error:
-            raise Unwritable(f"cannot write {self.folder / name}: {reason(error)}") from error
+            raise UnwritableError(f"cannot write {self.folder / name}: {reason(error)}") from error
         return digest
 
     def mend(self, name: str, total: int, kind: dict[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmia.storage.files import Unwritable, reason, write_json
+from jaxmia.storage.files import UnwritableError, reason, write_json
 
 KEEP = 2
 
@@ -24,7 +24,7 @@ KEEP = 2
 def save(folder: Path, epoch: int, tree: Any) -> None:
     """Saves a tree of arrays as the state after `epoch` epochs; the newest two are kept.
 
-    Raises `Unwritable` if it cannot be written; older checkpoints stay.
+    Raises `UnwritableError` if it cannot be written; older checkpoints stay.
     """
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     held = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
@@ -37,7 +37,7 @@ def save(folder: Path, epoch: int, tree: Any) -> None:
         with _only_raising(), _alone() as checkpointer:
             checkpointer.save(place, held)
     except (OSError, ValueError) as error:
-        raise Unwritable(f"cannot write {place}: {reason(error)}") from error
+        raise UnwritableError(f"cannot write {place}: {reason(error)}") from error
     write_json(place / "digests.json", {k: _digest(v) for k, v in held.items()})
     for old in _epochs(folder)[:-KEEP]:
         shutil.rmtree(Path(folder) / f"{old:06d}", ignore_errors=True)

@@ -12,7 +12,7 @@ from typing import Any
 SEAL = "sha256"
 
 
-class Unwritable(OSError):
+class UnwritableError(OSError):
     """The run folder could not be written: the disk is full, or the folder is read-only."""
 
 
@@ -24,7 +24,7 @@ def reason(error: Exception) -> str:
 def write_bytes(path: Path, content: bytes) -> None:
     """A whole file or none: written beside its place, then renamed.
 
-    Raises `Unwritable`, naming file and reason; an older file stays as it was.
+    Raises `UnwritableError`, naming file and reason; an older file stays as it was.
     """
     beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
@@ -37,7 +37,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise Unwritable(f"cannot write {path}: {error.strerror or error}") from error
+        raise UnwritableError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -9,12 +9,12 @@ import threading
 import time
 from pathlib import Path
 
-from jaxmia.storage.files import Unwritable, write_bytes
+from jaxmia.storage.files import UnwritableError, write_bytes
 
 STALE = 600.0  # seconds without a sign of life, after which a lock of another host is taken over
 
 
-class Held(RuntimeError):
+class LockHeldError(RuntimeError):
     """Something is being worked on by another process."""
 
 
@@ -22,7 +22,7 @@ class Lock:
     """A file that names who works on something, made by an atomic link, taken over by a rename."""
 
     def __init__(self, file: Path, what: str = "", doing: str = "held") -> None:
-        """Takes the lock; raises `Held` if a living process has it.
+        """Takes the lock; raises `LockHeldError` if a living process has it.
 
         A thread says every half minute that the holder is alive, however long an epoch takes.
         """
@@ -40,7 +40,7 @@ class Lock:
             while not self._linked(beside) and not self._taken_over(beside):
                 pass
         except OSError as error:
-            raise Unwritable(f"cannot write {file}: {error.strerror or error}") from error
+            raise UnwritableError(f"cannot write {file}: {error.strerror or error}") from error
         finally:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ class Lock:
             return False
 
     def _taken_over(self, beside: Path) -> bool:
-        """Replaces a dead holder's file; false if the file is gone; raises `Held` if he lives.
+        """Replaces a dead holder's file; false if it is gone; raises `LockHeldError` if he lives.
 
         Looking and replacing are one step for all who try: the lock of the kernel on `.takeover`
         ends with the process that holds it.
@@ -67,7 +67,7 @@ class Lock:
             except FileNotFoundError:
                 return False
             if holder:
-                raise Held(f"{self.what} is being {self.doing} by {holder}")
+                raise LockHeldError(f"{self.what} is being {self.doing} by {holder}")
             os.replace(beside, self.file)
             return True
 

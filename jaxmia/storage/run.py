@@ -21,7 +21,7 @@ class Run:
     """A run folder, opened again: what is in it is read when it is asked for."""
 
     path: Path
-    assessed: bool = False  # whether it was this process, just now, that wrote the report
+    evaluated: bool = False  # whether it was this process, just now, that wrote the report
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":

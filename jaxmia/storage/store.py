@@ -21,13 +21,13 @@ import numpy as np
 from jaxmia.storage.arrays import Arrays, kind_of, row_digest
 from jaxmia.storage.files import (
     SEAL,
-    Unwritable,
+    UnwritableError,
     read_sealed,
     sealed,
     write_json,
     write_sealed,
 )
-from jaxmia.storage.locks import Held, Lock, holder
+from jaxmia.storage.locks import Lock, LockHeldError, holder
 
 SCHEMA = 1
 FIELDS = {"schema", "identity", "plan", "about"}
@@ -88,7 +88,7 @@ class Store:
             raise ValueError(f"{file}: cannot be read ({reason})") from None
         self._sealed = True
         self.said.append(f"experiment.json {reason}: taken from its copy")
-        with contextlib.suppress(Unwritable):
+        with contextlib.suppress(UnwritableError):
             write_sealed(file, found)
         return found
 
@@ -129,7 +129,7 @@ class Store:
         with contextlib.suppress(OSError, ValueError):
             if read_sealed(copy) == self.experiment:
                 return
-        with contextlib.suppress(Unwritable):  # who only looks needs none
+        with contextlib.suppress(UnwritableError):  # who only looks needs none
             write_sealed(copy, self.experiment)
 
     @property
@@ -301,7 +301,10 @@ class Store:
                 name = self._record_file(block).name
                 said.append(f"{name}: the record is broken; its models are trained again")
             elif self._unmatched(self.record(block)):
-                with contextlib.suppress(Held), self.lock(block):  # whoever holds it writes it
+                with (
+                    contextlib.suppress(LockHeldError),
+                    self.lock(block),
+                ):  # whoever holds it writes it
                     record = self.record(block)
                     bad = self._unmatched(record)
                     record["models"] = [m for m in record["models"] if m not in bad]
@@ -350,20 +353,20 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, block: int) -> Iterator[Lock]:
-        """Holds a block while it is worked on; raises `Held`, saying by whom it is held."""
+        """Holds a block while it is worked on; raises `LockHeldError`, saying who holds it."""
         file = self.path / "blocks" / f"{block:04d}.lock"
         with _held(Lock(file, f"block {block}", "trained")) as lock:
             yield lock
 
     @contextlib.contextmanager
-    def assessing(self) -> Iterator[Lock]:
-        """Holds the report while it is made; raises `Held`."""
+    def evaluating(self) -> Iterator[Lock]:
+        """Holds the report while it is made; raises `LockHeldError`."""
         with _held(Lock(self.path / "blocks" / "report.lock", "the report", "made")) as lock:
             yield lock
 
     @contextlib.contextmanager
     def present(self, process: int) -> Iterator[Lock]:
-        """Says that one of several processes of a program is at work; raises `Held`."""
+        """Says that one of several processes of a program is at work; raises `LockHeldError`."""
         file = self.path / "blocks" / f"process-{process:04d}.lock"
         with _held(Lock(file, f"process {process} of this program", "run")) as lock:
             yield lock
@@ -389,7 +392,9 @@ class Store:
             with open(self.path / "log.jsonl", "a") as out:
                 out.write(json.dumps(entry) + "\n")
         except OSError as error:
-            raise Unwritable(f"cannot write {self.path}/log.jsonl: {error.strerror}") from error
+            raise UnwritableError(
+                f"cannot write {self.path}/log.jsonl: {error.strerror}"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ def schedule(recipe: Recipe, members: int) -> tuple[int, int]:
     return batch_size, members // batch_size
 
 
-def places(batch_size: int, examples: int) -> int:
-    """How many places a Poisson batch gets: eight standard deviations more than it needs."""
+def slots(batch_size: int, examples: int) -> int:
+    """How many slots a Poisson batch gets: eight standard deviations more than it needs."""
     return min(examples, batch_size + 8 * (math.isqrt(batch_size) + 1))
 
 

@@ -20,7 +20,7 @@ from jaxmia.training import gradients, parallel
 from jaxmia.training.interrupt import Interrupt
 from jaxmia.training.pool import Pool, pool
 from jaxmia.training.progress import Progress
-from jaxmia.training.query import asker
+from jaxmia.training.query import querier
 from jaxmia.training.trainer import Curve, Shadow, Trainer, check, model_key, trainer
 from jaxmia.types import Array, Data, Key, Recipe
 
@@ -32,9 +32,9 @@ POINTS = 8  # of a training at which phi is read for its trajectory, the last ep
 class Programs:
     """The compiled stages for blocks of one shape, and the data on the devices.
 
-    `init(None, keys)`, `epoch((pool, number), member, keys, shadows)` and `ask(pool, shadows)` take
-    and give arrays whose leading axis is the block's models; so do `look_inside(pool, shadows)` and
-    `look_along(pool, shadows)`, which are None where no attack wants what they give.
+    `init(None, keys)`, `epoch((pool, number), member, keys, shadows)` and `query(pool, shadows)`
+    take and give arrays whose leading axis is the block's models; so do `gradients_of(pool,
+    shadows)` and `trajectory_of(pool, shadows)`, None where no attack wants what they give.
     """
 
     trainer: Trainer
@@ -43,9 +43,9 @@ class Programs:
     held_out: Pool
     init: Callable
     epoch: Callable
-    ask: Callable
-    look_inside: Callable | None
-    look_along: Callable | None
+    query: Callable
+    gradients_of: Callable | None
+    trajectory_of: Callable | None
     layers: tuple[str, ...]
 
 
@@ -71,13 +71,15 @@ def programs(
     over_models = functools.partial(
         parallel.over_models, mesh=mesh, width=width, convolution=convolution
     )
-    ask = asker(recipe, one.model, views, QUERY_BATCH, logits, copies, outputs)
+    query = querier(recipe, one.model, views, QUERY_BATCH, logits, copies, outputs)
     inside = along = None
     if seen := set(wanted) & set(gradients.SIGNALS):
         observe = gradients.observer(recipe, one.model, data, seen)
         inside = over_models(observe)
     if "trajectory" in wanted:
-        look = asker(recipe, one.model, augment.itself, QUERY_BATCH, logits=False, outputs=outputs)
+        look = querier(
+            recipe, one.model, augment.itself, QUERY_BATCH, logits=False, outputs=outputs
+        )
         along = over_models(lambda x, shadow: look(x, shadow)["phi"])
     shapes = jax.eval_shape(one.init, model_key(0, 0)).params
 
@@ -92,9 +94,9 @@ def programs(
         held_out=parallel.shared(pool(data, data.x_test, data.y_test), mesh),
         init=over_models(lambda _, key: one.init(key)),
         epoch=over_models(epoch, donate=(2,)),
-        ask=over_models(ask),
-        look_inside=inside,
-        look_along=along,
+        query=over_models(query),
+        gradients_of=inside,
+        trajectory_of=along,
         layers=tuple(gradients.layers(shapes)),
     )
 
@@ -126,7 +128,7 @@ def keys(
     return parallel.spread(jax.vmap(made)(*both), mesh)
 
 
-class Seen(NamedTuple):
+class BlockResult(NamedTuple):
     """What a block's query gives: arrays `[G, ...]` for the store, facts for its record."""
 
     arrays: dict[str, np.ndarray]
@@ -160,7 +162,7 @@ class Block:
     def train(self, epochs: int, every: float, progress: Progress, interrupt: Interrupt) -> None:
         """Trains all epochs, from the newest sound checkpoint on; one is saved `every` seconds.
 
-        Raises `Stopped` when the process is asked to stop, after a checkpoint.
+        Raises `StoppedError` when the process is asked to stop, after a checkpoint.
         """
         p, saved = self.programs, time.time()
         member = parallel.spread(self.member, p.mesh)
@@ -175,18 +177,18 @@ class Block:
             self.curves = Curve(
                 *(np.c_[a, b[:, None]] for a, b in zip(self.curves, new, strict=True))
             )
-            self._look_along(number + 1, epochs)
+            self._record_trajectory(number + 1, epochs)
             progress.advance(len(self.models), number + 1)
             if interrupt.number or (number + 1 < epochs and time.time() - saved > every):
                 self._save(number + 1)
                 saved = time.time()
             interrupt.check()
 
-    def _look_along(self, epoch: int, epochs: int) -> None:
+    def _record_trajectory(self, epoch: int, epochs: int) -> None:
         """Adds phi after this epoch to the trajectory, if it is one of its points."""
         p = self.programs
-        if p.look_along is not None and epoch in points(epochs):
-            phi = np.asarray(p.look_along(p.pool, self.shadows))[..., 0]
+        if p.trajectory_of is not None and epoch in points(epochs):
+            phi = np.asarray(p.trajectory_of(p.pool, self.shadows))[..., 0]
             self.trajectory = np.concatenate([self.trajectory, phi[:, None]], axis=1)
 
     def _resumed(self, epochs: int, progress: Progress) -> int:
@@ -197,7 +199,7 @@ class Block:
             if not (self.folder / f"{epoch:06d}").exists():
                 continue
             blank = np.empty((len(self.rows), epoch), np.float32)
-            seen = sum(at <= epoch for at in points(epochs)) if p.look_along else 0
+            seen = sum(at <= epoch for at in points(epochs)) if p.trajectory_of else 0
             path = np.empty((len(self.rows), seen, self.member.shape[1]), np.float32)
             shadows = jax.eval_shape(lambda: self.shadows)
             like = (self._who(), shadows, Curve(blank, blank), path)
@@ -218,15 +220,15 @@ class Block:
         """The models, and the attempt at each: a checkpoint of others is none of theirs."""
         return np.stack([self.rows, self.attempts])
 
-    def query(self, held_out: HeldOut) -> Seen:
+    def query(self, held_out: HeldOut) -> BlockResult:
         """Asks every model about the whole pool and the test part."""
         p, many = self.programs, len(self.models)
-        inside = {k: np.asarray(v)[:many] for k, v in p.ask(p.pool, self.shadows).items()}
-        outside = {k: np.asarray(v)[:many] for k, v in p.ask(p.held_out, self.shadows).items()}
-        if p.look_inside is not None:
-            seen = p.look_inside(p.pool, self.shadows)
+        inside = {k: np.asarray(v)[:many] for k, v in p.query(p.pool, self.shadows).items()}
+        outside = {k: np.asarray(v)[:many] for k, v in p.query(p.held_out, self.shadows).items()}
+        if p.gradients_of is not None:
+            seen = p.gradients_of(p.pool, self.shadows)
             inside |= {k: np.asarray(v)[:many] for k, v in seen.items()}
-        if p.look_along is not None:
+        if p.trajectory_of is not None:
             inside["trajectory"] = self.trajectory[:many].swapaxes(1, 2)
         member = self.member[:many]
         arrays = {"member": member, **inside, "population": outside["phi"][:, held_out.population]}
@@ -248,7 +250,7 @@ class Block:
         }
         for name in [k for k in arrays if k not in ("member",)]:
             arrays[name] = np.where(_rows(sound, arrays[name]), arrays[name], np.float32(np.nan))
-        return Seen(arrays, facts)
+        return BlockResult(arrays, facts)
 
     def _by_model(self, values: np.ndarray) -> dict[str, Any]:
         """By model, as JSON holds it: what is not a number is None."""

@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The process was asked to stop, and everything finished is saved."""
 
     def __init__(self, number: int) -> None:
@@ -28,13 +28,13 @@ class Interrupt:
 
     def _asked(self, number: int, frame: Any) -> None:
         if self.number:
-            raise Stopped(number)
+            raise StoppedError(number)
         self.number = number
 
     def check(self) -> None:
-        """Raises `Stopped` if a signal came."""
+        """Raises `StoppedError` if a signal came."""
         if self.number:
-            raise Stopped(self.number)
+            raise StoppedError(self.number)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():

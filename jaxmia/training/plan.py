@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from jaxmia import augment, machine
 from jaxmia.models import conv
-from jaxmia.storage.files import Unwritable, write_json
+from jaxmia.storage.files import UnwritableError, write_json
 from jaxmia.training import block, parallel
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
@@ -84,7 +84,7 @@ def choose(
         if not trials:
             say("timing how many models to train together (once; kept for later runs)")
             trials = measure(recipe, data, mesh, tried)
-            with contextlib.suppress(Unwritable):  # it is measured again next time
+            with contextlib.suppress(UnwritableError):  # it is measured again next time
                 write_json(where, [asdict(t) for t in trials])
         best = min(trials, key=lambda t: t.step_seconds)
         tried = [(best.width, best.convolution)]

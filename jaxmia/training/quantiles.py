@@ -21,7 +21,7 @@ from jaxmia.recipes import batch_gradient
 from jaxmia.training import parallel
 from jaxmia.training.pool import Pool, normalised, pool
 from jaxmia.training.trainer import model_key, trainer
-from jaxmia.types import Array, Data, Key, Moment, Params, Recipe, Signals, State
+from jaxmia.types import Array, Data, Key, Params, Recipe, Signals, State, StepContext
 
 ENSEMBLE = 4
 EPOCHS = 30
@@ -84,10 +84,10 @@ def _fitter(recipe: Recipe, data: Data, points: int) -> Callable:
 
             shadow, _ = jax.lax.scan(epoch, one.init(key), jnp.arange(EPOCHS))
 
-            def ask(x: Array) -> Array:
+            def answer(x: Array) -> Array:
                 return one.model.apply(shadow.params, shadow.state, x, key, False)[0]
 
-            return _asked(ask, inside)
+            return _answers(answer, inside)
 
         keys = jax.random.split(jax.random.fold_in(key, _STREAM), ENSEMBLE)
         mean, spread = _head(jax.lax.map(member, keys))
@@ -98,13 +98,13 @@ def _fitter(recipe: Recipe, data: Data, points: int) -> Callable:
     return fit
 
 
-def _asked(ask: Callable[[Array], Array], inside: Pool) -> Float[Array, "N 2"]:
+def _answers(answer: Callable[[Array], Array], inside: Pool) -> Float[Array, "N 2"]:
     """A network's answers on the whole pool, batch by batch."""
     examples = len(inside.y)
     size = min(BATCH, examples)
     x = jnp.concatenate([inside.x, inside.x[: -examples % size]])
     batches = x.reshape(-1, size, *x.shape[1:])
-    found = jax.lax.map(lambda x: ask(normalised(inside, x)), batches)
+    found = jax.lax.map(lambda x: answer(normalised(inside, x)), batches)
     return found.reshape(-1, found.shape[-1])[:examples]
 
 
@@ -114,7 +114,13 @@ def _head(out: Float[Array, "*N 2"]) -> tuple[Array, Array]:
 
 
 def _likelihood(
-    apply: Callable, params: Params, state: State, x: Array, y: Array, key: Key, at: Moment
+    apply: Callable,
+    params: Params,
+    state: State,
+    x: Array,
+    y: Array,
+    key: Key,
+    context: StepContext,
 ) -> tuple[Array, tuple[State, Array]]:
     """The negative Gaussian log-likelihood of y, and an L2 penalty as in the recipes."""
     out, state = apply(params, state, x, key, True)

@@ -19,7 +19,7 @@ SIGNALS = {
 }
 
 
-def asker(
+def querier(
     recipe: Recipe,
     model: Model,
     views: Callable[[Array], Array],
@@ -28,7 +28,7 @@ def asker(
     copies: Callable[[Array], Array] | None = None,
     outputs: Callable[[Array], Array] | None = None,
 ) -> Callable[[Pool, Shadow], dict[str, Array]]:
-    """`ask(pool, shadow)`: phi `[N, Q]`, and of view 0 the other signals `[N]` (logits `[N, C]`).
+    """`query(pool, shadow)`: phi `[N, Q]`, and of view 0 the other signals `[N]` (logits `[N, C]`).
 
     With `copies` also `robustness [N]`, the share of them that is classified rightly. Networks are
     in evaluation mode, and their logits go through `outputs`. A batch holds about `batch_size`
@@ -37,8 +37,8 @@ def asker(
     apply = in_dtype(model.apply, recipe.dtype)
     key = jax.random.key(0, impl="threefry2x32")  # evaluation draws nothing
 
-    def ask(pool: Pool, shadow: Shadow) -> dict[str, Array]:
-        def answers(x: Array, y: Array, views: Callable) -> tuple[Array, Array]:
+    def query(pool: Pool, shadow: Shadow) -> dict[str, Array]:
+        def responses(x: Array, y: Array, views: Callable) -> tuple[Array, Array]:
             """Logits `[b, Q, C]` of views, and the labels `[b, Q]`."""
             seen = jax.vmap(views)(x)  # [b, Q, ...]
             flat = seen.reshape(-1, *seen.shape[2:])
@@ -48,11 +48,11 @@ def asker(
 
         def batch(at: tuple[Array, Array]) -> dict[str, Array]:
             x, y = at
-            z, labels = answers(normalised(pool, x), y, views)
+            z, labels = responses(normalised(pool, x), y, views)
             out = {name: of(z[:, 0], y) for name, of in SIGNALS.items() if name != "phi"}
             out["phi"] = signals.phi(z, labels)
             if copies is not None:
-                changed = signals.margin(*answers(normalised(pool, x), y, copies))
+                changed = signals.margin(*responses(normalised(pool, x), y, copies))
                 out["robustness"] = jnp.where(jnp.isnan(changed), jnp.nan, changed > 0).mean(1)
             return out | ({"logits": z[:, 0]} if logits else {})
 
@@ -63,7 +63,7 @@ def asker(
         out = lax.map(batch, tuple(batches))
         return {k: v.reshape(-1, *v.shape[2:])[:examples] for k, v in out.items()}
 
-    return ask
+    return query
 
 
 def _count(views: Callable[[Array], Array], pool: Pool) -> int:

@@ -12,9 +12,9 @@ import optax
 from jax import lax
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.training.batches import BATCHES, epoch_order, places, poisson_batches, schedule
+from jaxmia.training.batches import BATCHES, epoch_order, poisson_batches, schedule, slots
 from jaxmia.training.pool import Pool, like, normalised
-from jaxmia.types import Array, Data, Key, Model, Moment, Params, Recipe, State
+from jaxmia.types import Array, Data, Key, Model, Params, Recipe, State, StepContext
 
 
 class Shadow(NamedTuple):
@@ -74,14 +74,14 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
     ) -> tuple[Shadow, Curve]:
         order_key = jax.random.fold_in(jax.random.fold_in(key, _ORDER), number)
         step_key = jax.random.fold_in(jax.random.fold_in(key, _STEP), number)
-        moment = Moment(number, recipe.epochs, steps * recipe.epochs, batch_size, members)
+        moment = StepContext(number, recipe.epochs, steps * recipe.epochs, batch_size, members)
         if recipe.validation:
             sample = epoch_order(jax.random.fold_in(order_key, 1), member, GAP_EXAMPLES)
             moment = moment._replace(gap=gap(apply, shadow, pool, sample))
         present = None
         if recipe.batches == "poisson":
             batches, present = poisson_batches(
-                order_key, member, batch_size / members, steps, places(batch_size, len(member))
+                order_key, member, batch_size / members, steps, slots(batch_size, len(member))
             )
         else:
             batches = epoch_order(order_key, member, steps * batch_size).reshape(steps, batch_size)
