@@ -12,7 +12,7 @@ import importlib
 _LAZY = {
     "Experiment": "experiment",
     "Run": "storage.run",
-    "cli": "command.app",
+    "cli": "command.experiment",
     "run": "pipeline",
 }
 

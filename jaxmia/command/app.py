@@ -1,317 +1,40 @@
-"""The command line: `jaxmia ...`, and `cli(experiment)` for an experiment's own module."""
+"""The `jaxmia` command: a module for each subcommand, imported when it is asked for."""
 
-import json
+import importlib
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
 
-import numpy as np
-import tyro
+from jaxmia.command.terminal import guarded, parsed, plain
 
-from jaxmia import data, machine, pipeline
-from jaxmia.attacks import ATTACKS
-from jaxmia.attacks.references import leave_out
-from jaxmia.command import compare
-from jaxmia.command.doctor import doctor
-from jaxmia.command.explain import explain
-from jaxmia.command.export import export, pool_of
-from jaxmia.command.flags import Flags, cluster, command, overridden, shard, width, written
-from jaxmia.command.score import Score, score
-from jaxmia.command.terminal import guarded, parsed, plain, show
-from jaxmia.experiment import Experiment
-from jaxmia.options import Options
-from jaxmia.report import inputs
-from jaxmia.report.write import write
-from jaxmia.storage.run import Run
-from jaxmia.storage.sources import opened as source_opened
-from jaxmia.storage.store import Store
-from jaxmia.training import processes
-from jaxmia.training.progress import Progress
-
-
-def cli(experiment: Experiment, args: list[str] | None = None) -> None:
-    """Runs an experiment from the command line, each of its fields overridden by a flag.
-
-    Ends the process: 0 done, 2 the input or the command was wrong, 1 anything else.
-    """
-    recipe = experiment.recipe
-    default = Flags(
-        models=experiment.models,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        dtype=recipe.dtype,
-        seed=experiment.seed,
-        design=written(experiment.design),
-        views=written(experiment.views),
-        copies=written(experiment.copies),
-        attacks=experiment.attacks,
-    )
-    flags = parsed(Flags, args, default=default, prog=f"python -m experiments.{experiment.name}")
-    guarded(lambda: _run(experiment, default, flags))
-
-
-def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
-    changed = overridden(experiment, default, flags)
-    index, count = shard(flags)
-    here = processes.start(machine.cache_folder() / "programs", cluster(flags))
-    progress = Progress(flags.quiet or here.index > 0)
-    options = Options(
-        workdir=flags.workdir,
-        width=width(flags.width),
-        block=flags.block,
-        shard_index=index,
-        shard_count=count,
-        checkpoint_seconds=flags.checkpoint_seconds,
-        keep_shadows=flags.keep_shadows,
-        keep_logits=flags.keep_logits,
-        show_examples=flags.show_examples,
-        command=command(_module(experiment), default, flags),
-        retrain_diverged=flags.retrain_diverged,
-        progress=progress,
-    )
-    target = _target(changed, flags, progress)
-    if flags.explain:
-        print("\n".join(explain(changed, options)))
-        return
-    run = pipeline.run(changed, options)
-    if not (run.path / "summary.json").exists():
-        return  # other workers are not done
-    if run.evaluated or here.index == 0:
-        show(run.summary, flags.json and not target, flags.quiet)
-    progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
-    if target and here.index == 0:
-        _attack_target(run, target, flags, progress)
-
-
-def _module(experiment: Experiment) -> str:
-    """The module that was run, as `python -m` takes it."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if spec is not None and not spec.name.startswith("pytest"):
-        return spec.name.removesuffix(".__main__")
-    return (
-        Path(sys.argv[0]).stem if sys.argv[0].endswith(".py") else f"experiments.{experiment.name}"
-    )
-
-
-def _target(experiment: Experiment, flags: Flags, progress: Progress) -> Score | None:
-    """How a target of one's own is attacked, checked before anything is trained.
-
-    By the experiment's attacks, but for those that need more of it than was given, which is said.
-    """
-    if not (flags.target_signals or flags.target_logits):
-        if flags.target_member:
-            raise ValueError("--target-member needs --target-signals or --target-logits")
-        return None
-    if flags.target_signals and flags.target_logits:
-        raise ValueError("--target-signals and --target-logits do not go together")
-    for name in ("target_signals", "target_logits", "target_member"):
-        if file := getattr(flags, name):
-            source_opened(f"--{name.replace('_', '-')}", file)
-    there = {"phi", "y"} | ({"margin", "logits"} if flags.target_logits else set())
-    able = tuple(n for n in experiment.attacks if there.issuperset(ATTACKS[n].needs))
-    if not able:
-        raise ValueError(f"attacks: {experiment.attacks} all need more of a target than was given")
-    for name in set(experiment.attacks) - set(able):
-        progress.say(f"the target is not attacked by {name}, which needs more of it")
-    return Score(
-        out=Path(),
-        run=Path(),
-        target=flags.target_signals,
-        target_logits=flags.target_logits,
-        target_member=flags.target_member,
-        attacks=able,
-    )
-
-
-def _attack_target(run: Run, target: Score, flags: Flags, progress: Progress) -> None:
-    """The run's models as references for one that was trained elsewhere."""
-    out = run.path / "target"
-    show(score(replace(target, out=out, run=run.path)), flags.json, flags.quiet)
-    progress.say(f"the target's scores: {out / 'scores.npz'}")
-
-
-@dataclass(frozen=True)
-class ScoreCommand(Score):
-    """Attack models by what they said, whatever they were trained with."""
-
-    json: bool = False
-    """Print the summary as JSON on stdout."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """Pool, labels, row order and query views as arrays, for a target trained elsewhere."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """A run folder."""
-    out: Path
-    """The folder to write x.npy, y.npy, views.npy, member.npy and order.json into."""
-    data: Path | None = None
-    """The .npz, where the run was made from one that has moved."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Draw the report of a run folder again, or of several side by side."""
-
-    runs: Annotated[list[Path], tyro.conf.Positional]
-    """Run folders, or folders that `jaxmia score` wrote."""
-    out: Path | None = None
-    """Where several are compared; the folder comparison by default."""
-    show_examples: bool = False
-    """Show the most exposed examples, also where they are not a public set's."""
-    data: Path | None = None
-    """The .npz, where the run was made from one that has moved."""
-    price: float | None = None
-    """What an hour of the device costs, in any currency: the page names the run's cost."""
-    json: bool = False
-    """Print the summary as JSON on stdout."""
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Download and prepare a TFDS set (needs the extra `prepare`, and a network)."""
-
-    name: Annotated[str, tyro.conf.Positional]
-    """Its name, such as cifar10."""
-    data_dir: str | None = None
-    """Where; TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
-
-
-@dataclass(frozen=True)
-class List:
-    """The TFDS sets that lie ready."""
-
-    data_dir: str | None = None
-    """Where; TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """What to paste into a bug report: devices, versions, room, and a tiny run."""
-
-    self_test: bool = True
-    """Train and attack eight small models."""
-    json: bool = False
-    """Print it as JSON on stdout."""
+# each has the options `Command`, whose docstring is its line of help, and `main(options)`
+COMMANDS = {"score": "score", "export": "export", "report": "report", "doctor": "doctor"}
+DATA = {"prepare": "prepare", "list": "ready"}
 
 
 def main(args: list[str] | None = None) -> None:
-    """The `jaxmia` command."""
-    commands: dict[str, Any] = {
-        "score": ScoreCommand,
-        "export": Export,
-        "report": Report,
-        "doctor": Doctor,
-    }
+    """Ends the process: 0 done, 2 the input or the command was wrong, 1 anything else."""
     args = sys.argv[1:] if args is None else args
+    prog, commands, more = "jaxmia", COMMANDS, ["data"]
     if args[:1] == ["data"]:
-        commands, args, prog = {"prepare": Prepare, "list": List}, args[1:], "jaxmia data"
-    else:
-        prog = "jaxmia"
-    if not args or args[0] in ("-h", "--help") or args[0] not in commands:
-        lines = [
-            f"usage: {prog} {{{','.join([*commands, *(['data'] if prog == 'jaxmia' else [])])}}}"
-        ]
-        lines += [f"  {k:<8} {v.__doc__.splitlines()[0]}" for k, v in commands.items()]
-        asked = bool(args) and args[0] in ("-h", "--help")
-        wrong = f"{prog}: {args[0][:80]!r} is no command" if args else f"{prog}: name a command"
-        print(
-            "\n".join(lines)
-            if asked
-            else f"{plain(wrong)}; known: {', '.join(commands)}"
-            + (", data" if prog == "jaxmia" else ""),
-            file=sys.stdout if asked else sys.stderr,
-        )
-        raise SystemExit(0 if asked else 2)
-    chosen = parsed(commands[args[0]], args[1:], prog=f"{prog} {args[0]}")
-    work: dict[type, Callable[[Any], None]] = {
-        ScoreCommand: _score,
-        Export: _export,
-        Report: _report,
-        Prepare: lambda o: print(data.prepare(o.name, o.data_dir).folder),
-        List: _list,
-        Doctor: _doctor,
-    }
-    guarded(lambda: work[type(chosen)](chosen))
+        prog, commands, more, args = "jaxmia data", DATA, [], args[1:]
+    if args[:1] in (["-h"], ["--help"]):
+        print(f"usage: {prog} {{{','.join([*commands, *more])}}}")
+        for name in commands:
+            print(f"  {name:<8} {_first_line(_module(commands[name]))}")
+        raise SystemExit(0)
+    if not args or args[0] not in commands:
+        wrong = f"{args[0][:80]!r} is no command" if args else "name a command"
+        known = ", ".join([*commands, *more])
+        print(f"{plain(f'{prog}: {wrong}')}; known: {known}", file=sys.stderr)
+        raise SystemExit(2)
+    module = _module(commands[args[0]])
+    options = parsed(module.Command, args[1:], prog=f"{prog} {args[0]}")
+    guarded(lambda: module.main(options))
 
 
-def _score(options: ScoreCommand) -> None:
-    show(score(options), options.json)
-    print(f"scores, summary and figures: {options.out}", file=sys.stderr)
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"jaxmia.command.{name}")
 
 
-def _export(options: Export) -> None:
-    export(Run.open(options.run), options.out, options.data)
-    print(options.out)
-
-
-def _report(options: Report) -> None:
-    if not options.runs:
-        raise ValueError("report: name a run folder, or several to compare")
-    if len(options.runs) > 1:
-        _compare(options)
-        return
-    if options.price is not None and not 0 <= options.price < 1e9:
-        raise ValueError(f"--price: {options.price} must be 0 or more")
-    run = Run.open(options.runs[0])
-    data = _examples(run, options)
-    seen = run.signals
-    phi = np.asarray(seen.phi)[..., 0]
-    drawn = inputs.of_run(
-        Store(run.path).records(),
-        seen,
-        run.member,
-        leave_out(run.member),
-        data,
-        options.show_examples,
-    )
-    drawn = drawn._replace(price=options.price)
-    write(run.path, run.scores, run.member, phi, run.summary, drawn)
-    show(run.summary, options.json)
-    print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
-
-
-def _examples(run: Run, options: Report) -> Any:
-    """The data of a run; without it, which is said, the page lacks pictures and label names."""
-    try:
-        return pool_of(run, options.data)
-    except (ValueError, FileNotFoundError) as error:
-        if options.data or options.show_examples:
-            raise
-        print(f"jaxmia: the report shows no examples: {error}", file=sys.stderr)
-        return None
-
-
-def _compare(options: Report) -> None:
-    """Several runs side by side."""
-    if given := [k for k in ("show_examples", "data", "price") if getattr(options, k)]:
-        raise ValueError(f"--{given[0].replace('_', '-')}: is for one run, not for several")
-    out = options.out or Path("comparison")
-    summary = compare.write(out, options.runs)
-    if options.json:
-        print(json.dumps(summary))
-    print(f"comparison: {out / 'index.html'}", file=sys.stderr)
-
-
-def _list(options: List) -> None:
-    found = data.ready(options.data_dir)
-    for p in found:
-        print(f"{p.name:<24} {p.version:<8} {p.examples:>10} examples  {p.format:<13} {p.folder}")
-    if not found:
-        print("none is ready; `jaxmia data prepare NAME` prepares one", file=sys.stderr)
-
-
-def _doctor(options: Doctor) -> None:
-    lines = []
-    for line in doctor(options.self_test):
-        lines.append(line)
-        if not options.json:
-            mark = " " if line.sound else "!"
-            print(f"{mark} {line.what:<16} {line.told}", flush=True)
-    if options.json:
-        print(json.dumps([line._asdict() for line in lines]))
-    if not all(line.sound for line in lines):
-        raise SystemExit(1)
+def _first_line(module: ModuleType) -> str:
+    return module.Command.__doc__.splitlines()[0]

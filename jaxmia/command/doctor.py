@@ -1,11 +1,13 @@
 """`jaxmia doctor`: what to paste into a bug report, and a tiny run from end to end."""
 
+import json
 import os
 import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,16 @@ from jaxmia.training import processes
 from jaxmia.training.progress import Progress
 
 MORE = ("tensorstore", "tensorflow-datasets", "array_record", "scipy", "jaxtyping", "tyro")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to paste into a bug report: devices, versions, room, and a tiny run."""
+
+    self_test: bool = True
+    """Train and attack eight small models."""
+    json: bool = False
+    """Print it as JSON on stdout."""
 
 
 class Line(NamedTuple):
@@ -88,3 +100,17 @@ def _self_test() -> Line:
         return Line("self-test", f"{type(error).__name__}: {error!s:.500}", sound=False)
     told = f"8 models, AUC {area:.3f} on random labels, {time.perf_counter() - start:.1f} s"
     return Line("self-test", told, sound=finite and area > 0.7)
+
+
+def main(options: Command) -> None:
+    """Prints line by line; exit status 1 where a run would suffer."""
+    lines = []
+    for line in doctor(options.self_test):
+        lines.append(line)
+        if not options.json:
+            mark = " " if line.sound else "!"
+            print(f"{mark} {line.what:<16} {line.told}", flush=True)
+    if options.json:
+        print(json.dumps([line._asdict() for line in lines]))
+    if not all(line.sound for line in lines):
+        raise SystemExit(1)

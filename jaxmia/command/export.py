@@ -1,17 +1,37 @@
 """What a target trained elsewhere is queried on, as arrays: pool, labels, views, membership."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
+import tyro
 
 from jaxmia import augment, data
 from jaxmia.storage.files import write_bytes, write_json
 from jaxmia.storage.run import Run
 from jaxmia.types import Data
 from jaxmia.values import factories, parse
+
+
+@dataclass(frozen=True)
+class Command:
+    """Pool, labels, row order and query views as arrays, for a target trained elsewhere."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A run folder."""
+    out: Path
+    """The folder to write x.npy, y.npy, views.npy, member.npy and order.json into."""
+    data: Path | None = None
+    """The .npz, where the run was made from one that has moved."""
+
+
+def main(options: Command) -> None:
+    """Writes them, and prints where."""
+    export(Run.open(options.run), options.out, options.data)
+    print(options.out)
 
 
 def pool_of(run: Run, file: Path | None = None) -> Data:

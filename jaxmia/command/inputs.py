@@ -9,6 +9,7 @@ import numpy as np
 from jaxmia import signals
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
+from jaxmia.storage.run import Run
 from jaxmia.storage.sources import WORDS, opened
 from jaxmia.types import SIGNALS, Signals
 
@@ -143,16 +144,12 @@ def person_of(options: Score, member: np.ndarray) -> np.ndarray | None:
             )
         persons.member_of_people(member, persons.people(person))
     elif options.run is not None:
-        from jaxmia.storage.run import Run
-
         person = Run.open(options.run).person
     return person
 
 
 def _of_run(options: Score) -> tuple[Signals, np.ndarray]:
     """The finished models of a run folder."""
-    from jaxmia.storage.run import Run  # brings Flax, which arrays do not need
-
     assert options.run is not None
     run = Run.open(options.run)
     if run.models < 2:

@@ -1,7 +1,8 @@
 """`jaxmia score`: the attacks on arrays from any framework."""
 
 import shlex
-from dataclasses import fields, replace
+import sys
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,31 @@ from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.command.inputs import Score, array, check, person_of, references, streams, targets_of
+from jaxmia.command.terminal import show
+from jaxmia.evaluation import streaming
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
+from jaxmia.report.charts import roc_chart
 from jaxmia.report.inputs import Shown
-from jaxmia.report.write import write
+from jaxmia.report.write import save, write
+from jaxmia.storage.files import write_json
 from jaxmia.storage.sources import Source
 from jaxmia.types import Signals
+
+
+@dataclass(frozen=True)
+class Command(Score):
+    """Attack models by what they said, whatever they were trained with."""
+
+    json: bool = False
+    """Print the summary as JSON on stdout."""
+
+
+def main(options: Command) -> None:
+    """Scores, and prints the table."""
+    show(score(options), options.json)
+    print(f"scores, summary and figures: {options.out}", file=sys.stderr)
 
 
 def score(options: Score) -> dict[str, Any]:
@@ -112,8 +131,6 @@ def _shown(options: Score, seen: Signals, member: np.ndarray, leaves: LeaveOut |
 
 
 def _streamed(options: Score) -> dict[str, Any]:
-    from jaxmia.evaluation import streaming
-
     assert options.signals is not None and options.member is not None
     for name in options.attacks:
         if name not in ATTACKS:
@@ -142,4 +159,8 @@ def _streamed(options: Score) -> dict[str, Any]:
     held = streaming.leave_out(member, pairs) if target is None else None
     work = streaming.StreamedSignals(reference, member, target, truth, held)
     about = {"attacked": attacked, "references": reference.shape[0]}
-    return streaming.attack(work, options.attacks, options.out, about)
+    summary, curves = streaming.attack(work, options.attacks, options.out, about)
+    if curves:
+        save(options.out / "report", {"roc": roc_chart(curves, {})})
+    write_json(options.out / "summary.json", summary)
+    return summary

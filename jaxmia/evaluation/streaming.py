@@ -23,9 +23,7 @@ from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
 from jaxmia.evaluation.summary import LEVELS, SCHEMA
 from jaxmia.machine import cores
-from jaxmia.report.charts import roc_chart
-from jaxmia.report.write import save
-from jaxmia.storage.files import UnwritableError, write_json
+from jaxmia.storage.files import UnwritableError
 from jaxmia.storage.sources import Source, panels
 from jaxmia.types import Attack
 
@@ -91,8 +89,8 @@ def leave_out(member: Source, pairs: np.ndarray | None) -> LeaveOut:
 
 def attack(
     streamed: StreamedSignals, names: tuple[str, ...], out: Path, about: dict[str, Any]
-) -> dict[str, Any]:
-    """Writes `scores.npz` (float32), the ROC and `summary.json`, and returns the summary."""
+) -> tuple[dict[str, Any], dict[str, metrics.Counted]]:
+    """Writes `scores.npz` (float32); returns the summary and each attack's ROC."""
     chosen = streamable(names)
     totals, lost, finite = _totals(streamed, chosen)
     _, examples, *queries = streamed.reference.shape
@@ -132,10 +130,7 @@ def attack(
     if not curves:
         summary["attacks"] = {}
         summary["notes"] = ["no metrics without the targets' membership: only scores were written"]
-    else:
-        save(out / "report", {"roc": roc_chart(curves, {})})
-    write_json(out / "summary.json", summary)
-    return summary
+    return summary, curves
 
 
 def _totals(
