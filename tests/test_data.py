@@ -74,7 +74,16 @@ def test_arrays(tmp_path):
         ({"x": X + np.inf, "y": Y}, "NaN or infinite"),
         ({"x": X[:, 0], "y": Y}, "needs numbers"),
         ({"x": X.astype(str), "y": Y}, "needs numbers"),
-        ({"x": X.astype(object), "y": Y}, "plain arrays"),
+        ({"x": X.astype(object), "y": Y}, "plain arrays.*save it as x=x.astype.float."),
+        ({"x": X, "y": Y.astype(object)}, "save it as y=y.astype.int."),
+        ({"x": X, "y": Y, "person": Y.astype(object)}, "save it as person=person.astype.str."),
+        ({"x": X[:4], "y": Y[:4]}, "x has 4 examples, at least 5 .* a fifth aside; or give x_test"),
+        ({"x": X, "y": Y, "x_test": X[:0], "y_test": Y[:0]}, "x_test has 0 examples, at least 1"),
+        ({"x": X[:, :0], "y": Y}, r"x is float64 \(10, 0\)"),
+        ({"x": X + (X == 38) * 1e300, "y": Y}, "1e.300 in example 9, feature 2"),
+        ({"x": X, "y": Y, "x_test": X, "y_test": Y * 0 - 1}, "y_test has label -1 in example 0"),
+        ({"x": X, "y": np.array([0, 7, 50000])[Y]}, "50001 classes, of which 3"),
+        ({"x": X, "y": Y, "y_test": Y}, "go together"),
         ({"x": X, "y": Y, "x_test": X}, "go together"),
         ({"x": X, "y": Y, "x_test": X[:, :2], "y_test": Y}, "x_test holds"),
         ({"x": X, "y": Y, "person": Y[:4]}, "person"),
@@ -87,6 +96,29 @@ def test_bad_arrays_are_one_clear_line(tmp_path, arrays, words):
     assert "bad.npz" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_arrays_take_what_can_mean_one_thing_only(tmp_path):
+    names = np.array(["b", "a", "c", "a", "b", "c", "c", "a", "b", "a"])
+    more = {"person": names, "label_names": np.array(["u", "v", "w"])}
+    file = write(tmp_path / "a.npz", x=X % 3 > 1, y=Y[:, None].astype(float), **more)
+    got = data.arrays(file)()
+    pool = data.arrays(write(tmp_path / "b.npz", x=X, y=Y, person=np.arange(10)))().person
+    np.testing.assert_array_equal(got.person, np.array([1, 0, 2, 0, 1, 2, 2, 0, 1, 0])[pool])
+    np.testing.assert_array_equal(got.y, Y[pool])
+    np.testing.assert_array_equal(got.x, (X % 3 > 1)[pool])
+    assert got.x.dtype == np.uint8 and got.label_names == ("u", "v", "w")
+
+
+def test_arrays_as_they_are(tmp_path):
+    columns = write(tmp_path / "a.npz", x=(X > 20).astype(np.uint8), y=Y)
+    got = data.arrays(columns, standardise=False)()
+    assert (got.shift, got.scale) == (0, 1)
+    images = write(tmp_path / "b.npz", x=np.full((10, 4, 4), 255, np.uint8), y=Y)
+    assert data.arrays(images, standardise=False)().shift == 127.5
+    seconds = write(tmp_path / "c.npz", x=1.7e9 + X, y=Y)
+    with pytest.raises(ValueError, match="c.npz: feature 0 of x runs from 17000.* standardise"):
+        data.arrays(seconds, standardise=False)()
+
+
 def test_bad_files_are_one_clear_line(tmp_path):
     good = Path(write(tmp_path / "a.npz", x=X, y=Y))
     (tmp_path / "short.npz").write_bytes(good.read_bytes()[:-30])
@@ -95,6 +127,10 @@ def test_bad_files_are_one_clear_line(tmp_path):
     for name in ("short.npz", "text.npz", "one.npy"):
         with pytest.raises(ValueError, match=name):
             data.arrays(str(tmp_path / name))()
+    for name, words in (("one.npy", "a single array"), ("text.npz", "begins with b'x,y'")):
+        with pytest.raises(ValueError, match=f"{words}.*np.savez") as error:
+            data.arrays(str(tmp_path / name))()
+        assert "pickle" not in str(error.value)
     for name in ("absent.npz", "."):
         with pytest.raises(FileNotFoundError, match="is no file"):
             data.arrays(str(tmp_path / name))()

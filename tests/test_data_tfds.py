@@ -5,12 +5,14 @@ import struct
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from jaxmia import data
+from jaxmia.types import Data
 
 COUNTS = {"train": 40, "test": 10}
 
@@ -155,3 +157,94 @@ def test_lost_rows_are_noticed(prepared, tmp_path):
     path.write_text(json.dumps(info))
     with pytest.raises(ValueError, match="ends after|holds 40"):
         data.tfds("tiny_shapes", str(tmp_path / "set"))()
+
+
+class Numbers(tfds.core.GeneratorBasedBuilder):
+    """A set of one's own numbers: `rows` are the features of each split's examples."""
+
+    pkg_dir_path = None
+    VERSION = tfds.core.Version("1.0.0")
+    features: dict = {}
+    rows: dict = {}
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(self.features)
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        return {s: self._generate_examples(s) for s in self.rows}
+
+    def _generate_examples(self, split):
+        yield from enumerate(self.rows[split])
+
+
+def numbers(monkeypatch, root, x, y=None, features=None) -> Callable[[], Data]:
+    """The source of a set that is really prepared, with these examples in both splits."""
+    y = np.arange(len(x)) % 3 if y is None else y
+    rows = [{"x": a, "y": int(b)} for a, b in zip(x, y, strict=True)]
+    usual = {
+        "x": tfds.features.Tensor(shape=x.shape[1:], dtype=x.dtype.type),
+        "y": tfds.features.ClassLabel(num_classes=3),
+    }
+    monkeypatch.setattr(Numbers, "features", features or usual)
+    monkeypatch.setattr(Numbers, "rows", {"train": rows, "test": rows[:4]})
+    Numbers(data_dir=str(root), file_format="array_record").download_and_prepare()
+    return data.tfds("numbers", str(root))
+
+
+RNG = np.random.default_rng(0)
+KINDS = {
+    "uint16 images": RNG.integers(0, 2**16, (12, 4, 4, 1)).astype(np.uint16),
+    "floats": (100 + RNG.normal(size=(12, 3))).astype(np.float32),
+    "integers": 10**10 + RNG.integers(0, 9, (12, 3)),
+    "bits": RNG.integers(0, 2, (12, 3)).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("x", KINDS.values(), ids=KINDS)
+def test_numbers_of_any_kind_are_standardised(monkeypatch, tmp_path, x):
+    got = numbers(monkeypatch, tmp_path, x)()
+    z = (x - x.mean(0, dtype=np.float64)) / x.std(0, dtype=np.float64)
+    np.testing.assert_allclose((got.x - got.shift) / got.scale, z, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose((got.x_test - got.shift) / got.scale, z[:4], rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_that_cannot_be_used_are_refused(monkeypatch, tmp_path):
+    for i, value in enumerate((np.nan, np.inf, 1e300)):
+        x = RNG.normal(size=(12, 3))
+        x[5, 1] = value
+        with pytest.raises(ValueError, match="numbers.*x of split 'train' has NaN or infinite"):
+            numbers(monkeypatch, tmp_path / str(i), x)()
+        with pytest.raises(ValueError, match="in example 5, feature 1"):
+            data.tfds("numbers", str(tmp_path / str(i)))()
+    with pytest.raises(ValueError, match="numbers.*one class only"):
+        numbers(monkeypatch, tmp_path / "one", RNG.normal(size=(12, 3)), np.full(12, 2))()
+    with pytest.raises(ValueError, match="unlabelled"):
+        numbers(monkeypatch, tmp_path / "none", RNG.normal(size=(12, 3)), np.full(12, -1))()
+
+
+NO_LABEL = {
+    "x": tfds.features.Tensor(shape=(3,), dtype=np.float64),
+    "y": tfds.features.Scalar(np.int64),
+}
+NO_NUMBERS = {
+    "x": tfds.features.Tensor(shape=(3,), dtype=np.str_),
+    "y": tfds.features.ClassLabel(num_classes=3),
+}
+
+
+def test_sets_that_are_no_classification_sets_say_what_they_have(monkeypatch, tmp_path):
+    rows = RNG.normal(size=(12, 3))
+    words = r"numbers: has no class label, .*its features are x \(Tensor\), y \(Scalar\)"
+    for options in ({}, {"label": "y"}):
+        numbers(monkeypatch, tmp_path / "a", rows, features=NO_LABEL)
+        with pytest.raises(ValueError, match=words):
+            data.tfds("numbers", str(tmp_path / "a"), **options)()
+    source = numbers(
+        monkeypatch, tmp_path / "b", rows.astype(str).astype(object), features=NO_NUMBERS
+    )
+    with pytest.raises(ValueError, match="has no image or tensor of numbers"):
+        source()
+    numbers(monkeypatch, tmp_path / "c", rows)
+    with pytest.raises(ValueError, match=r"label=..., one of \['y'\] is needed, 'x' is none"):
+        data.tfds("numbers", str(tmp_path / "c"), label="x")()

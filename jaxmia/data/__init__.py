@@ -9,6 +9,7 @@ from jaxmia.data.digits import digits
 from jaxmia.data.pool import HeldOut, digest, held_out
 from jaxmia.data.synthetic import people, synthetic
 from jaxmia.data.tfds import folder_of, prepare, ready, tfds
+from jaxmia.data.usable import standardise, usable
 
 __all__ = [
     "HeldOut",
@@ -23,6 +24,8 @@ __all__ = [
     "prepare",
     "random_labels",
     "ready",
+    "standardise",
     "synthetic",
     "tfds",
+    "usable",
 ]

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxmia.data.fields import examples, objects, persons
 from jaxmia.data.pool import fifth_aside
+from jaxmia.data.scaling import is_image
+from jaxmia.data.usable import standardise as standardised
+from jaxmia.data.usable import usable
 from jaxmia.types import Data
 from jaxmia.values import factory
 
@@ -16,95 +20,72 @@ def arrays(
 ) -> Callable[[], Data]:
     """Examples from an `.npz`; without `x_test` and `y_test` a fixed fifth is set aside.
 
-    A network sees uint8 as x / 127.5 - 1, and numbers standardised per feature by the pool's mean
-    and deviation (unless `standardise` is off). `classes` is the largest label plus one if 0.
-    Raises `ValueError` or `FileNotFoundError`, naming file and field, for what cannot be used.
+    `x [N, ...]` are numbers or bools. uint8 of the shape [N, H, W] or [N, H, W, C] are images, seen
+    as x / 127.5 - 1; any other number is standardised per feature by the pool's mean and deviation
+    (`standardise` off: it is seen as it is). `y [N]` are whole numbers from 0, `person [N]` whole
+    numbers or strings. `classes` is the largest label plus one if 0.
+
+    Raises `ValueError` or `FileNotFoundError`, naming file, field and place, for what cannot be
+    used, as `usable` lists it.
     """
 
     def load() -> Data:
         found = _read(Path(file))
-        x, y = _examples(file, found, "x", "y")
-        person = _person(file, found, len(y))
-        if "x_test" in found or "y_test" in found:
-            x_test, y_test = _examples(file, found, "x_test", "y_test")
+        x, y = examples(file, ("x", "y"), found["x"], found["y"], least=2)
+        person = persons(file, found["person"], len(y)) if "person" in found else None
+        if "x_test" in found:
+            at = ("x_test", "y_test")
+            x_test, y_test = examples(file, at, found["x_test"], found["y_test"], least=1)
+        elif len(y) < 5:
+            raise ValueError(
+                f"{file}: x has {len(y)} examples, at least 5 are needed to set a fifth aside; "
+                "or give x_test and y_test"
+            )
         else:
             pool, test = fifth_aside(len(y))
             x, y, x_test, y_test = x[pool], y[pool], x[test], y[test]
             person = person[pool] if person is not None else None
-        if x_test.shape[1:] != x.shape[1:]:
-            raise ValueError(f"{file}: x_test holds {x_test.shape[1:]}, x holds {x.shape[1:]}")
-        known = max(int(y.max(initial=0)), int(y_test.max(initial=0))) + 1
-        if classes and known > classes:
-            raise ValueError(f"{file}: y has label {known - 1}, allowed are 0 to {classes - 1}")
-        if max(known, classes) < 2:
-            raise ValueError(f"{file}: y has one class only, at least two are needed")
-        shift, scale = _scaling(x, standardise)
-        names = tuple(str(n)[:80] for n in found["label_names"]) if "label_names" in found else ()
+        most = classes or max(int(y.max()), int(y_test.max())) + 1
+        names = tuple(str(n)[:80] for n in found.get("label_names", np.empty(0)).reshape(-1))
         called = name or Path(file).stem
-        classes_ = classes or known
-        return Data(called, x, y, x_test, y_test, classes_, shift, scale, names, person)
+        data = Data(called, x, y, x_test, y_test, most, label_names=names, person=person)
+        return standardised(data, file) if standardise or is_image(x) else usable(data, file)
 
     return load
+
+
+FIELDS = ("x", "y", "x_test", "y_test", "person", "label_names")
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: is no file; an .npz with x and y is needed")
     try:
-        loaded = np.load(file, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array")
-        with loaded as held:
-            wanted = ("x", "y", "x_test", "y_test", "person", "label_names")
-            found = {k: held[k] for k in wanted if k in held.files}
+        with open(file, "rb") as stream:
+            start = stream.read(6)
+        if start[:2] != b"PK":  # NumPy would take it for a pickle
+            single = start == b"\x93NUMPY"
+            raise ValueError(
+                ("it is a single array" if single else f"it begins with {start!r}, it is none")
+                + ": np.savez(FILE, x=x, y=y) writes one"
+            )
+        with np.load(file, allow_pickle=False) as loaded:
+            found = {key: _array(loaded, key) for key in FIELDS if key in loaded.files}
     except Exception as error:  # a damaged header raises whatever its parser does
         raise ValueError(f"{file}: cannot be read as an .npz of plain arrays ({error})") from error
     for key in ("x", "y"):
         if key not in found:
             raise ValueError(f"{file}: has no array {key!r}; x and y are needed")
+    if ("x_test" in found) != ("y_test" in found):
+        key = "y_test" if "x_test" in found else "x_test"
+        raise ValueError(f"{file}: has no array {key!r}; x_test and y_test go together")
     return found
 
 
-def _examples(file: str, found: dict, x_key: str, y_key: str) -> tuple[np.ndarray, np.ndarray]:
-    for key in (x_key, y_key):
-        if key not in found:
-            raise ValueError(f"{file}: has no array {key!r}; x_test and y_test go together")
-    x, y = found[x_key], found[y_key]
-    if x.ndim < 2 or x.dtype.kind not in "uif" or x.itemsize > 8:
-        raise ValueError(f"{file}: {x_key} is {x.dtype} {x.shape}, needs numbers [examples, ...]")
-    if y.ndim != 1 or y.dtype.kind not in "ui":
-        raise ValueError(f"{file}: {y_key} is {y.dtype} {y.shape}, needs whole numbers [examples]")
-    if len(x) != len(y):
-        raise ValueError(f"{file}: {x_key} has {len(x)} examples, {y_key} has {len(y)}")
-    if x_key == "x" and len(x) < 2:
-        raise ValueError(f"{file}: x has {len(x)} examples, at least 2 are needed")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise ValueError(f"{file}: {x_key} has NaN or infinite entries")
-    if y.size and not (0 <= y.min() and y.max() < 2**20):
-        wrong = y.min() if y.min() < 0 else y.max()
-        raise ValueError(f"{file}: {y_key} has label {wrong}, labels count from 0 to the classes")
-    if x.dtype != np.uint8:
-        x = x.astype(np.float32)
-    return x, y.astype(np.int32)
-
-
-def _person(file: str, found: dict, examples: int) -> np.ndarray | None:
-    person = found.get("person")
-    if person is None:
-        return None
-    if person.shape != (examples,) or person.dtype.kind not in "ui":
-        raise ValueError(f"{file}: person is {person.dtype} {person.shape}, needs [{examples}] ids")
-    return person.astype(np.int64)
-
-
-Scaling = tuple[np.ndarray | np.float32, np.ndarray | np.float32]
-
-
-def _scaling(x: np.ndarray, standardise: bool) -> Scaling:
-    if x.dtype == np.uint8:
-        return np.float32(127.5), np.float32(127.5)
-    if not standardise:
-        return np.float32(0), np.float32(1)
-    shift = x.mean(0, dtype=np.float64).astype(np.float32)
-    scale = x.std(0, dtype=np.float64).astype(np.float32)
-    return shift, np.where(scale > 0, scale, np.float32(1))
+def _array(loaded: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    try:
+        return loaded[key]
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        raise ValueError(objects(key)) from error

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jaxmia.data.usable import usable
 from jaxmia.types import Data
 from jaxmia.values import factory
 
@@ -55,7 +56,7 @@ def mislabelled(
         raise ValueError(f"mislabelled: needs a list of different numbers, not {index!r:.80}")
 
     def load() -> Data:
-        data = source()
+        data = usable(source())
         if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(data.y):
             raise ValueError(f"mislabelled: {chosen.max()} is not in the pool of {len(data.y)}")
         y = data.y.copy()

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmia.data.fields import CLASSES, labels, numbers
 from jaxmia.data.pool import fifth_aside
+from jaxmia.data.usable import standardise
 from jaxmia.types import Data
 from jaxmia.values import factory
 
@@ -45,8 +47,10 @@ def tfds(
 
     `data_dir` is `TFDS_DATA_DIR` or ~/tensorflow_datasets if None. `image` and `label` name the
     features; by default the only image or tensor, and the only class label. Without a split `test`
-    a fixed fifth of the pool is set aside. Raises `FileNotFoundError`, naming the command that
-    prepares it, for a set that is not ready; `ValueError` for one that is no classification set.
+    a fixed fifth of the pool is set aside. Images of uint8 are seen as x / 127.5 - 1, any other
+    numbers (also images of 16 bits or floats) standardised per feature by the pool's mean and
+    deviation. Raises `FileNotFoundError`, naming the command that prepares it, for a set that is
+    not ready; `ValueError` for one that is no classification set, or that `usable` refuses.
     """
 
     def load() -> Data:
@@ -60,12 +64,12 @@ def tfds(
         else:
             pool, aside = fifth_aside(len(y))
             x, y, x_test, y_test = x[pool], y[pool], x[aside], y[aside]
-        classes = builder.info.features[y_key].num_classes
-        names = tuple(str(n)[:80] for n in builder.info.features[y_key].names or ())
-        half = np.float32(127.5) if x.dtype == np.uint8 else None
-        shift, scale = (half, half) if half else (np.float32(0), np.float32(1))
-        public = name.split("/")[0] in PUBLIC
-        return Data(name, x, y, x_test, y_test, classes, shift, scale, names, public=public)
+        label_feature, public = builder.info.features[y_key], name.split("/")[0] in PUBLIC
+        if (many := label_feature.num_classes or 0) > CLASSES:
+            raise ValueError(f"{folder}: {y_key} has {many} classes, allowed are {CLASSES}")
+        names = tuple(str(n)[:80] for n in label_feature.names) if many else ()
+        data = Data(name, x, y, x_test, y_test, many, label_names=names, public=public)
+        return standardise(data, str(folder))
 
     return load
 
@@ -166,21 +170,37 @@ def _keys(name: str, features: Any, image: str, label: str) -> tuple[str, str]:
     core = _library().features
     if not hasattr(features, "items"):
         raise ValueError(f"{name}: has no named features, so it is no classification set")
-    kinds = {"image": (core.Image, core.Tensor), "label": (core.ClassLabel,)}
-    found = []
-    for what, wanted in (("image", image), ("label", label)):
-        fit = [
-            k
-            for k, f in features.items()
-            if isinstance(f, kinds[what])
-            and not (what == "image" and isinstance(f, (core.ClassLabel, core.Text)))
-            and not (what == "image" and not f.shape)
-        ]
-        chosen = [k for k in fit if k == wanted] if wanted else fit
-        if len(chosen) != 1:
-            raise ValueError(f"{name}: name the {what} by {what}=..., one of {fit} is needed")
-        found += chosen
-    return found[0], found[1]
+    named = sorted(features.items())  # the file keeps them in any order
+    kinds = {k: type(f).__name__ for k, f in named}
+    classes = [k for k, f in named if isinstance(f, core.ClassLabel)]
+    images = [
+        k
+        for k, f in named
+        if isinstance(f, (core.Image, core.Tensor))
+        and not isinstance(f, (core.ClassLabel, core.Text))
+        and f.shape
+        and np.dtype(f.np_dtype).kind in "buif"
+    ]
+    return (
+        _only(name, "image", "image or tensor of numbers", image, images, kinds),
+        _only(name, "label", "class label", label, classes, kinds),
+    )
+
+
+def _only(
+    name: str, option: str, noun: str, wanted: str, fit: list[str], kinds: dict[str, str]
+) -> str:
+    """The one feature that fits, or that is wanted."""
+    if not fit:
+        raise ValueError(
+            f"{name}: has no {noun}, so it is no classification set; its features are "
+            + ", ".join(f"{key[:80]} ({kind})" for key, kind in kinds.items())[:1000]
+        )
+    chosen = [key for key in fit if key == wanted] if wanted else fit
+    if len(chosen) != 1:
+        of = f", {wanted[:80]!r} is none" if wanted else ""
+        raise ValueError(f"{name}: name the {noun} by {option}=..., one of {fit} is needed{of}")
+    return chosen[0]
 
 
 def _split(
@@ -207,14 +227,15 @@ def _split(
         raise ValueError(f"{folder}: split {split!r} holds {len(y)} examples of {expected}")
     shapes = {a.shape for a in x}
     if len(shapes) != 1:
-        raise ValueError(f"{folder}: examples of {len(shapes)} shapes; all must have the same")
-    stacked = np.stack(x)
-    if stacked.dtype.kind not in "uif":
-        raise ValueError(f"{folder}: {x_key} is {stacked.dtype}, needs numbers")
-    stacked = stacked if stacked.dtype == np.uint8 else stacked.astype(np.float32)
-    if min(y, default=0) < 0:
+        some = f"examples of {len(shapes)} shapes; all must have the same" if y else "no examples"
+        raise ValueError(f"{folder}: split {split!r} has {some}")
+    if min(y) < 0:
         raise ValueError(f"{folder}: split {split!r} has unlabelled examples (label -1)")
-    return stacked, np.array(y, np.int32)
+    of = f"of split {split!r}"
+    return (
+        numbers(str(folder), f"{x_key} {of}", np.stack(x)),
+        labels(str(folder), f"{y_key} {of}", np.array(y)),
+    )
 
 
 def _records(file: Path) -> Iterator[bytes]:
