@@ -48,7 +48,7 @@ def opened(experiment: Experiment, options: Options) -> Work:
     Raises `ValueError`, before anything is written, for what cannot be trained or attacked, and for
     a folder of another experiment.
     """
-    data = experiment.data()
+    data = sources.usable(experiment.data())
     member = membership(experiment, data)
     check(experiment, data)
     store, plan = _folder(experiment, options, data)

@@ -4,6 +4,7 @@ import math
 
 import jax
 
+from jaxmia import data as sources
 from jaxmia import defences, machine
 from jaxmia.experiment import Experiment, members
 from jaxmia.options import Options
@@ -19,7 +20,7 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
     The time is that of the training steps, from a few that were timed; queries come on top.
     """
     processes.start(machine.cache_folder() / "programs")
-    data, mesh = experiment.data(), parallel.mesh()
+    data, mesh = sources.usable(experiment.data()), parallel.mesh()
     plan, trials = choose(
         experiment.recipe, data, mesh, experiment.models, options.width, options.block
     )
