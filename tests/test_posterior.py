@@ -10,6 +10,7 @@ from jaxmia.attacks import calibration as P
 from jaxmia.attacks import lira, people
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
+from jaxmia.metrics import rank_all
 
 RNG = np.random.default_rng(0)
 
@@ -159,9 +160,10 @@ def test_the_summary_has_people_and_posteriors():
     person, member, score = crowd(T=16, persons=400)
     scores = {"lira_online": score, "global_threshold": RNG.normal(size=score.shape)}
     leaving = np.stack([np.arange(16), np.arange(16) ^ 1], 1)
+    ranked = rank_all(scores, member)
     found = summarise(
-        scores, member, queries=1, about={}, person=person, relation="replace-one",
-        shadows=Shadows(scores, member, leaving),
+        ranked, member, queries=1, about={}, person=person, relation="replace-one",
+        shadows=Shadows(ranked, member, leaving),
     )  # fmt: skip
     rows, whole = found["attacks"]["lira_online"], found["people"]["attacks"]["lira_online"]
     assert whole["members"] + whole["non_members"] == 16 * 400

@@ -19,6 +19,7 @@ from jaxmia.command.flags import Flags, cluster, command, overridden, shard, wid
 from jaxmia.command.score import Score, score
 from jaxmia.command.terminal import guarded, parsed, plain, show
 from jaxmia.experiment import Experiment
+from jaxmia.metrics import rank_all
 from jaxmia.options import Options
 from jaxmia.report import inputs
 from jaxmia.report.write import write
@@ -240,7 +241,7 @@ def _report(options: Report) -> None:
         Store(run.path).records(), seen, run.member, None, data, options.show_examples
     )
     drawn = drawn._replace(price=options.price)
-    write(run.path, run.scores, run.member, phi, run.summary, drawn)
+    write(run.path, rank_all(run.scores, run.member), run.member, phi, run.summary, drawn)
     show(run.summary, options.json)
     print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
 

@@ -13,9 +13,12 @@ from jaxmia.command.inputs import Score, array, person_of, references, targets_o
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
+from jaxmia.metrics import rank_all
 from jaxmia.report.inputs import Shown
-from jaxmia.report.write import write
+from jaxmia.report.write import write, write_scores
+from jaxmia.storage.files import write_json
 from jaxmia.storage.sources import Source, opened
+from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
 
 STREAM_BYTES = 1 << 30
@@ -44,14 +47,16 @@ def score(options: Score) -> dict[str, Any]:
         targets, truth = targets_of(options, seen)
         named(options.attacks, targets[0])
     shown = _shown(options, seen, member, pairs if targets is None else None, targets is None)
-    every = {}
+    stage, every = Progress().stage, {}
     if truth is not None:
-        every = attack_every_model(seen, member, options.attacks, pairs)
+        with stage(f"attacking {len(member)} models"):
+            every = attack_every_model(seen, member, options.attacks, pairs)
     if targets is None:
         scores, phi = every, np.asarray(seen.phi)[..., 0]
         attacked = "every model in turn, the others as its references"
     else:
-        scores = attack_targets(targets, seen, member, options.attacks)
+        with stage(f"attacking {len(targets)} given target{'s' * (len(targets) > 1)}"):
+            scores = attack_targets(targets, seen, member, options.attacks)
         phi = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
         attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
     about: dict[str, Any] = {"attacked": attacked, "references": len(member)}
@@ -60,27 +65,34 @@ def score(options: Score) -> dict[str, Any]:
     diverged = np.flatnonzero(~np.isfinite(np.asarray(seen.phi)).any((1, 2))).tolist()
     about["diverged"] = diverged
     if options.curve:
-        about["curve"] = curve(seen, member, options.attacks, pairs)
+        with stage("power with fewer models"):
+            about["curve"] = curve(seen, member, options.attacks, pairs)
     if truth is None:
         models, examples = phi.shape
         summary = {"schema": SCHEMA, "models": models, "examples": examples}
         summary |= {"queries": queries, "attacks": {}, **about}
         summary["notes"] = ["no metrics without --target-member: only scores were written"]
+        summary["command"] = _command(options)
+        write_scores(options.out, scores, None)
+        write_json(options.out / "summary.json", summary)
     else:
+        ranked = rank_all(scores, truth)
+        shadow = ranked if targets is None else rank_all(every, member)
         nobody = np.full((len(phi), 1), -1)
         leaving = balance_of(member, "auto", pairs).leaving(len(member))
-        shadows = Shadows(every, member, leaving if targets is None else nobody)
+        shadows = Shadows(shadow, member, leaving if targets is None else nobody)
         summary = summarise(
-            scores,
+            ranked,
             truth,
             queries=queries,
             about=about,
             shadows=shadows,
             person=person,
             relation=privacy.relation_of(None, member),
+            stage=stage,
         )
-    summary["command"] = _command(options)
-    write(options.out, scores, truth, phi, summary, shown)
+        summary["command"] = _command(options)
+        write(options.out, ranked, truth, phi, summary, shown, stage)
     return summary
 
 

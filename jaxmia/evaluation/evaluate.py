@@ -13,6 +13,7 @@ from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
 from jaxmia.experiment import Experiment
+from jaxmia.metrics import rank_all
 from jaxmia.options import Options
 from jaxmia.report import inputs
 from jaxmia.report.write import write
@@ -31,8 +32,7 @@ def assess(experiment: Experiment, options: Options, store: Store, data: Data) -
         if "quantile_regression" in experiment.attacks:
             signals = replace(signals, expected=quantiles.expected(experiment, data, signals))
         scores = attack_every_model(signals, member, experiment.attacks, pairs)
-    with options.progress.stage("measuring and drawing"):
-        return reported(experiment, options, store, data, signals, scores)
+    return reported(experiment, options, store, data, signals, scores)
 
 
 def pairs_of(experiment: Experiment) -> np.ndarray | None:
@@ -52,20 +52,23 @@ def reported(
     member, phi = np.asarray(store.read("member", experiment.models), bool), np.asarray(signals.phi)
     pairs = pairs_of(experiment)
     leaving = balance_of(member, "auto", pairs).leaving(len(member))
+    ranked = rank_all(scores, member)
     summary = summarise(
-        scores,
+        ranked,
         member,
         queries=phi.shape[-1],
         about=records.of_run(experiment, store),
-        shadows=Shadows(scores, member, leaving),
+        shadows=Shadows(ranked, member, leaving),
         person=data.person,
         relation=privacy.relation_of(experiment.design, member),
+        stage=options.progress.stage,
     )
     if options.command:
         summary["command"] = options.command
-    summary["curve"] = power(signals, member, experiment.attacks, pairs)
+    with options.progress.stage("power with fewer models"):
+        summary["curve"] = power(signals, member, experiment.attacks, pairs)
     drawn = inputs.of_run(store.records(), signals, member, pairs, data, options.show_examples)
-    write(store.path, scores, member, phi[..., 0], summary, drawn)
+    write(store.path, ranked, member, phi[..., 0], summary, drawn, options.progress.stage)
     return Run(store.path, assessed=True)
 
 

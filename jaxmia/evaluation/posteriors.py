@@ -12,11 +12,12 @@ from jaxmia.attacks.calibration import (
     Calibration,
     Reliability,
     at_prior,
-    crossed,
+    crossed_of,
     evidence,
-    fit_calibration,
+    fit_calibration_of,
     reliability,
 )
+from jaxmia.metrics import Ranked
 
 LEAST = 200  # members and as many non-members that a calibration is fitted on, at least
 
@@ -24,7 +25,7 @@ LEAST = 200  # members and as many non-members that a calibration is fitted on, 
 class Shadows(NamedTuple):
     """The scores that thresholds are fitted on, and which of their rows leave with each target."""
 
-    scores: dict[str, Float[np.ndarray, "M N"]]
+    ranked: dict[str, Ranked]
     member: Bool[np.ndarray, "M N"]
     leaving: Int[np.ndarray, "T L"]
 
@@ -39,41 +40,37 @@ class Shadows(NamedTuple):
         return np.where(self.leaving >= 0, self.leaving, len(self.member)).min(1)
 
 
-def of_attack(
-    name: str, score: np.ndarray, member: np.ndarray, shadows: Shadows | None
-) -> dict[str, Any]:
+def of_attack(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str, Any]:
     """Calibration and reliability of an attack's posteriors; nothing where there are too few."""
-    if shadows is None or not _enough(shadows.scores[name], shadows.member):
+    if shadows is None or not _enough(shadows.ranked[name]):
         return {}
-    fitted = fit_calibration(shadows.scores[name], shadows.member, KNOTS)
+    fitted = fit_calibration_of(shadows.ranked[name], KNOTS)
     if shadows.themselves:
         if len(np.unique(shadows.group)) < 2:
             return {}
-        odds = crossed(score, member, shadows.group)
+        odds = crossed_of(ranked, shadows.group)
     else:
-        odds = evidence(score, fitted)
-    return {"posterior": _told(odds, member, shadows, fitted)}
+        odds = evidence(ranked.score, fitted)
+    return {"posterior": _told(odds, ranked.member, shadows, fitted)}
 
 
 def of_people(
-    name: str, score: np.ndarray, member: np.ndarray, shadows: Shadows | None, who: persons.People
+    ranked: Ranked, people: Ranked, shadows: Shadows | None, who: persons.People
 ) -> dict[str, Any]:
-    """The same for persons, from the sums of their records' log-ratios."""
+    """The same for persons, from the sums of their records' log-ratios, which are `people`."""
     if shadows is None or not shadows.themselves or len(np.unique(shadows.group)) < 2:
         return {}
-    total = persons.score_of_people(score, who, ratio=True)
-    inside = persons.member_of_people(member, who)
-    if not _enough(total, inside):
+    if not _enough(people):
         return {}
-    count = persons.records_of_people(score, who)
+    total, inside = people.score, people.member
+    count = persons.records_of_people(ranked.score, who)
     odds = persons.crossed_people(total, count, inside, shadows.group)
     fitted = persons.fit_people(total, count, inside)
     return {"posterior": {"rho": fitted.rho, **_told(odds, inside, shadows, fitted.line)}}
 
 
-def _enough(score: np.ndarray, member: np.ndarray) -> bool:
-    seen = ~np.isnan(score)
-    return min(int((member & seen).sum()), int((~member & seen).sum())) >= LEAST
+def _enough(ranked: Ranked) -> bool:
+    return min(int(ranked.curve.true[-1]), int(ranked.curve.false[-1])) >= LEAST
 
 
 def _told(
@@ -92,8 +89,7 @@ def _told(
 
 
 def mean_posterior(
-    score: Float[np.ndarray, "T N"],
-    member: Bool[np.ndarray, "T N"],
+    ranked: Ranked,
     leaving: Int[np.ndarray, "T L"] | None,
     told: dict[str, Any],
     prior: float = 0.5,
@@ -105,11 +101,11 @@ def mean_posterior(
     an example that no target was trained on.
     """
     if leaving is None:
-        odds = evidence(score, Calibration(**told["calibration"]))
+        odds = evidence(ranked.score, Calibration(**told["calibration"]))
     else:
-        odds = crossed(score, member, np.where(leaving >= 0, leaving, len(member)).min(1))
+        odds = crossed_of(ranked, np.where(leaving >= 0, leaving, len(leaving)).min(1))
     sure = at_prior(odds, prior)
-    inside = member & ~np.isnan(sure)
+    inside = ranked.member & ~np.isnan(sure)
     count = inside.sum(0)
     total = np.where(inside, sure, 0).sum(0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
