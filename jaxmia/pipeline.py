@@ -60,13 +60,13 @@ def _carry_out(work: Work) -> Run:
 
 def _report(work: Work) -> Run:
     """The signals attacked and measured; scores, summary and figures written."""
-    scores, summary, signals = evaluate(work)
+    ranked, summary, signals = evaluate(work)
     drawn = inputs.of_run(
         work.store.records(), signals, work.member, work.leave_out, work.data,
         work.options.show_examples,
     )  # fmt: skip
-    with work.options.progress.stage("drawing"):
-        write(work.store.path, scores, work.member, np.asarray(signals.phi)[..., 0], summary, drawn)
+    phi, stage = np.asarray(signals.phi)[..., 0], work.options.progress.stage
+    write(work.store.path, ranked, work.member, phi, summary, drawn, stage)
     return Run(work.store.path, evaluated=True)
 
 

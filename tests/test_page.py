@@ -11,6 +11,7 @@ from jaxmia.attacks.references import nobody_else
 from jaxmia.evaluation.exposure import count, exposures, levels, reach
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
+from jaxmia.metrics import rank_all
 from jaxmia.report import compare
 from jaxmia.report.inputs import Shown, Training
 from jaxmia.report.write import report
@@ -42,8 +43,8 @@ def made(T=16, N=500, seed=0):
         "train_accuracy": 0.9, "test_accuracy": 0.8, "generalization_gap": 0.1, "diverged": [3],
         "models_per_hour": 100.0, "command": f"python -m mine --data '{HOSTILE}'",
     }  # fmt: skip
-    shadows = Shadows(scores, member, nobody_else(T))
-    summary = summarise(scores, member, queries=1, about=about, shadows=shadows)
+    shadows = Shadows(rank_all(scores, member), member, nobody_else(T))
+    summary = summarise(rank_all(scores, member), member, queries=1, about=about, shadows=shadows)
     at = {"auc": 0.6, "tpr_at_fpr": {"0.001": 0.1}}
     summary["curve"] = [{"references": n, "attacks": {HOSTILE: at}} for n in (2, 6, 14)]
     loss = np.exp(-np.arange(5.0)) * (1 + rng.random((T, 5)))
@@ -114,7 +115,7 @@ def test_the_slider_moves_every_number(folder, opened):
     tab = opened(folder / "index.html")
     scores, member, *_ = made()
     score = scores["lira_online"]
-    curve = count({"x": score}, member)["x"]
+    curve = count(rank_all({"x": score}, member))["x"]
     at = levels(int(curve.false[-1]))
     places = {
         name: tab.locator(what)

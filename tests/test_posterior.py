@@ -12,6 +12,7 @@ from jaxmia.attacks import lira, people
 from jaxmia.attacks.references import LeaveOut
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
+from jaxmia.metrics import rank_all
 from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.training.progress import Progress
@@ -164,9 +165,10 @@ def test_the_summary_has_people_and_posteriors():
     person, member, score = crowd(T=16, persons=400)
     scores = {"lira_online": score, "global_threshold": RNG.normal(size=score.shape)}
     leaves = LeaveOut("pair", np.arange(16) ^ 1)
+    ranked = rank_all(scores, member)
     found = summarise(
-        scores, member, queries=1, about={}, person=person, relation="replace-one",
-        shadows=Shadows(scores, member, leaves),
+        ranked, member, queries=1, about={}, person=person, relation="replace-one",
+        shadows=Shadows(ranked, member, leaves),
     )  # fmt: skip
     rows, whole = found["attacks"]["lira_online"], found["people"]["attacks"]["lira_online"]
     assert whole["members"] + whole["non_members"] == 16 * 400

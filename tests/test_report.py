@@ -19,6 +19,7 @@ from jaxmia.attacks.references import LeaveOut, leave_out, nobody_else
 from jaxmia.evaluation.exposure import by_class, count, exposures, histogram, levels, reach
 from jaxmia.evaluation.posteriors import Shadows, mean_posterior
 from jaxmia.evaluation.summary import summarise
+from jaxmia.metrics import rank, rank_all
 from jaxmia.report import charts, compare, gallery, svg
 from jaxmia.report.inputs import Shown, Training, training
 from jaxmia.report.inputs import of_run as shown_of
@@ -46,8 +47,8 @@ def draw(T=6, N=300, seed=0):
 def test_thresholds_of_shadows_reach_what_they_promise():
     scores, member = draw(T=8, N=4000)
     leaves = LeaveOut("pair", np.arange(8) ^ 1)
-    shadows = Shadows(scores, member, leaves)
-    found = summarise(scores, member, queries=1, about={}, shadows=shadows)
+    shadows = Shadows(rank_all(scores, member), member, leaves)
+    found = summarise(rank_all(scores, member), member, queries=1, about={}, shadows=shadows)
     good = found["attacks"]["good"]
     at = good["at_shadow_threshold"]["0.01"]
     assert abs(at["fpr"] - 0.01) < 0.004 and abs(at["tpr"] - good["tpr_at_fpr"]["0.01"]) < 0.02
@@ -57,8 +58,10 @@ def test_thresholds_of_shadows_reach_what_they_promise():
     best = good["balanced_accuracy_shadow_threshold"]
     assert good["balanced_accuracy"] - 0.02 < best <= good["balanced_accuracy"]
     moved = {"good": scores["good"] + 5}  # another model's scores: its thresholds do not fit
-    one = Shadows(scores, member, None)
-    found = summarise(moved, member, queries=1, about={}, shadows=one)["attacks"]["good"]
+    one = Shadows(rank_all(scores, member), member, None)
+    found = summarise(rank_all(moved, member), member, queries=1, about={}, shadows=one)["attacks"][
+        "good"
+    ]
     assert found["at_shadow_threshold"]["0.001"]["fpr"] > 0.5
     json.dumps(found, allow_nan=False)
 
@@ -77,7 +80,7 @@ def test_the_curve_is_drawn(tmp_path):
 def test_summary_equals_scikit_learn():
     scores, member = draw()
     scores["good"][0, :5] = np.nan
-    found = summarise(scores, member, queries=1, about={"seed": 3})
+    found = summarise(rank_all(scores, member), member, queries=1, about={"seed": 3})
     assert (found["models"], found["examples"], found["queries"], found["seed"]) == (6, 300, 1, 3)
     good = found["attacks"]["good"]
     keep = ~np.isnan(scores["good"])
@@ -100,7 +103,7 @@ def test_every_figure_states_what_it_rests_on():
     scores, member = draw(T=4, N=6000)
     about = {"attacked": "four models of a test"}
     names = {"lira_online": scores["good"], "made up": scores["noise"]}
-    found = summarise(names, member, queries=1, about=about)["attacks"]
+    found = summarise(rank_all(names, member), member, queries=1, about=about)["attacks"]
     lira = found["lira_online"]
     for text in (lira["states"]["auc"], lira["states"]["tpr_at_fpr"]["0.001"]):
         for word in ("a test", "black-box", "without the record", "n = ", "prior 0.498"):
@@ -121,7 +124,9 @@ def test_every_figure_states_what_it_rests_on():
 
 def test_an_attack_that_scored_nothing_is_said_so():
     _, member = draw()
-    found = summarise({"none": np.full(member.shape, np.nan)}, member, queries=1, about={})
+    found = summarise(
+        rank_all({"none": np.full(member.shape, np.nan)}, member), member, queries=1, about={}
+    )
     assert found["attacks"]["none"]["auc"] is None
     assert "none" in shown(found)
     json.dumps(found, allow_nan=False)
@@ -140,7 +145,7 @@ def test_table_fits_eighty_columns():
     scores, member = draw()
     about = {"generalization_gap": 0.1, "train_accuracy": 0.9, "test_accuracy": 0.8}
     names = {"lira_online_per_example_variance": scores["good"], "noise": scores["noise"]}
-    text = shown(summarise(names, member, queries=1, about=about))
+    text = shown(summarise(rank_all(names, member), member, queries=1, about=about))
     assert max(map(len, text.splitlines())) <= 80
     assert "generalization gap 0.100" in text and "±" in text and "6 targets" in text
 
@@ -148,9 +153,9 @@ def test_table_fits_eighty_columns():
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(name, tmp_path):
     scores, member = draw(2, 50)
-    summary = summarise({name: scores["good"]}, member, queries=1, about={})
+    summary = summarise(rank_all({name: scores["good"]}, member), member, queries=1, about={})
     shown(summary)
-    charts_ = {"roc": charts.roc_chart(count({name: scores["good"]}, member), {})}
+    charts_ = {"roc": charts.roc_chart(count(rank_all({name: scores["good"]}, member)), {})}
     save(tmp_path, charts_)
     tree = ElementTree.parse(tmp_path / "roc.svg")
     assert not [e for e in tree.iter() if e.tag.endswith("script")]
@@ -165,7 +170,7 @@ def material(T=6, N=300, seed=0, names=("good",)):
     member = rng.random((T, N)) < 0.5
     phi = (2 * rng.normal(size=(T, N)) + member).astype(np.float32)
     scores = {name: phi + rng.normal(size=(T, N)) for name in names}
-    summary = summarise(scores, member, queries=1, about={"test_accuracy": 0.8})
+    summary = summarise(rank_all(scores, member), member, queries=1, about={"test_accuracy": 0.8})
     training = Training(rng.random((T, 3)), rng.random((T, 3)), 0.8, (1,))
     everything = Shown(
         y=(np.arange(N) % 10).astype(np.int32), names=tuple("abcdefghij"), reference=phi,
@@ -179,7 +184,7 @@ def test_a_report_is_these_files(tmp_path):
     scores, member, phi, summary, everything = material()
     at = {"auc": 0.6, "tpr_at_fpr": {"0.001": 0.1}}
     summary["curve"] = [{"references": n, "attacks": {"good": at}} for n in (2, 4)]
-    files = write(tmp_path, scores, member, phi, summary, everything)
+    files = write(tmp_path, rank_all(scores, member), member, phi, summary, everything)
     names = ("roc", "curve", "memory", "exposure", "phi", "gaussians", "training")
     assert {f.relative_to(tmp_path).as_posix() for f in files} == {
         "scores.npz", "summary.json", "report/index.html", "report/attacks.csv",
@@ -218,7 +223,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(tmp_path):
     about = {"name": HOSTILE[0], "device": "1 x cpu"}
     summary |= {"experiment": about, "command": f"python -m x --data '{HOSTILE[0]}'"}
     shown = everything._replace(names=tuple(HOSTILE) * 2)
-    write(tmp_path, scores, member, phi, summary, shown)
+    write(tmp_path, rank_all(scores, member), member, phi, summary, shown)
     text = (tmp_path / "report/index.html").read_text()
     page = Reader()
     page.feed(text)
@@ -238,7 +243,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(tmp_path):
 
 def test_examples_are_shown_only_where_they_may_be(tmp_path):
     scores, member, phi, summary, everything = material()
-    write(tmp_path, scores, member, phi, summary, everything._replace(x=None))
+    write(tmp_path, rank_all(scores, member), member, phi, summary, everything._replace(x=None))
     assert "data:image/png" not in (tmp_path / "report/index.html").read_text()
     signals = Signals(phi[..., None], everything.y)
     mine, private = of_data(public=True), of_data(public=False)
@@ -283,8 +288,8 @@ def test_pictures_of_examples():
 
 def test_a_page_without_anything_to_score(tmp_path):
     scores, member = {"x": np.full((2, 5), np.nan)}, np.eye(2, 5, dtype=bool)
-    summary = summarise(scores, member, queries=1, about={})
-    write(tmp_path, scores, member, None, summary)
+    summary = summarise(rank_all(scores, member), member, queries=1, about={})
+    write(tmp_path, rank_all(scores, member), member, None, summary)
     assert "No attack could be scored" in (tmp_path / "report/index.html").read_text()
 
 
@@ -292,7 +297,9 @@ def test_the_most_exposed_are_those_found_in_most_of_their_models():
     scores, member = draw(T=9)
     score = scores["good"]
     score[:, 7] = np.where(member[:, 7], 99, -99)
-    (exposed,) = exposures(score, member, reach(count({"x": score}, member)["x"], [1e-3]).threshold)
+    (exposed,) = exposures(
+        score, member, reach(count(rank_all({"x": score}, member))["x"], [1e-3]).threshold
+    )
     outside = np.sort(score[~member])[::-1]
     cut = outside[int(0.001 * len(outside))]  # the first false alarm too many
     found = ((score > cut) & member).sum(0)
@@ -316,7 +323,7 @@ def test_what_is_reached_equals_scikit_learn_at_every_level():
     scores, member = draw(T=8, N=2000)
     score = scores["good"]
     fpr, tpr, _ = roc_curve(member.ravel(), score.ravel(), drop_intermediate=False)
-    curve = count({"x": score}, member)["x"]
+    curve = count(rank_all({"x": score}, member))["x"]
     at = levels(int((~member).sum()))
     found = reach(curve, at)
     np.testing.assert_allclose(found.tpr, [tpr[fpr <= v].max() for v in at])
@@ -334,13 +341,13 @@ def test_intervals_are_the_tables_and_between_them_as_wide_as_a_bootstraps():
     at = [1e-3, 2e-3, 5e-3, 1e-2]
     drawn = metrics.bootstrap(score, member, at).tpr_at_fpr
     table = {"0.001": drawn[0].tolist(), "0.01": drawn[3].tolist()}
-    found = reach(count({"x": score}, member)["x"], at, table)
+    found = reach(count(rank_all({"x": score}, member))["x"], at, table)
     np.testing.assert_allclose([found.low[0], found.high[0]], drawn[0])
     np.testing.assert_allclose([found.low[3], found.high[3]], drawn[3])
     for i in (1, 2):
         width = (found.high - found.low)[i]
         assert width == pytest.approx(drawn[i, 1] - drawn[i, 0], rel=0.15)
-    plain = reach(count({"x": score}, member)["x"], at)
+    plain = reach(count(rank_all({"x": score}, member))["x"], at)
     assert ((plain.high - plain.low) < 0.6 * (found.high - found.low)).all()
 
 
@@ -349,19 +356,19 @@ def test_posteriors_are_calibrated_on_other_targets():
     member = rng.random((20, 500)) < 0.5
     ratio = 2 * rng.normal(size=(20, 500)) + np.where(member, 2.0, -2.0)  # its own log-ratio
     alone = nobody_else(20)
-    mean = mean_posterior(5 * ratio, member, alone, {})  # stated five times too sure
+    mean = mean_posterior(rank(5 * ratio, member), alone, {})  # stated five times too sure
     want = np.where(member, 1 / (1 + np.exp(-ratio)), np.nan)
     np.testing.assert_allclose(mean, np.nanmean(want, 0), atol=0.05)
-    given = mean_posterior(5 * ratio, member, None, {"calibration": {"a": 0.2, "b": 0.0}})
+    given = mean_posterior(rank(5 * ratio, member), None, {"calibration": {"a": 0.2, "b": 0.0}})
     np.testing.assert_allclose(given, np.nanmean(want, 0), atol=1e-9)
     member[:, 3] = False
-    assert np.isnan(mean_posterior(ratio, member, alone, {})[3])
+    assert np.isnan(mean_posterior(rank(ratio, member), alone, {})[3])
 
 
 def test_figures_are_the_same_every_time(tmp_path):
     scores, member, phi, summary, everything = material()
     for folder in ("a", "b"):
-        report(tmp_path / folder, scores, member, phi, summary, everything)
+        report(tmp_path / folder, rank_all(scores, member), member, phi, summary, everything)
     files = sorted(f.name for f in (tmp_path / "a").iterdir())
     assert len(files) > 15
     for name in files:
@@ -384,7 +391,7 @@ def test_curves_are_thinned_but_not_in_the_tail():
 
 def test_the_drawing_puts_a_curve_where_its_numbers_are():
     scores, member = draw(T=4, N=500)
-    chart = charts.roc_chart(count(scores, member), {})
+    chart = charts.roc_chart(count(rank_all(scores, member)), {})
     root = ElementTree.fromstring(svg.inline(chart.panels[0], "x"))
     low, high, log, left, right = map(float, root.get("data-x").split(","))
     assert (low, high, log) == (1e-5, 1, 1)
@@ -403,7 +410,7 @@ def test_fifty_thousand_examples_stay_under_five_megabytes(tmp_path):
     scores, member, phi, _, everything = material(8, 50_000, names=())
     scores = {k: phi + np.random.default_rng(i).normal(size=phi.shape) for i, k in enumerate(names)}
     summary["examples"] = 50_000
-    files = report(tmp_path, scores, member, phi, summary, everything)
+    files = report(tmp_path, rank_all(scores, member), member, phi, summary, everything)
     assert (tmp_path / "index.html").stat().st_size < 2_500_000
     assert all(f.stat().st_size < 5_000_000 for f in files)
 
@@ -416,9 +423,11 @@ def test_runs_are_compared(tmp_path, capsys, as_users_run):
         if name != "strong":
             scores = {k: v + 3 * np.random.default_rng(9).normal(size=v.shape)
                       for k, v in scores.items()}  # fmt: skip
-            summary = summarise(scores, member, queries=1, about={"test_accuracy": 0.7})
+            summary = summarise(
+                rank_all(scores, member), member, queries=1, about={"test_accuracy": 0.7}
+            )
         summary["experiment"] = {"recipe": {"epochs": seed}}
-        write(tmp_path / name, scores, member, None, summary)
+        write(tmp_path / name, rank_all(scores, member), member, None, summary)
     out = tmp_path / "out"
     folders = [str(tmp_path / n) for n in ("strong", "weak")]
     app.main(["report", *folders, "--out", str(out), "--json"])

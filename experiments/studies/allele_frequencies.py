@@ -25,6 +25,7 @@ from jaxmia.attacks.threshold import GLOBAL_THRESHOLD
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
+from jaxmia.metrics import rank_all
 from jaxmia.report import figures
 from jaxmia.report.inputs import Shown
 from jaxmia.report.table import table
@@ -182,13 +183,14 @@ def run(flags: Flags) -> dict[str, Any]:
         "population_from": of.reference or "the true frequencies",
         "power": rows,
     }
-    shadows = Shadows(scores, member, nobody_else(flags.pools))
-    summary = summarise(scores, member, queries=1, about=about, shadows=shadows, attacks=KNOWN)
+    ranked = rank_all(scores, member)
+    shadows = Shadows(ranked, member, nobody_else(flags.pools))
+    summary = summarise(ranked, member, queries=1, about=about, shadows=shadows, attacks=KNOWN)
     figures.saved(power_figure(rows), flags.out / "report" / "power.svg")
     figures.saved(power_figure(rows), flags.out / "report" / "power.png")
     alt = "AUC and TPR at 0.1 % FPR against SNPs per person of the pool, with what theory expects."
     shown = Shown(own={"power": alt})
-    write(flags.out, scores, member, None, summary, shown)
+    write(flags.out, ranked, member, None, summary, shown)
     return summary
 
 

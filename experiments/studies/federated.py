@@ -26,6 +26,7 @@ from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
 from jaxmia.federated import Federation, Observed
+from jaxmia.metrics import rank_all
 from jaxmia.models import mlp
 from jaxmia.report import figures
 from jaxmia.report.inputs import Shown
@@ -282,16 +283,17 @@ def run(flags: Flags) -> dict[str, Any]:
     for name, figure in pictures.items():
         for ending in ("svg", "png"):
             figures.saved(figure, flags.out / "report" / f"{name}.{ending}")
-    shadows = Shadows(found, member, leave_out(member))
+    ranked = rank_all(found, member)
+    shadows = Shadows(ranked, member, leave_out(member))
     summary = summarise(
-        found, member, queries=1, about=about, shadows=shadows, attacks=ATTACKS | federated.ATTACKS
+        ranked, member, queries=1, about=about, shadows=shadows, attacks=ATTACKS | federated.ATTACKS
     )
     shown = Shown(own={
         "rounds": "AUC and TPR at 0.1 % FPR of every attack against the round.",
         "varied": "AUC and TPR at 0.1 % FPR against the number of clients and the width.",
         "cosines": "Cosines of examples' gradients with the update, members and non-members.",
     })  # fmt: skip
-    write(flags.out, found, member, None, summary, shown)
+    write(flags.out, ranked, member, None, summary, shown)
     return summary
 
 

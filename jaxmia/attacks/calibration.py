@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit, logit
 
-from jaxmia.metrics import clopper_pearson, scorable
+from jaxmia.metrics import Ranked, clopper_pearson, rank, scorable
 from jaxmia.types import Array
 
 GROUPS = 1 << 13  # of ratios that lie close together, where there are more
@@ -75,10 +75,17 @@ def fit_calibration(
     Fit it on other targets than those whose posterior is wanted. `knots` are where the line may
     bend (`KNOTS`).
     """
-    _check_ratio(np.asarray(score, np.float64))
-    ratio, truth = scorable(score, member)
-    ratio = np.clip(ratio, -1e6, 1e6)
-    ratio, inside, outside = _grouped(ratio, truth)
+    scorable(score, member)
+    return fit_calibration_of(rank(score, member), knots)
+
+
+def fit_calibration_of(
+    ranked: Ranked, knots: Sequence[float] = (), rows: Bool[np.ndarray, " T"] | None = None
+) -> Calibration:
+    """The same from scores that are ranked already, of some of their targets where `rows` says."""
+    rows = np.ones(len(ranked.score), bool) if rows is None else rows
+    _check_ratio(ranked.score[rows])
+    ratio, inside, outside = _grouped(ranked, rows)
     edges = [-np.inf, *knots, np.inf]
     anchor = knots[0] if len(knots) else 0.0  # the first segment counts from here, downwards
     parts = [np.minimum(ratio, edges[1]) - anchor]
@@ -133,16 +140,21 @@ def _rising(design: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.n
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits).x
 
 
-def _grouped(ratio: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _grouped(ranked: Ranked, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ratios, and the weights of members and of others there; very many are grouped by rank."""
+    order = ranked.order[::-1]
+    order = order if rows.all() else order[rows[order // ranked.score.shape[1]]]
+    few = len(order) <= GROUPS
+    order = np.sort(order) if few else order  # where all are taken, as they stand
+    ratio = np.clip(ranked.score.reshape(-1)[order], -1e6, 1e6)
+    truth = ranked.member.reshape(-1)[order]
     inside, outside = 0.5 * truth / truth.sum(), 0.5 * ~truth / (~truth).sum()
-    if len(ratio) <= GROUPS:
+    if few:
         return ratio, inside, outside
-    order = np.argsort(ratio)
     first = np.linspace(0, len(ratio), GROUPS, endpoint=False).astype(np.int64)
     count = np.diff(first, append=len(ratio))
-    mean = np.add.reduceat(ratio[order], first) / count
-    return mean, *(np.add.reduceat(w[order], first) for w in (inside, outside))
+    mean = np.add.reduceat(ratio, first) / count
+    return mean, *(np.add.reduceat(w, first) for w in (inside, outside))
 
 
 def crossed(
@@ -156,12 +168,21 @@ def crossed(
     Targets of one `group`, such as the two models of a pair, are in one half. Raises `ValueError`
     for fewer than two groups.
     """
-    _, rank = np.unique(np.asarray(group), return_inverse=True)
-    if rank.max() < 1:
+    return crossed_of(rank(score, member), group, knots)
+
+
+def crossed_of(
+    ranked: Ranked, group: Int[Array, " T"], knots: Sequence[float] = KNOTS
+) -> Float[np.ndarray, "T N"]:
+    """The same from scores that are ranked already."""
+    _, number = np.unique(np.asarray(group), return_inverse=True)
+    if number.max() < 1:
         raise ValueError("group: needs two groups of targets or more, one to be calibrated by")
-    out = np.empty(np.shape(score))
-    for half in (rank % 2 == 0, rank % 2 == 1):
-        out[half] = evidence(score[half], fit_calibration(score[~half], member[~half], knots))
+    out = np.empty(ranked.score.shape)
+    for half in (number % 2 == 0, number % 2 == 1):
+        fitted = fit_calibration_of(ranked, knots, ~half)
+        for t in np.flatnonzero(half).tolist():  # a target at a time, which a cache holds
+            out[t] = evidence(ranked.score[t], fitted)
     return out
 
 

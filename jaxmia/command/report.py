@@ -13,6 +13,7 @@ from jaxmia.attacks.references import leave_out
 from jaxmia.command import compare
 from jaxmia.command.export import pool_of
 from jaxmia.command.terminal import show
+from jaxmia.metrics import rank_all
 from jaxmia.report import inputs
 from jaxmia.report.write import write
 from jaxmia.storage.run import Run
@@ -59,7 +60,7 @@ def main(options: Command) -> None:
         options.show_examples,
     )
     drawn = drawn._replace(price=options.price)
-    write(run.path, run.scores, run.member, phi, run.summary, drawn)
+    write(run.path, rank_all(run.scores, run.member), run.member, phi, run.summary, drawn)
     show(run.summary, options.json)
     print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
 

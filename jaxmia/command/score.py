@@ -16,11 +16,13 @@ from jaxmia.evaluation import streaming
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
+from jaxmia.metrics import rank_all
 from jaxmia.report.charts import roc_chart
 from jaxmia.report.inputs import Shown
-from jaxmia.report.write import save, write
+from jaxmia.report.write import save, write, write_scores
 from jaxmia.storage.files import write_json
 from jaxmia.storage.sources import Source
+from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
 
 
@@ -60,14 +62,16 @@ def score(options: Score) -> dict[str, Any]:
         if targets[0].population is None:  # thresholds are fitted on scores of the same kind
             seen = replace(seen, population=None)
     shown = _shown(options, seen, member, leaves if targets is None else None)
-    every = {}
+    stage, every = Progress().stage, {}
     if truth is not None:
-        every = attack_every_model(seen, member, options.attacks, leaves)
+        with stage(f"attacking {len(member)} models"):
+            every = attack_every_model(seen, member, options.attacks, leaves)
     if targets is None:
         scores, phi = every, np.asarray(seen.phi)[..., 0]
         attacked = "every model in turn, the others as its references"
     else:
-        scores = attack_targets(targets, seen, member, options.attacks)
+        with stage(f"attacking {len(targets)} given target{'s' * (len(targets) > 1)}"):
+            scores = attack_targets(targets, seen, member, options.attacks)
         phi = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
         attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
     about: dict[str, Any] = {"attacked": attacked, "references": len(member)}
@@ -76,25 +80,32 @@ def score(options: Score) -> dict[str, Any]:
     diverged = np.flatnonzero(~np.isfinite(np.asarray(seen.phi)).any((1, 2))).tolist()
     about["diverged"] = diverged
     if options.curve:
-        about["curve"] = curve(seen, member, options.attacks, leaves)
+        with stage("power with fewer models"):
+            about["curve"] = curve(seen, member, options.attacks, leaves)
     if truth is None:
         models, examples = phi.shape
         summary = {"schema": SCHEMA, "models": models, "examples": examples}
         summary |= {"queries": queries, "attacks": {}, **about}
         summary["notes"] = ["no metrics without --target-member: only scores were written"]
+        summary["command"] = _command(options)
+        write_scores(options.out, scores, None)
+        write_json(options.out / "summary.json", summary)
     else:
-        shadows = Shadows(every, member, leaves if targets is None else None)
+        ranked = rank_all(scores, truth)
+        shadow = ranked if targets is None else rank_all(every, member)
+        shadows = Shadows(shadow, member, leaves if targets is None else None)
         summary = summarise(
-            scores,
+            ranked,
             truth,
             queries=queries,
             about=about,
             shadows=shadows,
             person=person,
             relation=privacy.relation_of(None, member),
+            stage=stage,
         )
-    summary["command"] = _command(options)
-    write(options.out, scores, truth, phi, summary, shown)
+        summary["command"] = _command(options)
+        write(options.out, ranked, truth, phi, summary, shown, stage)
     return summary
 
 

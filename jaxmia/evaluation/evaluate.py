@@ -12,6 +12,7 @@ from jaxmia.evaluation import records
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
+from jaxmia.metrics import Ranked, rank_all
 from jaxmia.storage.files import read_json
 from jaxmia.storage.run import read_signals
 from jaxmia.training import quantiles
@@ -20,9 +21,9 @@ from jaxmia.work import Work
 
 
 class Evaluated(NamedTuple):
-    """Every attack's scores `[M, N]`, the summary as it is written, and the signals attacked."""
+    """Every attack's scores, ranked, the summary as it is written, and the signals attacked."""
 
-    scores: dict[str, np.ndarray]
+    ranked: dict[str, Ranked]
     summary: dict[str, Any]
     signals: Signals
 
@@ -38,20 +39,22 @@ def evaluate(work: Work) -> Evaluated:
             )
             signals = replace(signals, expected=expected)
         scores = attack_every_model(signals, work.member, experiment.attacks, work.leave_out)
-    with progress.stage("measuring"):
-        summary = summarise(
-            scores,
-            work.member,
-            queries=np.shape(signals.phi)[-1],
-            about=records.of_run(experiment, work.store),
-            shadows=Shadows(scores, work.member, work.leave_out),
-            person=work.data.person,
-            relation=privacy.relation_of(experiment.design, work.member),
-        )
-        if work.options.command:
-            summary["command"] = work.options.command
+    ranked = rank_all(scores, work.member)
+    summary = summarise(
+        ranked,
+        work.member,
+        queries=np.shape(signals.phi)[-1],
+        about=records.of_run(experiment, work.store),
+        shadows=Shadows(ranked, work.member, work.leave_out),
+        person=work.data.person,
+        relation=privacy.relation_of(experiment.design, work.member),
+        stage=progress.stage,
+    )
+    if work.options.command:
+        summary["command"] = work.options.command
+    with progress.stage("power with fewer models"):
         summary["curve"] = power(signals, work.member, experiment.attacks, work.leave_out)
-    return Evaluated(scores, summary, signals)
+    return Evaluated(ranked, summary, signals)
 
 
 def current(work: Work) -> bool:

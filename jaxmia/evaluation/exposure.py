@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit, logit
 
-from jaxmia.metrics import clopper_pearson, counted
-from jaxmia.metrics.roc import Counted
+from jaxmia.metrics import Counted, Ranked, area, at_fpr, clopper_pearson
 
 LEVELS = tuple(float(f"{m}e{e}") for e in range(-5, -1) for m in (1, 2, 5)) + (0.1,)
 DEFAULT = 1e-3  # what a page shows before anybody moves the slider
@@ -48,24 +47,18 @@ class Exposure(NamedTuple):
 
 
 def count(
-    scores: dict[str, Float[np.ndarray, "T N"]], member: Bool[np.ndarray, "T N"]
+    ranked: Mapping[str, Ranked],
 ) -> dict[str, Counted]:
     """The curves of all attacks that have scored members and non-members, the strongest first.
 
     Strength is the TPR at 0.1 % FPR, and among equals the area.
     """
-    found = {}
-    for name, score in scores.items():
-        seen = member[~np.isnan(score)]
-        if seen.any() and not seen.all():
-            found[name] = counted(score, member)
+    curves = {name: r.curve for name, r in ranked.items() if r.curve.both}
 
     def strength(item: tuple[str, Counted]) -> tuple[float, float]:
-        true, false = item[1].true / item[1].true[-1], item[1].false / item[1].false[-1]
-        area = float(np.sum(np.diff(false) * (true[1:] + true[:-1])) / 2)
-        return -float(reach(item[1], [DEFAULT]).tpr[0]), -area
+        return -float(reach(item[1], [DEFAULT]).tpr[0]), -area(item[1])
 
-    return dict(sorted(found.items(), key=strength))
+    return dict(sorted(curves.items(), key=strength))
 
 
 def levels(non_members: int) -> list[float]:
@@ -87,7 +80,7 @@ def reach(
     between them Clopper-Pearson's is widened by as much, on the scale of log odds.
     """
     fpr = np.asarray(at, np.float64)
-    index = np.searchsorted(curve.false / curve.false[-1], fpr, side="right") - 1
+    index = at_fpr(curve, fpr)
     hits, members = curve.true[index], curve.true[-1]
     tpr, ends = hits / members, np.stack(clopper_pearson(hits, members))
     if tabulated and curve.false[-1]:
@@ -122,12 +115,17 @@ def exposures(
     thresholds: Sequence[float] | np.ndarray,
 ) -> list[Exposure]:
     """Counts, for each threshold, the targets in which a member's score reaches it."""
-    inside = member & ~np.isnan(score)
-    models = inside.sum(0)
-    total = np.where(inside, np.clip(np.nan_to_num(score), -1e30, 1e30), 0).sum(0)
-    strength = total / np.maximum(models, 1)
+    examples = score.shape[1]
+    models, found = np.zeros(examples, np.int64), np.zeros((len(thresholds), examples), np.int64)
+    total = np.zeros(examples)
     with np.errstate(invalid="ignore"):
-        return [Exposure(((score >= t) & inside).sum(0), models, strength) for t in thresholds]
+        for own, inside in zip(score, member & ~np.isnan(score), strict=True):
+            models += inside
+            total += np.where(inside, np.clip(np.nan_to_num(own), -1e30, 1e30), 0)
+            for row, threshold in zip(found, thresholds, strict=True):
+                row += (own >= threshold) & inside
+    strength = total / np.maximum(models, 1)
+    return [Exposure(row, models, strength) for row in found]
 
 
 class Classes(NamedTuple):

@@ -12,12 +12,13 @@ from jaxmia.attacks.calibration import (
     Calibration,
     Reliability,
     at_prior,
-    crossed,
+    crossed_of,
     evidence,
-    fit_calibration,
+    fit_calibration_of,
     reliability,
 )
 from jaxmia.attacks.references import LeaveOut
+from jaxmia.metrics import Ranked
 
 LEAST = 200  # members and as many non-members that a calibration is fitted on, at least
 
@@ -29,7 +30,7 @@ class Shadows(NamedTuple):
     in turn; None where the targets are others.
     """
 
-    scores: dict[str, Float[np.ndarray, "M N"]]
+    ranked: dict[str, Ranked]
     member: Bool[np.ndarray, "M N"]
     leave_out: LeaveOut | None
 
@@ -38,42 +39,38 @@ class Shadows(NamedTuple):
         return np.full((targets, 1), -1) if self.leave_out is None else self.leave_out.excluded
 
 
-def of_attack(
-    name: str, score: np.ndarray, member: np.ndarray, shadows: Shadows | None
-) -> dict[str, Any]:
+def of_attack(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str, Any]:
     """Calibration and reliability of an attack's posteriors; nothing where there are too few."""
-    if shadows is None or not _enough(shadows.scores[name], shadows.member):
+    if shadows is None or not _enough(shadows.ranked[name]):
         return {}
-    fitted = fit_calibration(shadows.scores[name], shadows.member, KNOTS)
+    fitted = fit_calibration_of(shadows.ranked[name], KNOTS)
     if shadows.leave_out is None:
-        odds = evidence(score, fitted)
+        odds = evidence(ranked.score, fitted)
     elif shadows.leave_out.crosses:
-        odds = crossed(score, member, shadows.leave_out.groups)
+        odds = crossed_of(ranked, shadows.leave_out.groups)
     else:
         return {}
-    return {"posterior": _told(odds, member, shadows, fitted)}
+    return {"posterior": _told(odds, ranked.member, shadows, fitted)}
 
 
 def of_people(
-    name: str, score: np.ndarray, member: np.ndarray, shadows: Shadows | None, who: persons.People
+    ranked: Ranked, people: Ranked, shadows: Shadows | None, who: persons.People
 ) -> dict[str, Any]:
-    """The same for persons, from the sums of their records' log-ratios."""
+    """The same for persons, from the sums of their records' log-ratios, which are `people`."""
     leave_out = None if shadows is None else shadows.leave_out
     if shadows is None or leave_out is None or not leave_out.crosses:
         return {}
-    total = persons.score_of_people(score, who, ratio=True)
-    inside = persons.member_of_people(member, who)
-    if not _enough(total, inside):
+    if not _enough(people):
         return {}
-    count = persons.records_of_people(score, who)
+    total, inside = people.score, people.member
+    count = persons.records_of_people(ranked.score, who)
     odds = persons.crossed_people(total, count, inside, leave_out.groups)
     fitted = persons.fit_people(total, count, inside)
     return {"posterior": {"rho": fitted.rho, **_told(odds, inside, shadows, fitted.line)}}
 
 
-def _enough(score: np.ndarray, member: np.ndarray) -> bool:
-    seen = ~np.isnan(score)
-    return min(int((member & seen).sum()), int((~member & seen).sum())) >= LEAST
+def _enough(ranked: Ranked) -> bool:
+    return min(int(ranked.curve.true[-1]), int(ranked.curve.false[-1])) >= LEAST
 
 
 def _told(
@@ -92,8 +89,7 @@ def _told(
 
 
 def mean_posterior(
-    score: Float[np.ndarray, "T N"],
-    member: Bool[np.ndarray, "T N"],
+    ranked: Ranked,
     leave_out: LeaveOut | None,
     told: dict[str, Any],
     prior: float = 0.5,
@@ -105,11 +101,11 @@ def mean_posterior(
     for an example that no target was trained on.
     """
     if leave_out is None:
-        odds = evidence(score, Calibration(**told["calibration"]))
+        odds = evidence(ranked.score, Calibration(**told["calibration"]))
     else:
-        odds = crossed(score, member, leave_out.groups)
+        odds = crossed_of(ranked, leave_out.groups)
     sure = at_prior(odds, prior)
-    inside = member & ~np.isnan(sure)
+    inside = ranked.member & ~np.isnan(sure)
     count = inside.sum(0)
     total = np.where(inside, sure, 0).sum(0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

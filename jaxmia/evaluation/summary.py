@@ -1,10 +1,11 @@
 """The figures of a run, as `summary.json` holds them (docs/summary.md has every field)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from jaxmia import metrics, privacy
 from jaxmia.attacks import ATTACKS
@@ -12,16 +13,17 @@ from jaxmia.attacks import people as persons
 from jaxmia.attacks.attacker import UNKNOWN
 from jaxmia.evaluation import posteriors
 from jaxmia.evaluation.posteriors import Shadows
-from jaxmia.metrics import thresholds
+from jaxmia.metrics import Ranked, thresholds
 from jaxmia.types import Attack
 
 SCHEMA = 3
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
+Stage = Callable[[str], AbstractContextManager]  # says that something takes a while
 PRIORS = {"0.01": 0.01, "0.1": 0.1, "0.5": 0.5}
 
 
 def summarise(
-    scores: dict[str, Float[np.ndarray, "T N"]],
+    ranked: Mapping[str, Ranked],
     member: Bool[np.ndarray, "T N"],
     *,
     queries: int,
@@ -30,28 +32,31 @@ def summarise(
     person: Int[np.ndarray, " N"] | None = None,
     relation: str | None = None,
     attacks: Mapping[str, Attack] = ATTACKS,
+    stage: Stage = nullcontext,
 ) -> dict[str, Any]:
     """All figures of all attacks: those of the pooled scores, and over targets.
 
     `about` is what the caller knows besides: accuracies, device, how the run was made. With
     `shadows` there are also the rates that thresholds fitted on them really reach, and calibrated
-    posteriors; with `person` the figures of persons; `relation` is that of the membership design;
-    `attacks` are those whose names are known.
+    posteriors; with `person` the figures of persons; `relation` is that of the membership design.
+    `attacks` are those whose names are known, `stage` names what takes a while.
     """
     models, examples = member.shape
     attacked = about.get("attacked", f"each of {models} models in turn, the others as references")
     found = {}
-    for name, score in scores.items():
-        found[name] = _attack(score, member) | _calibrated(name, score, member, shadows)
-        if found[name]["auc"] is not None:
-            found[name]["leak"] = _leak(score, member, relation)
-            if name in attacks and attacks[name].log_ratio:
-                found[name] |= posteriors.of_attack(name, score, member, shadows)
-        found[name]["attacker"] = _attacker(name, attacks)
-        found[name]["states"] = statements(name, found[name], attacked)
+    for name, of in ranked.items():
+        with stage(f"measuring {name}"):
+            found[name] = _attack(of) | _calibrated(name, of, shadows)
+            if found[name]["auc"] is not None:
+                found[name]["leak"] = _leak(of, relation)
+                if name in attacks and attacks[name].log_ratio:
+                    found[name] |= posteriors.of_attack(name, of, shadows)
+            found[name]["attacker"] = _attacker(name, attacks)
+            found[name]["states"] = statements(name, found[name], attacked)
     people = {}
     if person is not None:
-        people["people"] = _people(scores, member, shadows, person, attacked, attacks)
+        with stage("measuring persons"):
+            people["people"] = _people(ranked, member, shadows, person, attacked, attacks)
     return {
         "schema": SCHEMA,
         "models": models,
@@ -65,7 +70,7 @@ def summarise(
 
 
 def _people(
-    scores: dict[str, np.ndarray],
+    ranked: Mapping[str, Ranked],
     member: np.ndarray,
     shadows: Shadows | None,
     person: np.ndarray,
@@ -76,11 +81,12 @@ def _people(
     who = persons.people(person)
     inside = persons.member_of_people(member, who)
     found = {}
-    for name, score in scores.items():
+    for name, of in ranked.items():
         ratio = name in attacks and attacks[name].log_ratio
-        found[name] = _attack(persons.score_of_people(score, who, ratio), inside)
+        total = metrics.rank(persons.score_of_people(of.score, who, ratio), inside)
+        found[name] = _attack(total)
         if ratio and found[name]["auc"] is not None:
-            found[name] |= posteriors.of_people(name, score, member, shadows, who)
+            found[name] |= posteriors.of_people(of, total, shadows, who)
         found[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
         found[name]["attacker"] = _attacker(name, attacks)
         whole = f"{attacked}; persons by all their records"
@@ -94,9 +100,9 @@ def _attacker(name: str, attacks: Mapping[str, Attack]) -> dict[str, str]:
     return (attacks[name].attacker if name in attacks else UNKNOWN)._asdict()
 
 
-def _leak(score: np.ndarray, member: np.ndarray, relation: str | None) -> dict[str, Any]:
+def _leak(ranked: Ranked, relation: str | None) -> dict[str, Any]:
     """What the pooled scores would show, were they independent trials: no bound."""
-    found = privacy.leak(score, member, list(PRIORS.values()))
+    found = privacy.leak_of(ranked.curve, list(PRIORS.values()))
     return {
         "kind": "estimate: examples of the same models are no independent trials; a lower bound "
         "needs an audit",
@@ -108,18 +114,17 @@ def _leak(score: np.ndarray, member: np.ndarray, relation: str | None) -> dict[s
     }
 
 
-def _calibrated(
-    name: str, score: np.ndarray, member: np.ndarray, shadows: Shadows | None
-) -> dict[str, Any]:
+def _calibrated(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str, Any]:
     """What an attacker reaches who fits thresholds on shadow models alone."""
     if shadows is None:
         return {}
-    on = (shadows.scores[name], shadows.member, shadows.excluded(len(score)))
-    best = thresholds.reached(score, member, thresholds.best(*on))
+    excluded = shadows.excluded(len(ranked.score))
+    on, of = (shadows.ranked[name], excluded), (ranked.score, ranked.member)
+    best = thresholds.reached(*of, thresholds.best_of(*on))
     found = {}
-    cuts = thresholds.at_fpr(*on, list(LEVELS.values()))
+    cuts = thresholds.at_fpr_of(*on, list(LEVELS.values()))
     for level, cut in zip(LEVELS, cuts, strict=True):
-        rates = thresholds.reached(score, member, cut)
+        rates = thresholds.reached(*of, cut)
         precision = {k: metrics.precision(*rates, prior) for k, prior in PRIORS.items()}
         found[level] = _told({**rates._asdict(), "precision": _told(precision)})
     return _told(
@@ -135,27 +140,26 @@ def _told(values: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}
 
 
-def _attack(score: np.ndarray, member: np.ndarray) -> dict[str, Any]:
-    scored = ~np.isnan(score)
-    members, others = int(member[scored].sum()), int((~member[scored]).sum())
+def _attack(ranked: Ranked) -> dict[str, Any]:
+    members, others = int(ranked.curve.true[-1]), int(ranked.curve.false[-1])
     out: dict[str, Any] = {
         "members": members,
         "non_members": others,
-        "not_scorable": int((~scored).sum()),
+        "not_scorable": ranked.score.size - members - others,
     }
     if not (members and others):
         return out | {"auc": None, "balanced_accuracy": None, "tpr_at_fpr": None, "targets": None}
     levels = list(LEVELS.values())
-    pooled = metrics.figures(score, member, levels)
+    pooled = metrics.figures_of(ranked.curve, levels)
     return out | {
         "auc": pooled.auc,
         "balanced_accuracy": pooled.balanced_accuracy,
         "advantage": 2 * pooled.balanced_accuracy - 1,
         "tpr_at_fpr": _levels(pooled.tpr_at_fpr),
-        "targets": _targets(score, member, levels),
+        "targets": _targets(ranked, levels),
         "prior": members / (members + others),
         "resolution": 1 / others,
-        "intervals": _intervals(score, member, pooled, members, others),
+        "intervals": _intervals(ranked, pooled, members, others),
         "notes": [n for v in levels if "positives" not in (n := metrics.in_words(v, others))],
     }
 
@@ -165,11 +169,11 @@ def _levels(values: np.ndarray) -> dict[str, float]:
 
 
 def _intervals(
-    score: np.ndarray, member: np.ndarray, pooled: metrics.Figures, members: int, others: int
+    ranked: Ranked, pooled: metrics.Figures, members: int, others: int
 ) -> dict[str, Any]:
-    """By a bootstrap over examples; where its threshold would hang on few, at a fixed threshold."""
+    """By a bootstrap over examples; at a fixed threshold where few examples decide it."""
     levels = list(LEVELS.values())
-    drawn = metrics.bootstrap(score, member, levels)
+    drawn = metrics.bootstrap_of(ranked, levels)
     hits = np.rint(pooled.tpr_at_fpr * members)
     fixed = np.stack(metrics.clopper_pearson(hits, members), 1)
     alarms = np.array([metrics.allowed(v, others) for v in levels])
@@ -187,22 +191,21 @@ def _intervals(
             "tpr_at_fpr": {k: kinds[s] for k, s in zip(LEVELS, steady, strict=True)},
         },
         "independent": {
-            "auc": list(metrics.auc_interval(score, member)),
+            "auc": list(metrics.auc_interval_of(ranked.curve)),
             "tpr_at_fpr": dict(zip(LEVELS, fixed.tolist(), strict=True)),
         },
     }
 
 
-def _targets(score: np.ndarray, member: np.ndarray, levels: list[float]) -> dict[str, Any] | None:
+def _targets(ranked: Ranked, levels: list[float]) -> dict[str, Any] | None:
     """Mean and standard deviation over the targets that have both members and non-members."""
-    each = metrics.figures_per_target(score, member, levels)
-    seen = ~np.isnan(each.auc)
-    if not seen.any():
+    each = [metrics.figures_of(curve, levels) for curve in ranked.targets() if curve.both]
+    if not each:
         return None
-    rows = np.column_stack([each.auc, each.balanced_accuracy, each.tpr_at_fpr])[seen]
+    rows = np.array([[f.auc, f.balanced_accuracy, *f.tpr_at_fpr] for f in each])
     pairs = [list(p) for p in zip(rows.mean(0).tolist(), rows.std(0).tolist(), strict=True)]
     return {
-        "count": int(seen.sum()),
+        "count": len(each),
         "auc": pairs[0],
         "balanced_accuracy": pairs[1],
         "tpr_at_fpr": dict(zip(LEVELS, pairs[2:], strict=True)),

@@ -1,24 +1,24 @@
 """How well scores tell members from non-members, and how sure that is."""
 
-from jaxmia.metrics.bootstrap import KINDS, Intervals, bootstrap, bootstrap_per_target
-from jaxmia.metrics.intervals import auc_interval, clopper_pearson
+from jaxmia.metrics.bootstrap import KINDS, Intervals, bootstrap, bootstrap_of, bootstrap_per_target
+from jaxmia.metrics.intervals import auc_interval, auc_interval_of, clopper_pearson
+from jaxmia.metrics.ranked import Counted, Ranked, counted, rank, rank_all, scorable
 from jaxmia.metrics.roc import (
     FEW,
-    Counted,
     Figures,
     Roc,
     advantage,
     allowed,
+    area,
+    at_fpr,
     auc,
     balanced_accuracy,
-    counted,
     figures,
     figures_of,
     in_words,
     precision,
     resolution,
     roc,
-    scorable,
     threshold_at_fpr,
     tpr_at_fpr,
 )
@@ -30,14 +30,19 @@ __all__ = [
     "KINDS",
     "Figures",
     "Intervals",
+    "Ranked",
     "Roc",
     "TargetFigures",
     "advantage",
     "allowed",
     "auc",
+    "area",
+    "at_fpr",
     "auc_interval",
+    "auc_interval_of",
     "balanced_accuracy",
     "bootstrap",
+    "bootstrap_of",
     "bootstrap_per_target",
     "clopper_pearson",
     "counted",
@@ -46,6 +51,8 @@ __all__ = [
     "figures_per_target",
     "in_words",
     "precision",
+    "rank",
+    "rank_all",
     "resolution",
     "roc",
     "scorable",

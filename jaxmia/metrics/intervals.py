@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.metrics.roc import scorable
+from jaxmia.metrics.ranked import Counted, counted
 from jaxmia.types import Array
 
 
@@ -29,18 +29,21 @@ def auc_interval(
 
     It takes the scores as independent.
     """
+    return auc_interval_of(counted(score, member), confidence)
+
+
+def auc_interval_of(curve: Counted, confidence: float = 0.95) -> tuple[float, float]:
+    """The same from a ROC that was counted already."""
     from scipy.special import ndtri
 
-    score, truth = scorable(score, member)
-    inside, outside = np.sort(score[truth]), np.sort(score[~truth])
-    wins = _share_below(outside, inside)
-    losses = 1 - _share_below(inside, outside)
-    area = wins.mean()
-    spread = sum(v.var(ddof=1) / len(v) if len(v) > 1 else 0.25 for v in (wins, losses))
+    true, false = np.diff(curve.true), np.diff(curve.false)
+    members, others = int(curve.true[-1]), int(curve.false[-1])
+    wins = 1 - (curve.false[1:] + curve.false[:-1]) / (2 * others)  # of a member, ties half
+    losses = (curve.true[1:] + curve.true[:-1]) / (2 * members)
+    area = float(true @ wins) / members
+    spread = sum(
+        float(count @ (share - area) ** 2) / (n - 1) / n if n > 1 else 0.25
+        for share, count, n in ((wins, true, members), (losses, false, others))
+    )
     half = ndtri(0.5 + confidence / 2) * np.sqrt(spread)
     return float(max(0.0, area - half)), float(min(1.0, area + half))
-
-
-def _share_below(of: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """For each of `at`, the share of the sorted `of` that is below, ties counting half."""
-    return (np.searchsorted(of, at) + np.searchsorted(of, at, side="right")) / (2 * len(of))

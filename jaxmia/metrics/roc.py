@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
+from jaxmia.metrics.ranked import Counted, counted, scorable
 from jaxmia.types import Array
 
-FEW = 10  # false positives under which a threshold hangs on single examples
+FEW = 10  # false positives under which a threshold depends on single examples
+STEP = 1 << 20  # points of a curve that are worked on at once
 
 
 class Roc(NamedTuple):
@@ -26,48 +28,6 @@ class Roc(NamedTuple):
     threshold: Float[np.ndarray, " P"]
 
 
-class Counted(NamedTuple):
-    """Members and non-members at or above each threshold, highest first."""
-
-    true: np.ndarray
-    false: np.ndarray
-    threshold: np.ndarray
-
-
-def counted(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Counted:
-    """The ROC in whole numbers.
-
-    Raises `ValueError` for unequal shapes, a `member` that is not 0/1, or a class without scores.
-    """
-    score, member = scorable(score, member)
-    order = np.argsort(-score, kind="stable")
-    score, member = score[order], member[order]
-    last = np.append(np.flatnonzero(score[1:] != score[:-1]), len(score) - 1)
-    true = np.cumsum(member)[last]
-    return Counted(
-        np.append(0, true), np.append(0, last + 1 - true), np.append(np.inf, score[last])
-    )
-
-
-def scorable(
-    score: Float[Array, "*T N"], member: Bool[Array, "*T N"]
-) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """The pooled scores that are numbers, with their membership."""
-    score, truth = np.asarray(score, np.float64), np.asarray(member)
-    if score.shape != truth.shape:
-        raise ValueError(f"member: has shape {truth.shape}, score has {score.shape}")
-    if truth.dtype != bool:
-        if not np.isin(truth, (0, 1)).all():
-            raise ValueError("member: has entries other than 0 and 1")
-        truth = truth.astype(bool)
-    keep = ~np.isnan(score)
-    score, truth = score[keep], truth[keep]
-    if truth.all() or not truth.any():
-        which = "non-members" if truth.size and truth.all() else "members"
-        raise ValueError(f"member: there are no {which} among the {truth.size} scored examples")
-    return score, truth
-
-
 def roc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Roc:
     """TPR against FPR by blocks of tied scores."""
     true, false, threshold = counted(score, member)
@@ -76,21 +36,22 @@ def roc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Roc:
 
 def auc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
     """Area under the ROC: P(member's score > non-member's) + P(equal) / 2."""
-    return _area(counted(score, member))
+    return area(counted(score, member))
 
 
 def tpr_at_fpr(
     score: Float[Array, "*T N"], member: Bool[Array, "*T N"], fpr: float | Sequence[float]
 ):
     """The largest TPR whose FPR is at most `fpr`, without interpolation; one number for each."""
-    found = _tpr_at(counted(score, member), np.atleast_1d(np.asarray(fpr, np.float64)))
+    curve = counted(score, member)
+    found = curve.true[at_fpr(curve, np.atleast_1d(fpr))] / curve.true[-1]
     return float(found[0]) if np.ndim(fpr) == 0 else found
 
 
 def threshold_at_fpr(score: Float[Array, "*T N"], member: Bool[Array, "*T N"], fpr: float) -> float:
     """The lowest threshold whose FPR is at most `fpr`: infinite if every one errs more often."""
-    true, false, threshold = counted(score, member)
-    return float(threshold[np.searchsorted(false / false[-1], fpr, side="right") - 1])
+    curve = counted(score, member)
+    return float(curve.threshold[at_fpr(curve, [fpr])[0]])
 
 
 def balanced_accuracy(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
@@ -100,8 +61,7 @@ def balanced_accuracy(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) 
 
 def advantage(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
     """`TPR - FPR` at the best threshold (Yeom et al. 2018, definition 4)."""
-    curve = roc(score, member)
-    return float((curve.tpr - curve.fpr).max())
+    return best(counted(score, member))[1]
 
 
 def precision(tpr: float, fpr: float, prior: float = 0.5) -> float:
@@ -160,18 +120,37 @@ def figures(
 
 def figures_of(curve: Counted, levels: Sequence[float]) -> Figures:
     """The same from a ROC that was counted already."""
-    return Figures(
-        _area(curve),
-        float((1 + (curve.true / curve.true[-1] - curve.false / curve.false[-1]).max()) / 2),
-        _tpr_at(curve, np.asarray(levels, np.float64)),
-    )
+    rates = curve.true[at_fpr(curve, levels)] / curve.true[-1]
+    return Figures(area(curve), (1 + best(curve)[1]) / 2, rates)
 
 
-def _area(curve: Counted) -> float:
-    area = np.sum(np.diff(curve.false) * (curve.true[1:] + curve.true[:-1]), dtype=np.float64) / 2
-    return float(area / (float(curve.true[-1]) * float(curve.false[-1])))
+def area(curve: Counted) -> float:
+    """The area under a ROC, ties counting half."""
+    twice = 0.0  # in whole numbers, exact below 2^53
+    for at in _steps(curve):
+        true, false = curve.true[at], curve.false[at]
+        twice += float(np.sum(np.diff(false) * (true[1:] + true[:-1]), dtype=np.float64))
+    return twice / 2 / (float(curve.true[-1]) * float(curve.false[-1]))
 
 
-def _tpr_at(curve: Counted, levels: np.ndarray) -> np.ndarray:
-    at = np.searchsorted(curve.false / curve.false[-1], levels, side="right") - 1
-    return curve.true[at] / curve.true[-1]
+def best(curve: Counted) -> tuple[int, float]:
+    """Where `TPR - FPR` is greatest, the highest threshold of equals, and how great it is."""
+    place, most = 0, 0.0
+    for at in _steps(curve):
+        gain = curve.true[at] / curve.true[-1] - curve.false[at] / curve.false[-1]
+        if gain[top := int(np.argmax(gain))] > most:
+            place, most = at.start + top, float(gain[top])
+    return place, most
+
+
+def at_fpr(curve: Counted, levels: Sequence[float] | np.ndarray) -> Int[np.ndarray, " L"]:
+    """The last point of a ROC whose FPR is at most each level: the one with the largest TPR."""
+    others = int(curve.false[-1])
+    limit = [allowed(float(level), others) for level in levels]
+    return np.searchsorted(curve.false, np.array(limit, np.int64), side="right") - 1
+
+
+def _steps(curve: Counted) -> list[slice]:
+    """Parts of a curve, each beginning with the last point of the one before."""
+    last = len(curve.true) - 1
+    return [slice(i, min(i + STEP, last) + 1) for i in range(0, max(last, 1), STEP)]

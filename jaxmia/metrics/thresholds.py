@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxmia.metrics.ranked import Ranked, rank
+
 GRID = 4096  # candidates at most; beyond, every so many-th of the sorted scores
 
 
@@ -22,25 +24,32 @@ def best(
 
     Exact up to `GRID` distinct scores; else within 1/GRID of the scores' ranks.
     """
-    seen = ~np.isnan(score)
-    if not seen.any():
+    return best_of(rank(score, member), leaving)
+
+
+def best_of(ranked: Ranked, leaving: Int[np.ndarray, "T L"]) -> Float[np.ndarray, " T"]:
+    """The same from scores that are ranked already."""
+    curve, order = ranked.curve, ranked.order
+    if not len(order):
         return np.full(len(leaving), np.nan)
-    candidates = np.unique(score[seen])
-    if len(candidates) > GRID:
-        ordered = np.sort(score[seen])
-        candidates = np.unique(ordered[np.linspace(0, len(ordered) - 1, GRID).astype(np.int64)])
-    at = np.searchsorted(candidates, score, side="right") - 1
-    row = np.arange(len(score))[:, None] * len(candidates)
+    called = (curve.true + curve.false)[1:]  # scores at or above each distinct one
+    if len(called) > GRID:
+        ordered = len(order) - 1 - np.linspace(0, len(order) - 1, GRID).astype(np.int64)[::-1]
+        called = np.unique(called[np.searchsorted(called, ordered, side="right")])
+    candidates = ranked.score.reshape(-1)[order[called - 1]]
+    models, step = len(ranked.score), len(called)
+    at = np.repeat(np.arange(step), np.diff(called, prepend=0))
+    at += order // ranked.score.shape[1] * np.int64(step)
+    truth = ranked.member.reshape(-1)[order]
 
-    def above(chosen: np.ndarray) -> np.ndarray:
+    def above(side: np.ndarray) -> np.ndarray:
         """How many of each target's references lie at or above each candidate."""
-        count = np.bincount((row + at)[chosen], minlength=len(score) * len(candidates))
-        count = count.reshape(len(score), -1)
-        return np.cumsum(_without(count, leaving)[:, ::-1], axis=1)
+        count = np.bincount(at[side], minlength=models * step).reshape(models, step)
+        return np.cumsum(_without(count, leaving), axis=1)
 
-    true, false = above(seen & member), above(seen & ~member)
+    true, false = above(truth), above(~truth)
     gain = true * false[:, -1:] - false * true[:, -1:]  # in whole numbers, so that ties are ties
-    found = candidates[::-1][np.argmax(gain, axis=1)]
+    found = candidates[np.argmax(gain, axis=1)]
     return np.where((true[:, -1] > 0) & (false[:, -1] > 0), found, np.nan)
 
 
@@ -62,21 +71,30 @@ def at_fpr(
 
     NaN without a non-member.
     """
-    seen = ~np.isnan(score) & ~member
-    owner = np.broadcast_to(np.arange(len(score))[:, None], score.shape)[seen]
-    value = score[seen]
-    order = np.argsort(-value, kind="stable")
-    owner, value = owner[order], value[order]
-    own = np.append(np.bincount(owner, minlength=len(score)), 0)  # -1 takes the 0
+    return at_fpr_of(rank(score, member), leaving, levels)
+
+
+def at_fpr_of(
+    ranked: Ranked, leaving: Int[np.ndarray, "T L"], levels: Sequence[float]
+) -> Float[np.ndarray, "F T"]:
+    """The same from scores that are ranked already."""
+    models, examples = ranked.score.shape
+    others = ranked.order[~ranked.member.reshape(-1)[ranked.order]]
+    owner = others // examples
+    own = np.append(np.bincount(owner, minlength=models), 0)  # -1 takes the 0
     out = np.full((len(levels), len(leaving)), np.nan)
-    for t, models in enumerate(leaving):
-        gone = int(own[models].sum())
-        count = len(value) - gone
+    for t, row in enumerate(leaving):
+        gone = int(own[row].sum())
+        count = len(others) - gone
+        stays = np.ones(models + 1, bool)
+        stays[row] = False
         for i, level in enumerate(levels if count else ()):
             allowed = int(level * count)
-            head = slice(0, allowed + 1 + gone)
-            kept = value[head][~np.isin(owner[head], models)]
-            limit = kept[allowed] if allowed < len(kept) else -np.inf  # the first one too many
+            head = owner[: allowed + 1 + gone]
+            kept = np.flatnonzero(stays[head])
+            limit = -np.inf
+            if allowed < len(kept):  # the first one too many
+                limit = ranked.score.reshape(-1)[others[kept[allowed]]]
             out[i, t] = np.nextafter(limit, np.inf) if np.isfinite(limit) else limit
     return out
 
@@ -92,11 +110,11 @@ def reached(
     score: Float[np.ndarray, "T n"], member: Bool[np.ndarray, "T n"], cut: Float[np.ndarray, " T"]
 ) -> Reached:
     """TPR and FPR of each target's scores at its threshold; NaN where a class has no score."""
-    scored = ~np.isnan(score) & ~np.isnan(cut)[:, None]
+    scored = ~(np.isnan(score) | np.isnan(cut)[:, None])
     with np.errstate(invalid="ignore"):
         called = (score >= cut[:, None]) & scored
-        inside, outside = scored & member, scored & ~member
-        return Reached(
-            float(np.divide(called[inside].sum(), inside.sum())),
-            float(np.divide(called[outside].sum(), outside.sum())),
-        )
+        rates = [
+            np.divide(np.count_nonzero(called & side), np.count_nonzero(scored & side))
+            for side in (member, ~member)
+        ]
+    return Reached(*map(float, rates))

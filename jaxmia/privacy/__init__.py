@@ -26,6 +26,7 @@ from jaxmia.privacy.events import (
     gamma_lower_bound,
     gamma_of_event,
     leak,
+    leak_of,
     mu_lower_bound,
     mu_of_event,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "identifiable",
     "independent",
     "leak",
+    "leak_of",
     "membership_gamma",
     "membership_privacy",
     "mu_lower_bound",

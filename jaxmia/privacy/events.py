@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import ndtri
 
-from jaxmia.metrics import clopper_pearson, counted, scorable
+from jaxmia.metrics import Counted, clopper_pearson, counted, scorable
 from jaxmia.privacy.bounds import check, checked_prior
 from jaxmia.types import Array
 
@@ -148,8 +148,15 @@ def leak(
     confidence: float = 0.95,
 ) -> Leak:
     """All of them from one pass, thresholds corrected for; estimates where trials are dependent."""
+    return leak_of(counted(score, member), priors, delta, confidence)
+
+
+def leak_of(
+    curve: Counted, priors: Sequence[float] = (0.5,), delta: float = 0.0, confidence: float = 0.95
+) -> Leak:
+    """The same from a ROC that was counted already."""
     check(0.0, delta)
-    rates = _corrected_rates(*scorable(score, member), confidence)
+    rates = _corrected_rates(curve, confidence)
     gamma = [_gamma(*rates, float(checked_prior(p))).max() for p in priors]
     return Leak(
         float(_epsilon(*rates, delta).max()), float(_mu(*rates).max()), np.array(gamma, np.float64)
@@ -159,9 +166,9 @@ def leak(
 def _lower_bound(score, member, worth: Worth, confidence: float, seed: int, how: str) -> float:
     if how not in THRESHOLDS:
         raise ValueError(f"thresholds={how!r} is not one of {THRESHOLDS}")
-    score, truth = scorable(score, member)
     if how == "corrected":
-        return float(worth(*_corrected_rates(score, truth, confidence)).max())
+        return float(worth(*_corrected_rates(counted(score, member), confidence)).max())
+    score, truth = scorable(score, member)
     return float(worth(*_rates(_held_out_event(score, truth, worth, confidence, seed), confidence)))
 
 
@@ -193,27 +200,23 @@ def _held_out_event(
     )
 
 
-def _corrected_rates(
-    score: np.ndarray, truth: np.ndarray, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _corrected_rates(curve: Counted, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Both rates at thresholds that single scores set, all of them true at once so confidently.
 
     A threshold just above the (c + 1)-th highest non-member has an FPR whose upper end is that of c
     false positives (a uniform order statistic), and what members do there is binomial; likewise
     just below the (c + 1)-th lowest member. The numbers c are fixed beforehand.
     """
-    inside, outside = np.sort(score[truth]), np.sort(score[~truth])[::-1]
-    ranks = [_ranks(len(outside)), _ranks(len(inside))]
+    members, others = int(curve.true[-1]), int(curve.false[-1])
+    ranks = [_ranks(others), _ranks(members)]
     # each event errs at two ends, of which a two-sided interval has half of its error
     each = 1 - (1 - confidence) / sum(map(len, ranks))
-    above = outside[ranks[0]]
-    hits = len(inside) - np.searchsorted(inside, above, side="right")
-    tpr = [clopper_pearson(hits, len(inside), each)[0]]
-    fpr = [clopper_pearson(ranks[0], len(outside), each)[1]]
-    below = inside[ranks[1]]
-    spared = np.searchsorted(outside[::-1], below, side="left")
-    tpr.append(1 - clopper_pearson(ranks[1], len(inside), each)[1])
-    fpr.append(1 - clopper_pearson(spared, len(outside), each)[0])
+    above = np.searchsorted(curve.false, ranks[0], side="right") - 1  # the point before its own
+    tpr = [clopper_pearson(curve.true[above], members, each)[0]]
+    fpr = [clopper_pearson(ranks[0], others, each)[1]]
+    below = np.searchsorted(curve.true, members - ranks[1])  # its own point
+    tpr.append(1 - clopper_pearson(ranks[1], members, each)[1])
+    fpr.append(1 - clopper_pearson(others - curve.false[below], others, each)[0])
     return np.concatenate(tpr), np.concatenate(fpr)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmia import privacy
 from jaxmia.evaluation.exposure import reach
-from jaxmia.metrics.roc import Counted
+from jaxmia.metrics import Counted
 from jaxmia.report.chart import (
     SERIES,
     Area,

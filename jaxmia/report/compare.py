@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach
 from jaxmia.evaluation.summary import LEVELS
+from jaxmia.metrics import rank_all
 from jaxmia.report import charts
 from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone
 from jaxmia.report.contents import intervals
@@ -54,7 +55,7 @@ def look(runs: Sequence[Compared]) -> Comparison:
     """The strongest attack of each run; raises `ValueError` for a run that has none."""
     chosen, curves, spans = {}, {}, {}
     for run in runs:
-        found = count(run.scores, run.member)
+        found = count(rank_all(run.scores, run.member))
         if not found:
             raise ValueError(f"{run.name}: no attack could be scored, so there is nothing to show")
         chosen[run.name] = next(iter(found))

@@ -1,5 +1,6 @@
 """What a report shows, counted once: curves, levels, who is found; and the charts of it."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from jaxmia.evaluation.exposure import (
     reach,
 )
 from jaxmia.evaluation.posteriors import mean_posterior
-from jaxmia.metrics.roc import Counted
+from jaxmia.metrics import Counted, Ranked
 from jaxmia.report import charts, example_charts, training_chart
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.inputs import Shown
@@ -45,13 +46,12 @@ class Found(NamedTuple):
 
 
 def look(
-    scores: dict[str, Float[np.ndarray, "T N"]],
-    member: Bool[np.ndarray, "T N"],
+    ranked: Mapping[str, Ranked],
     summary: dict[str, Any],
     shown: Shown,
 ) -> Found:
     """Counts everything that is shown."""
-    curves = count(scores, member)
+    curves = count(ranked)
     lead = next(iter(curves), None)
     others = int(curves[lead].false[-1]) if lead else 1
     at = levels(others)
@@ -59,7 +59,7 @@ def look(
     reached = {name: reach(curve, at, spans.get(name)) for name, curve in curves.items()}
     exposed, classes = [], None
     if lead is not None:
-        exposed = exposures(scores[lead], member, reached[lead].threshold)
+        exposed = exposures(ranked[lead].score, ranked[lead].member, reached[lead].threshold)
         if shown.y is not None:
             classes = [by_class(e, np.asarray(shown.y)) for e in exposed]
     known = None
@@ -69,7 +69,7 @@ def look(
     posterior = None
     if believed:  # of the strongest attack whose scores are log-likelihood ratios
         told = summary["attacks"][believed[0]]["posterior"]
-        posterior = mean_posterior(scores[believed[0]], member, shown.leave_out, told)
+        posterior = mean_posterior(ranked[believed[0]], shown.leave_out, told)
     return Found(curves, at, reached, exposed, classes, posterior, known)
 
 

@@ -2,48 +2,63 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.evaluation.summary import LEVELS
+from jaxmia.evaluation.summary import LEVELS, Stage
+from jaxmia.metrics import Ranked
 from jaxmia.report import chart, raster, svg
 from jaxmia.report.chart import Chart
 from jaxmia.report.contents import Found, draw, look
 from jaxmia.report.inputs import Shown
 from jaxmia.report.page import page
-from jaxmia.storage.files import write_bytes, write_json
+from jaxmia.storage.files import write_bytes, write_json, writing
 
 
 def write(
     folder: Path,
-    scores: dict[str, Float[np.ndarray, "T N"]],
-    member: Bool[np.ndarray, "T N"] | None,
+    ranked: Mapping[str, Ranked],
+    member: Bool[np.ndarray, "T N"],
     phi: Float[np.ndarray, "T N"] | None,
     summary: dict[str, Any],
     shown: Shown | None = None,
+    stage: Stage = nullcontext,
 ) -> list[Path]:
     """Writes `scores.npz`, the report and, last, `summary.json`; returns the files.
 
-    Without `member` there are scores but nothing to measure or draw.
+    `stage` names what takes a while.
     """
-    out = io.BytesIO()
-    held: dict[str, Any] = {**scores, **({} if member is None else {"member": member})}
-    np.savez_compressed(out, **held)
-    write_bytes(folder / "scores.npz", out.getvalue())
-    drawn = []
-    if member is not None:
-        drawn = report(folder / "report", scores, member, phi, summary, shown)
+    with stage("writing scores"):
+        file = write_scores(folder, {name: r.score for name, r in ranked.items()}, member)
+    with stage("drawing"):
+        drawn = report(folder / "report", ranked, member, phi, summary, shown)
     write_json(folder / "summary.json", summary)
-    return [folder / "scores.npz", *drawn, folder / "summary.json"]
+    return [file, *drawn, folder / "summary.json"]
+
+
+def write_scores(
+    folder: Path,
+    scores: Mapping[str, Float[np.ndarray, "T N"]],
+    member: Bool[np.ndarray, "T N"] | None,
+) -> Path:
+    """Writes `scores.npz`: an array for each attack, and `member` where it is known.
+
+    As they are: digits of scores hardly compress, and trying takes longer than an attack.
+    """
+    arrays: dict[str, Any] = {**scores, **({} if member is None else {"member": member})}
+    with writing(folder / "scores.npz") as out:
+        np.savez(out, **arrays)
+    return folder / "scores.npz"
 
 
 def report(
     folder: Path,
-    scores: dict[str, Float[np.ndarray, "T N"]],
+    ranked: Mapping[str, Ranked],
     member: Bool[np.ndarray, "T N"],
     phi: Float[np.ndarray, "T N"] | None,
     summary: dict[str, Any],
@@ -51,7 +66,7 @@ def report(
 ) -> list[Path]:
     """Writes the page, every chart as SVG, PNG and CSV, and the numbers of attacks and examples."""
     shown = shown or Shown()
-    found = look(scores, member, summary, shown)
+    found = look(ranked, summary, shown)
     charts = draw(found, member, phi, summary, shown)
     files = save(folder, charts)
     files.append(_csv(folder / "attacks.csv", *_attacks(summary)))

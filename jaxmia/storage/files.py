@@ -6,8 +6,9 @@ import json
 import os
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 SEAL = "sha256"
 
@@ -21,7 +22,8 @@ def reason(error: Exception) -> str:
     return " ".join(re.split(r" \[\w+=", str(error))[0].split())[:400]
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
     """A whole file or none: written beside its place, then renamed.
 
     Raises `UnwritableError`, naming file and reason; an older file stays as it was.
@@ -30,14 +32,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as out:
-            out.write(content)
+            yield out
             out.flush()
             os.fsync(out.fileno())
         os.replace(beside, path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             beside.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise UnwritableError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same with all its bytes at once."""
+    with writing(path) as out:
+        out.write(content)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,0 +1,125 @@
+"""The pooled ROC under draws of examples, each drawn with all its targets."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from jaxmia.metrics import draws
+from jaxmia.metrics.ranked import Counted, Ranked
+from jaxmia.metrics.roc import STEP, allowed, area, best
+
+AROUND = np.concatenate([[0.5], np.linspace(0.8, 1.2, 17), [1.5]])  # of an expected rank
+
+
+class Pooled(NamedTuple):
+    """The pooled ROC, with the example that every score belongs to."""
+
+    curve: Counted
+    inside: Int[np.ndarray, " A"]  # the members' examples, highest score first
+    outside: Int[np.ndarray, " Z"]  # the non-members'
+    members: Int[np.ndarray, " N"]  # how many scores of each example are members'
+    others: Int[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, ranked: Ranked) -> "Pooled":
+        """The examples in the order of their scores."""
+        examples = ranked.score.shape[1]
+        truth, at = ranked.member.reshape(-1)[ranked.order], ranked.order % examples
+        sides = at[truth], at[~truth]
+        return cls(ranked.curve, *sides, *(np.bincount(s, minlength=examples) for s in sides))
+
+    def above(self, rank: Int[np.ndarray, " D"]) -> Int[np.ndarray, " D"]:
+        """Members strictly above the non-member of a rank (1 is the highest); all beyond."""
+        at = np.searchsorted(self.curve.false[1:], np.minimum(rank, len(self.outside)))
+        return np.where(rank > len(self.outside), len(self.inside), self.curve.true[at])
+
+    def found(self, level: float) -> tuple[float, float]:
+        """The TPR, and the acceleration from each example's say in it."""
+        members, others, examples = len(self.inside), len(self.outside), len(self.members)
+        k = allowed(level, others)
+        if k >= others:
+            return 1.0, 0.0
+        hits = int(self.above(np.array([k + 1]))[0])
+        tpr = hits / members
+        found = np.bincount(self.inside[:hits], minlength=examples) - tpr * self.members
+        alarms = np.bincount(self.outside[:k], minlength=examples) - k / others * self.others
+        step = 1 + int(np.ceil(2 * np.sqrt(k)))  # the slope of the ROC, over some of its points
+        around = np.array([max(k + 1 - step, 1), min(k + 1 + step, others)])
+        rise = np.diff(self.above(around))[0] / max(1, np.diff(around)[0])
+        return tpr, draws.acceleration(found - rise * alarms)
+
+    def drawn(
+        self, weight: Num[np.ndarray, "D N"], size: Int[np.ndarray, "D 2"], level: float
+    ) -> Float[np.ndarray, " D"]:
+        """The TPR of every draw, whose members and non-members are `size`."""
+        limit = np.array([allowed(level, n) if n else 0 for n in size[:, 1].tolist()])
+        cut = self.above(1 + passed(weight, self.outside, limit))
+        return weighed(weight, self.inside, cut) / np.maximum(size[:, 0], 1)
+
+
+def influence(ranked: Ranked) -> Float[np.ndarray, "2 N"]:
+    """What each example, with all its targets, has to say in the pooled AUC and balanced accuracy.
+
+    The sums over targets of `targets.influence` of all scores as one target's.
+    """
+    curve, order = ranked.curve, ranked.order
+    members, others = float(curve.true[-1]), float(curve.false[-1])
+    auc, (top, _) = area(curve), best(curve)
+    tpr, fpr = curve.true[top] / members, curve.false[top] / others
+    truth, called = ranked.member.reshape(-1), int(curve.true[top] + curve.false[top])
+    total = []
+    for name in ("auc", "balanced_accuracy"):
+        say = np.zeros(ranked.score.size)
+        for first in range(0, len(curve.true) - 1, STEP):
+            true, false = (count[first : first + STEP + 1] for count in curve[:2])
+            places = slice(int(true[0] + false[0]), int(true[-1] + false[-1]))
+            at, tied = order[places], np.diff(true + false)
+            if name == "auc":
+                inside = (1 - (false[1:] + false[:-1]) / (2 * others) - auc) / members
+                outside = ((true[1:] + true[:-1]) / (2 * members) - auc) / others
+            else:
+                above = true[1:] + false[1:] <= called
+                inside = (above - tpr) / (2 * members)
+                outside = (fpr - above) / (2 * others)
+            say[at] = np.where(truth[at], np.repeat(inside, tied), np.repeat(outside, tied))
+        total.append(say.reshape(ranked.score.shape).sum(0))
+    return np.stack(total)
+
+
+def passed(
+    weight: Num[np.ndarray, "D N"], at: Int[np.ndarray, " n"], limit: Int[np.ndarray, " D"]
+) -> Int[np.ndarray, " D"]:
+    """How many of the first of an ordered list of examples weigh no more than each draw's limit."""
+    near = (1 + np.median(limit)) * AROUND
+    powers = 2.0 ** np.arange(len(at).bit_length())
+    edge = np.unique(np.concatenate([[0], near, powers, [len(at)]]).astype(np.int64))
+    edge = edge[edge <= len(at)]
+    upto = _upto(weight, at, edge)
+    out = np.full(len(weight), len(at))
+    for d in np.flatnonzero(upto[:, -1] > limit).tolist():
+        e = int(np.searchsorted(upto[d], limit[d], side="right")) - 1  # the next edge is too far
+        between = np.cumsum(weight[d, at[edge[e] : edge[e + 1]]], dtype=np.int64)
+        out[d] = edge[e] + np.searchsorted(between, limit[d] - upto[d, e], side="right")
+    return out
+
+
+def weighed(
+    weight: Num[np.ndarray, "D N"], at: Int[np.ndarray, " n"], count: Int[np.ndarray, " D"]
+) -> Int[np.ndarray, " D"]:
+    """What the first so many of an ordered list of examples weigh in each draw."""
+    edge = np.unique(np.quantile(count, np.linspace(0, 1, 17), method="lower"))
+    upto, e = _upto(weight, at, edge), np.searchsorted(edge, count, side="right") - 1
+    rest = [
+        int(weight[d, at[first:last]].sum())
+        for d, (first, last) in enumerate(zip(edge[e].tolist(), count.tolist(), strict=True))
+    ]
+    return upto[np.arange(len(count)), e] + np.array(rest, np.int64)
+
+
+def _upto(weight: np.ndarray, at: np.ndarray, edge: np.ndarray) -> Int[np.ndarray, "D E"]:
+    """What the first of the list weigh up to each edge."""
+    part = np.zeros((weight.shape[1], len(edge)))
+    for e, (first, last) in enumerate(zip(np.append(0, edge[:-1]), edge, strict=True)):
+        part[:, e] = np.bincount(at[first:last], minlength=len(part))
+    return np.cumsum(draws.total(weight, part), axis=1)
