@@ -1,5 +1,6 @@
 """Killed, preempted, starved of disk, damaged: what was finished stays, bit for bit."""
 
+import json
 import shlex
 import shutil
 import signal
@@ -7,7 +8,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from children import EPOCHS, ROOT, child, command, environment, experiment, finish, same
+from children import ROOT, child, command, environment, finish, same
+from dying import EPOCHS, PLACES, experiment
 
 import jaxmia
 from jaxmia import data, recipes
@@ -32,6 +34,10 @@ MOMENTS = (
     *(f"link:{n}:{w}" for n in (1, 2) for w in ("before", "after")),
     "attack:1:before", "report:1:0.05", "report:1:0.3", "verify:1:after",
 )  # fmt: skip
+AGAIN = (
+    "epoch:7:before", "checkpoint:2:0.02", "restore:1:after", "epoch:3:before", "signals:1:0.002",
+    "record:1:before", "record:1:after", "epoch:2:before", "digests:2:before", "remove:1:before",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +55,28 @@ def killed(moment, tmp_path, home):
     dying = child(tmp_path / "run", home, moment=moment)
     _, err = dying.communicate(timeout=300)
     assert dying.returncode == -signal.SIGKILL, (moment, err)
+
+
+def counted(tmp_path, home):
+    """How often every place was called in a run to its end."""
+    counting = child(tmp_path / "run", home, moment=f"count:{tmp_path}/calls.json")
+    _, err = counting.communicate(timeout=300)
+    assert counting.returncode == 0, err
+    return json.loads((tmp_path / "calls.json").read_text())
+
+
+def test_every_moment_comes(tmp_path, home):
+    """Those of a run from its beginning do, and those of one that is carried on."""
+    calls = counted(tmp_path, home)
+    late = [m for m in MOMENTS if calls[m.split(":")[0]] < int(m.split(":")[1])]
+    assert not late, calls
+    (tmp_path / "run").rename(tmp_path / "first")
+    killed(AGAIN[0], tmp_path, home)
+    carried_on = counted(tmp_path, home)
+    places = {moment.split(":")[0] for moment in (*MOMENTS, *AGAIN)}
+    assert places == PLACES.keys()
+    never = [place for place in PLACES if not calls[place] + carried_on[place]]
+    assert not never, (calls, carried_on)
 
 
 @pytest.mark.parametrize("moment", SOME)
@@ -71,9 +99,7 @@ def test_killed_at_any_moment_the_signals_are_the_same(moment, tmp_path, home, w
 
 @SOAK
 def test_killed_again_and_again_the_signals_are_the_same(tmp_path, home, whole):
-    for moment in ("epoch:7:before", "checkpoint:2:0.02", "restore:1:after", "epoch:3:before",
-                   "signals:1:0.002", "record:1:before", "record:1:after", "epoch:2:before",
-                   "digests:2:before", "remove:1:before"):  # fmt: skip
+    for moment in AGAIN:
         killed(moment, tmp_path, home)
     same(finish(tmp_path / "run"), whole)
 

@@ -5,7 +5,8 @@ import socket
 
 import jax
 import pytest
-from children import EPOCHS, child, finish, same
+from children import child, finish, same
+from dying import EPOCHS
 
 import jaxmia
 from jaxmia.command.flags import Flags, cluster, shard
@@ -40,7 +41,7 @@ def workers(tmp_path, home, count, dies=None):
         [
             child(
                 tmp_path / "run", home, "--shard-index", str(i), "--shard-count", str(count),
-                block=2, moment=f"epoch:{EPOCHS + 3}:before" if i == dies else "none:0:before",
+                block=2, moment=f"epoch:{EPOCHS + 3}:before" if i == dies else "none",
                 **ONE,
             )
             for i in range(count)
@@ -71,7 +72,7 @@ def program(tmp_path, home, count, dies=None):
         [
             child(
                 tmp_path / "run", home, *meeting, "--process-index", str(i), block=2,
-                moment=f"epoch:{EPOCHS // 2}:before" if i == dies else "none:0:before", **ONE,
+                moment=f"epoch:{EPOCHS // 2}:before" if i == dies else "none", **ONE,
             )
             for i in range(count)
         ]
