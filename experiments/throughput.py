@@ -227,7 +227,7 @@ def asking(case: Case, width: int, convolution: str) -> Callable[[], float]:
 def methods(name: str, case: Case, flags: Flags) -> dict[tuple[str, int, str], Stepper]:
     """Everything that is timed for a recipe, by method, width and convolution."""
     mesh, out = parallel.mesh(), {}
-    tried = candidates(mesh, 1 << 10)
+    tried = candidates(mesh, 1 << 10, case.recipe, case.data)
     if flags.widths:
         tried = [(w, c) for w in flags.widths for c in dict.fromkeys(c for _, c in tried)]
     for width, convolution in tried if "jaxmia" in flags.methods else ():

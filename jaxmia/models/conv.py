@@ -8,7 +8,9 @@ its backend runs fast, with their own rules for what happens under `vmap`.
 
 | name        | one model                            | many models, views or examples           |
 | ----------- | ------------------------------------ | ---------------------------------------- |
-| `tiled`     | canonical; the weight gradient as    | a loop over them: a CPU's choice         |
+| `onednn`    | oneDNN's three products, where the   | a loop over them: a CPU's first choice   |
+|             | extra `jaxmia[cpu]` brought it       |                                          |
+| `tiled`     | canonical; the weight gradient as    | a loop over them: a CPU's other choice   |
 |             | patches of few images times a matrix |                                          |
 | `canonical` | forward and both gradients canonical | a loop over them                         |
 | `grouped`   | the same                             | feature groups; batch groups (cuDNN's    |
@@ -32,9 +34,10 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Float
 
+from jaxmia.models import native, onednn
 from jaxmia.types import Array
 
-IMPLEMENTATIONS = ("tiled", "canonical", "grouped", "im2col", "shifted")
+IMPLEMENTATIONS = ("onednn", "tiled", "canonical", "grouped", "im2col", "shifted")
 TILE = 1 << 17  # numbers of a patch matrix that is built at once
 FEW = 8  # input channels below which a convolution is done as products of rows
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -43,9 +46,22 @@ _chosen: contextvars.ContextVar[str] = contextvars.ContextVar("convolution", def
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
-def choices(platform: str) -> tuple[str, ...]:
-    """The implementations worth timing on a platform, its default first."""
-    return ("tiled",) if platform == "cpu" else ("grouped", "canonical", "im2col")
+def choices(platform: str, model: Callable | None = None) -> tuple[str, ...]:
+    """The implementations worth timing on a platform, its default first.
+
+    Just one for a `model()` that does not convolve. On a CPU the first call may build `native`.
+    """
+    if platform != "cpu":
+        out = ("grouped", "canonical", "im2col")
+        return out if model is None or _convolves(model) else out[:1]
+    if native.installed() and (model is None or _convolves(model)) and native.native().library:
+        return ("onednn", "tiled")
+    return ("tiled",)
+
+
+def _convolves(model: Callable) -> bool:
+    with using("canonical"):
+        return "conv_general_dilated" in str(jax.make_jaxpr(model)())
 
 
 @contextlib.contextmanager
@@ -73,6 +89,10 @@ def conv(
     strides = (stride, stride) if isinstance(stride, int) else stride
     pads = _pads(x.shape[1:3], w.shape[:2], strides, padding)
     chosen = _chosen.get() or choices(jax.default_backend())[0]
+    if chosen == "onednn":
+        if onednn.takes(x, w):
+            return _foreign(strides, pads, x.shape[1:3], w.shape[:2])(x, w)
+        chosen = "tiled"
     if w.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
         return x[:, :: strides[0], :: strides[1]] @ w[0, 0]
     if chosen in ("im2col", "shifted"):
@@ -156,6 +176,43 @@ def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
         lambda saved, g: (ruled_input(g, saved[1]), ruled_weight(saved[0], g)),
     )
     return convolution
+
+
+@functools.cache
+def _foreign(strides, pads: Padding, size, kernel) -> Callable:
+    """The convolution of one shape by oneDNN.
+
+    Each of its products is linear in both operands, so the gradients of each are the other two.
+    """
+    library = native.needed()
+    rows, columns = (
+        (n + sum(p) - k) // s + 1 for n, p, k, s in zip(size, pads, kernel, strides, strict=True)
+    )
+
+    def product(name: str, shape: Callable, back: Callable) -> Callable:
+        def one(a: Array, b: Array) -> jax.Array:
+            return onednn.product(library, name, shape(a, b), a, b, strides, pads)
+
+        owned = jax.custom_vjp(_looped(one, None))
+        owned.defvjp(lambda a, b: (owned(a, b), (a, b)), lambda saved, t: back(*saved, t))
+        return owned
+
+    forward = product(
+        "forward",
+        lambda x, w: (len(x), rows, columns, w.shape[3]),
+        lambda x, w, g: (towards_x(g, w), towards_w(x, g)),
+    )
+    towards_x = product(
+        "input gradient",
+        lambda g, w: (len(g), *size, w.shape[2]),
+        lambda g, w, t: (forward(t, w), towards_w(t, g)),
+    )
+    towards_w = product(
+        "weight gradient",
+        lambda x, g: (*kernel, x.shape[3], g.shape[3]),
+        lambda x, g, t: (towards_x(g, t), forward(x, t)),
+    )
+    return forward
 
 
 def _looped(one: Callable, _: Callable | None) -> Callable:
