@@ -21,6 +21,12 @@ def reason(error: Exception) -> str:
     return " ".join(re.split(r" \[\w+=", str(error))[0].split())[:400]
 
 
+def cache_folder() -> Path:
+    """Where compiled programs and measured choices are kept between runs."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "jaxmia"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """A whole file or none: written beside its place, then renamed.
 

@@ -19,6 +19,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxmia.files import cache_folder as cache_folder
+
 MEET_SECONDS = 300
 PART_SECONDS = 30  # that a process that is done waits for the others
 
@@ -108,12 +110,6 @@ def part() -> None:
 def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cache_folder() -> Path:
-    """Where compiled programs and measured choices are kept between runs."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "jaxmia"
 
 
 def mesh(devices: Sequence[Any] | None = None) -> Mesh:

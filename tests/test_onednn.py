@@ -1,4 +1,4 @@
-"""oneDNN's products where they run: in loops, on devices, under vmap, from threads; and its lack."""
+"""oneDNN's products in loops, on devices, under vmap, from threads; and without oneDNN."""
 
 import concurrent.futures
 import json
@@ -100,7 +100,7 @@ def trained(name, width):
 def test_in_loops_on_devices_and_under_vmap(width):
     program, got = trained("onednn", width)
     text = program.as_text()
-    assert native.TARGET in text and "dim_labels" not in text
+    assert native.TARGETS[0] in text and "dim_labels" not in text
     assert "all-reduce" not in text and "all-gather" not in text
     for a, b in zip(got, trained("canonical", width)[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -141,7 +141,7 @@ def test_other_types_go_the_other_way():
     x, w = jnp.ones((1, 4, 4, 2), jnp.float16), jnp.ones((3, 3, 2, 2), jnp.float16)
     with conv.using("onednn"):
         text = str(jax.make_jaxpr(lambda x, w: conv.conv(x, w))(x, w))
-    assert native.TARGET not in text and "conv_general_dilated" in text or "dot_general" in text
+    assert native.TARGETS[0] not in text and "conv_general_dilated" in text or "dot_general" in text
 
 
 @needs
@@ -185,7 +185,8 @@ def test_without_a_compiler_all_is_as_before(alone, monkeypatch):
 
 @pytest.mark.skipif(not native.installed(), reason="jaxmia[cpu] is not installed")
 def test_a_source_that_does_not_compile_is_told_and_not_tried_again(alone, monkeypatch):
-    monkeypatch.setattr(native, "_source", lambda: b"int main( {")
+    sources = native._sources()
+    monkeypatch.setattr(native, "_sources", lambda: sources | {"onednn.cc": b"int main( {"})
     assert conv.choices("cpu") == ("tiled",)
     assert "onednn.cc:1:" in native.native().told and "error" in native.native().told
     (verdict,) = alone.glob("*.json")
@@ -196,13 +197,13 @@ def test_a_source_that_does_not_compile_is_told_and_not_tried_again(alone, monke
 
 @needs
 def test_wrong_products_are_found_and_not_used(alone, monkeypatch):
-    source = native._source()
-    wrong = source.replace(
+    sources = native._sources()
+    wrong = sources["onednn.cc"].replace(
         b"before{key[3], key[5]}, after{key[4], key[6]}",
         b"before{key[4], key[6]}, after{key[3], key[5]}",
     )
-    monkeypatch.setattr(native, "_source", lambda: wrong)
-    assert source != wrong and native.native().library is None
+    monkeypatch.setattr(native, "_sources", lambda: sources | {"onednn.cc": wrong})
+    assert sources["onednn.cc"] != wrong and native.native().library is None
     assert "products differ from XLA's by" in native.native().told
     assert not list(alone.glob("*.so"))
 

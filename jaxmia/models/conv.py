@@ -27,6 +27,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,11 @@ def using(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def chosen() -> str:
+    """The implementation that programs traced here use."""
+    return _chosen.get() or choices(jax.default_backend())[0]
+
+
 def conv(
     x: Float[Array, "B H W I"],
     w: Float[Array, "h w I O"],
@@ -87,20 +93,21 @@ def conv(
 ) -> Float[jax.Array, "B P R O"]:
     """Cross-correlation of images with a kernel, as every network here computes it."""
     strides = (stride, stride) if isinstance(stride, int) else stride
-    pads = _pads(x.shape[1:3], w.shape[:2], strides, padding)
-    chosen = _chosen.get() or choices(jax.default_backend())[0]
-    if chosen == "onednn":
+    pads = padded(x.shape[1:3], w.shape[:2], strides, padding)
+    name = chosen()
+    if name == "onednn":
         if onednn.takes(x, w):
             return _foreign(strides, pads, x.shape[1:3], w.shape[:2])(x, w)
-        chosen = "tiled"
+        name = "tiled"
     if w.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
         return x[:, :: strides[0], :: strides[1]] @ w[0, 0]
-    if chosen in ("im2col", "shifted"):
-        return {"im2col": _im2col, "shifted": _shifted}[chosen](x, w, strides, pads)
-    return _owned(chosen, strides, pads, x.shape[1:3], w.shape[:2])(x, w)
+    if name in ("im2col", "shifted"):
+        return {"im2col": _im2col, "shifted": _shifted}[name](x, w, strides, pads)
+    return _owned(name, strides, pads, x.shape[1:3], w.shape[:2])(x, w)
 
 
-def _pads(size, kernel, strides, padding: str | Padding) -> Padding:
+def padded(size, kernel, strides, padding: str | Padding) -> Padding:
+    """What a named padding adds before and after rows and columns."""
     if not isinstance(padding, str):
         return ((padding[0][0], padding[0][1]), (padding[1][0], padding[1][1]))
     if padding.upper() == "VALID":
@@ -129,7 +136,7 @@ def _plain(x: Array, w: Array, strides: tuple[int, int], pads: Padding) -> jax.A
 @functools.cache
 def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
     """The convolution of one shape, with both gradients as convolutions of stride 1."""
-    many = _grouped if chosen == "grouped" else _looped
+    many = _grouped if chosen == "grouped" else (lambda one, _: looped(one))
     tiled = chosen == "tiled"
     out = [
         (n + sum(p) - k) // s + 1 for n, p, k, s in zip(size, pads, kernel, strides, strict=True)
@@ -193,7 +200,7 @@ def _foreign(strides, pads: Padding, size, kernel) -> Callable:
         def one(a: Array, b: Array) -> jax.Array:
             return onednn.product(library, name, shape(a, b), a, b, strides, pads)
 
-        owned = jax.custom_vjp(_looped(one, None))
+        owned = jax.custom_vjp(looped(one))
         owned.defvjp(lambda a, b: (owned(a, b), (a, b)), lambda saved, t: back(*saved, t))
         return owned
 
@@ -215,20 +222,19 @@ def _foreign(strides, pads: Padding, size, kernel) -> Callable:
     return forward
 
 
-def _looped(one: Callable, _: Callable | None) -> Callable:
+def looped(one: Callable) -> Callable:
     """Batched by a loop, so that no `vmap` takes the convolution out of its fast form."""
-
-    @custom_vmap
-    def rule(a: Array, b: Array) -> jax.Array:
-        return one(a, b)
+    rule = custom_vmap(one)
 
     @rule.def_vmap
-    def many(size: int, batched: list[bool], a: Array, b: Array) -> tuple[jax.Array, bool]:
-        if all(batched):
-            return lax.map(lambda at: rule(*at), (a, b)), True
-        if batched[0]:
-            return lax.map(lambda at: rule(at, b), a), True
-        return lax.map(lambda at: rule(a, at), b), True
+    def many(size: int, batched: list[bool], *operands: Array) -> tuple[Any, Any]:
+        def at(rows: tuple) -> Any:
+            left = iter(rows)
+            return rule(*(next(left) if b else a for b, a in zip(batched, operands, strict=True)))
+
+        rows = tuple(a for b, a in zip(batched, operands, strict=True) if b)
+        out = lax.map(at, rows)
+        return out, jax.tree.map(lambda _: True, out)
 
     return rule
 

@@ -23,14 +23,14 @@ from typing import NamedTuple
 
 import jax
 
-from jaxmia import parallel
-from jaxmia.files import reason, write_json
+from jaxmia.files import cache_folder, reason, write_json
 
-TARGET = "jaxmia_product"
+TARGETS = ("jaxmia_product", "jaxmia_layer", "jaxmia_layer_gradient")
 PATIENCE = 240  # seconds that compiling may take, and so may trying
 _LIBRARY = ("onednn-cpu-gomp", "libdnnl.so")
 _HEADERS = ("onednn-devel-cpu-gomp", "oneapi/dnnl/dnnl.hpp")
-_OPTIONS = ("-O2", "-std=c++17", "-w", "-fPIC", "-shared", "-fopenmp")
+_SOURCES = ("onednn.h", "onednn.cc", "passes.h", "layer.cc")
+_OPTIONS = ("-O3", "-march=native", "-std=c++17", "-w", "-fPIC", "-shared", "-fopenmp")
 
 
 class Native(NamedTuple):
@@ -51,7 +51,7 @@ def native() -> Native:
     if not installed():
         return Native(None, "not installed (on Linux x86-64: pip install 'jaxmia[cpu]')")
     try:
-        where = parallel.cache_folder() / "native" / f"{_name()}.so"
+        where = cache_folder() / "native" / f"{_name()}.so"
         verdict = _verdict(where)
         if verdict is None:
             verdict = _built(where)
@@ -75,7 +75,9 @@ def load(where: Path) -> ctypes.CDLL:
     """Makes a library's products known to XLA."""
     library = ctypes.CDLL(str(where))
     library.jaxmia_scratch.restype = ctypes.c_int64
-    jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library[TARGET]), platform="cpu")
+    library.jaxmia_layer_scratch.restype = ctypes.c_int64
+    for target in TARGETS:
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(library[target]), platform="cpu")
     return library
 
 
@@ -98,14 +100,15 @@ def _file(package: str, name: str) -> Path | None:
     return next((p for p in where if p.exists()), None)
 
 
-def _source() -> bytes:
-    return resources.files(__package__).joinpath("onednn.cc").read_bytes()
+def _sources() -> dict[str, bytes]:
+    return {n: resources.files(__package__).joinpath(n).read_bytes() for n in _SOURCES}
 
 
 def _name() -> str:
     versions = [metadata.version(p) for p in ("jaxlib", _LIBRARY[0], _HEADERS[0])]
-    facts = [str(_file(*_LIBRARY)), *versions, *_OPTIONS, processor(), _source().decode()]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
+    facts = [str(_file(*_LIBRARY)), *versions, *_OPTIONS, processor()]
+    content = "\n".join(facts).encode() + b"".join(_sources().values())
+    return hashlib.sha256(content).hexdigest()[:24]
 
 
 def _verdict(where: Path) -> str | None:
@@ -130,11 +133,13 @@ def _built(where: Path) -> str:
     assert library is not None and header is not None
     where.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=where.parent) as folder:
-        source, made = Path(folder) / "onednn.cc", Path(folder) / where.name
-        source.write_bytes(_source())
+        made = Path(folder) / where.name
+        for name, content in _sources().items():
+            (Path(folder) / name).write_bytes(content)
+        units = [str(Path(folder) / n) for n in _SOURCES if n.endswith(".cc")]
         wrong = _ran(
-            compiler, *_OPTIONS, f"-I{jax.ffi.include_dir()}", f"-I{header.parents[2]}", str(source),
-            "-o", str(made), str(library), f"-Wl,-rpath,{library.parent}",
+            compiler, *_OPTIONS, f"-I{jax.ffi.include_dir()}", f"-I{header.parents[2]}",
+            *units, "-o", str(made), str(library), f"-Wl,-rpath,{library.parent}",
         )  # fmt: skip
         if not wrong:
             wrong = _ran(sys.executable, "-m", "jaxmia.models.trial", str(made))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmia.models.native import TARGET, processor
+from jaxmia.models.native import TARGETS, processor
 from jaxmia.types import Array
 
 PRODUCTS = ("forward", "input gradient", "weight gradient")
@@ -46,7 +46,7 @@ def product(
         jax.ShapeDtypeStruct(shape, a.dtype),
         jax.ShapeDtypeStruct((_scratch(library, window, a, b, shape),), jnp.uint8),
     )
-    return jax.ffi.ffi_call(TARGET, results)(a, b, window=np.asarray(window, np.int64))[0]
+    return jax.ffi.ffi_call(TARGETS[0], results)(a, b, window=np.asarray(window, np.int64))[0]
 
 
 def _scratch(library: ctypes.CDLL, window: list[int], a: Array, b: Array, shape: tuple) -> int:
