@@ -17,7 +17,7 @@ using F = ffi::Buffer<ffi::F32>;
 using Bytes = ffi::Buffer<ffi::U8>;
 using R = ffi::Result<F>;
 
-constexpr int64_t kNear = 1 << 16;  // floats of one tile's input or output
+constexpr int64_t kNear = 1 << 16;  // floats of one tile's input or output, which stay in the cache
 
 float* Data(F buffer) { return buffer.element_count() ? buffer.typed_data() : nullptr; }
 float* Data(R buffer) { return Data(*buffer); }
@@ -34,8 +34,10 @@ struct Layer {
       : batch(y[0]), rows(y[1]), columns(y[2]), in(y[3]), high(w[0]), wide(w[1]), out(w[3]),
         below((rows + o[2] + o[3] - high) / o[0] + 1),
         across((columns + o[4] + o[5] - wide) / o[1] + 1), rectify(o[6]), pool(o[7]) {
-    const int64_t most = std::max<int64_t>(
-        1, kNear / std::max(rows * columns * in, below * across * out));
+    // a wide layer's kernel is large itself: adding up its gradient must not outweigh the products
+    const int64_t near = std::max(kNear, 2 * high * wide * in * out);
+    const int64_t image = std::max(rows * columns * in, below * across * out);
+    const int64_t most = std::max<int64_t>(1, near / image);
     for (tile = std::min(most, batch); batch % tile; --tile) {}
     const auto made = [&](Kind kind, const Key& a, const Key& b, const Key& c) {
       Key key{kind, o[0], o[1], o[2], o[3], o[4], o[5]};
