@@ -5,9 +5,11 @@
 One process; every method of a recipe is compiled and warmed up, then all are timed in turn, round
 by round, and medians are compared. Each row is appended to experiments/results/throughput.jsonl.
 
-Operations are three times the forward pass's as XLA counts them, whatever a method does more;
-bytes are those that XLA counts in the compiled step of one model. The roofline's two sides, a
-matrix product and a copy on all devices, are measured in the same rounds.
+Operations are three times the forward pass's as XLA counts them where the convolutions are its
+own, whatever a method does more; bytes are those that it counts in such a step of one model, so a
+method that fuses more passes may exceed a copy's roofline. `torch_pair` is two processes of the
+PyTorch loop side by side, with half of the cores each. The roofline's two sides, a matrix product
+and a copy on all devices, are measured in the same rounds.
 """
 
 import json
@@ -52,14 +54,14 @@ class Flags:
 
     recipes: tuple[str, ...] = ()
     """Names of recipes; all by default."""
-    methods: tuple[str, ...] = ("jaxmia", "jax_sequential", "torch_loop")
+    methods: tuple[str, ...] = ("jaxmia", "jax_sequential", "torch_loop", "torch_pair")
     """Names of methods."""
     widths: tuple[int, ...] = ()
     """Widths of jaxmia; by default those that width="auto" would try."""
     rounds: int = 7
     """Rounds, of which the median is taken."""
     quick: bool = False
-    """One round with the smallest batches, and nothing kept: to see that it works."""
+    """One round with the smallest batches, to see that it works: no measurement, nothing kept."""
     json: bool = False
     """Print the rows as JSON on stdout."""
     out: Path = RESULTS
@@ -163,7 +165,8 @@ def work(case: Case) -> tuple[float, float]:
     apply = in_dtype(model.apply, recipe.dtype)
 
     def counted(function: Callable, *arguments: Any) -> dict[str, float]:
-        found = jax.jit(function).lower(*arguments).compile().cost_analysis()
+        with conv.using("canonical"):  # XLA sees no operations of a foreign call
+            found = jax.jit(function).lower(*arguments).compile().cost_analysis()
         assert isinstance(found, dict)
         return found
 
@@ -228,7 +231,7 @@ def asking(case: Case, width: int, convolution: str) -> Callable[[], float]:
 def methods(name: str, case: Case, flags: Flags) -> dict[tuple[str, int, str], Stepper]:
     """Everything that is timed for a recipe, by method, width and convolution."""
     mesh, out = parallel.mesh(), {}
-    tried = candidates(mesh, 1 << 10)
+    tried = candidates(mesh, 1 << 10, case.recipe, case.data)
     if flags.widths:
         tried = [(w, c) for w in flags.widths for c in dict.fromkeys(c for _, c in tried)]
     for width, convolution in tried if "jaxmia" in flags.methods else ():
@@ -242,7 +245,7 @@ def methods(name: str, case: Case, flags: Flags) -> dict[tuple[str, int, str], S
             print(f"{name}: width {width}, {convolution}: does not fit", file=sys.stderr)
     if "jax_sequential" in flags.methods:
         out["jax_sequential", 1, conv.choices(jax.default_backend())[0]] = sequential(case)
-    if "torch_loop" in flags.methods:
+    if {"torch_loop", "torch_pair"} & set(flags.methods):
         try:
             from experiments.benchmarks import torch_loop
         except ImportError:
@@ -252,9 +255,11 @@ def methods(name: str, case: Case, flags: Flags) -> dict[tuple[str, int, str], S
         size = sum(int(np.prod(p.shape)) for p in jax.tree.leaves(ours))
         theirs = torch_loop.parameters(name, case.data)
         assert size == theirs, f"{name}: {size} parameters here, {theirs} in PyTorch"
-        out["torch_loop", 1, "torch"] = torch_loop.stepper(
-            name, case.recipe, case.data, case.steps, case.shift
-        )
+        arguments = (name, case.recipe, case.data, case.steps, case.shift)
+        if "torch_loop" in flags.methods:
+            out["torch_loop", 1, "torch"] = torch_loop.stepper(*arguments)
+        if "torch_pair" in flags.methods and jax.default_backend() == "cpu":
+            out["torch_pair", 1, "torch"] = torch_loop.pair(*arguments)
     return out
 
 
@@ -296,6 +301,7 @@ def measured(name: str, case: Case, flags: Flags) -> list[dict[str, Any]]:
                 "compile_s": one.compile_seconds,
                 "peak_bytes": one.bytes or None,
                 "ask_us": 1e6 * middle["ask"] if at in asked else None,
+                **({"measurement": False} if flags.quick else {}),
             }
         )
     return rows
@@ -323,6 +329,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             f"{r['compile_s']:>8.1f} s"
             f"{(r['peak_bytes'] or 0) / 2**20:>8,.0f} MiB"
             f"{chosen['models_per_hour'] / r['models_per_hour']:>8.2f}{' *' if r['auto'] else ''}"
+            f"{' no measurement' if 'measurement' in r else ''}"
         )
     return lines
 

@@ -14,9 +14,10 @@ PACKAGE = ROOT / "jaxmia"
 # a folder or module imports only what stands on a line above its own
 FLOORS = (
     ("types", "values", "machine"),
-    ("signals", "design", "augment", "metrics", "data", "models", "allele_frequencies"),
+    ("signals", "design", "augment", "metrics", "data", "allele_frequencies"),
     ("recipes", "privacy", "attacks"),
     ("storage",),
+    ("models",),
     ("training",),
     ("defences", "federated", "experiment", "options"),
     ("work",),

@@ -4,8 +4,11 @@ Eager PyTorch as its users write it: data on the device as stored, one model aft
 channels_last and bfloat16 autocast on a GPU, and on a CPU the best number of threads.
 """
 
+import contextlib
+import multiprocessing
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -145,6 +148,25 @@ def stepper(name: str, recipe: Recipe, data: Data, steps: int, shift: int) -> St
 
     Every call trains once with one thread and once with all cores, and gives the better.
     """
+    epoch = _epoch(name, recipe.batch_size, data, steps, shift)
+    cpu = not torch.cuda.is_available()
+
+    def seconds() -> float:
+        took = []
+        for threads in (1, cores()) if cpu else (1,):
+            torch.set_num_threads(threads)
+            start = time.perf_counter()
+            epoch()
+            took.append((time.perf_counter() - start) / steps)
+        return min(took)
+
+    start = time.perf_counter()
+    seconds()
+    peak = 0 if cpu else torch.cuda.max_memory_allocated()
+    return Stepper(seconds, time.perf_counter() - start, peak)
+
+
+def _epoch(name: str, batch_size: int, data: Data, steps: int, shift: int) -> Callable[[], None]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = NETWORKS[name](data).to(device)
     if device.type == "cuda":
@@ -157,7 +179,7 @@ def stepper(name: str, recipe: Recipe, data: Data, steps: int, shift: int) -> St
     def epoch() -> None:
         order = members[torch.randperm(len(members), device=device)]
         for i in range(steps):
-            at = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
+            at = order[i * batch_size : (i + 1) * batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = 0.05 * (1 + np.cos(np.pi * i / steps))
             x = (stored[at].float() - float(np.mean(data.shift))) / float(np.mean(data.scale))
@@ -171,19 +193,47 @@ def stepper(name: str, recipe: Recipe, data: Data, steps: int, shift: int) -> St
         if device.type == "cuda":
             torch.cuda.synchronize()
 
+    return epoch
+
+
+def pair(name: str, recipe: Recipe, data: Data, steps: int, shift: int) -> Stepper:
+    """Times epochs in two processes side by side, with half of the cores each.
+
+    The time is that of one model's step: half of the slower process's.
+    """
+    start = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    ends = []
+    for _ in range(2):
+        here, there = context.Pipe()
+        # a recipe holds closures, which no process can be sent
+        about = (name, recipe.batch_size, data.x, data.y, data.classes, steps, shift)
+        context.Process(target=_serve, args=(there, about), daemon=True).start()
+        ends.append(here)
+    for end in ends:
+        end.recv()
+
     def seconds() -> float:
-        took = []
-        for threads in (1, cores()) if device.type == "cpu" else (1,):
-            torch.set_num_threads(threads)
+        for end in ends:
+            end.send(True)
+        return max(end.recv() for end in ends) / 2
+
+    return Stepper(seconds, time.perf_counter() - start, 0)
+
+
+def _serve(end: Connection, about: tuple) -> None:
+    """Trains an epoch whenever asked, and says how long a step took."""
+    name, batch_size, x, y, classes, steps, shift = about
+    data = Data("noise", x, y, x[:0], y[:0], classes)
+    epoch = _epoch(name, batch_size, data, steps, shift)
+    torch.set_num_threads(max(1, cores() // 2))
+    epoch()
+    end.send(0.0)
+    with contextlib.suppress(EOFError):  # who asks has gone
+        while end.recv():
             start = time.perf_counter()
             epoch()
-            took.append((time.perf_counter() - start) / steps)
-        return min(took)
-
-    start = time.perf_counter()
-    seconds()
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-    return Stepper(seconds, time.perf_counter() - start, peak)
+            end.send((time.perf_counter() - start) / steps)
 
 
 def parameters(name: str, data: Data) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmia import data, machine, metrics, pipeline, recipes
 from jaxmia.experiment import Experiment
-from jaxmia.models import mlp
+from jaxmia.models import mlp, native
 from jaxmia.options import Options
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
@@ -48,6 +48,7 @@ def doctor(self_test: bool = True) -> Iterator[Line]:
     yield Line("versions", ", ".join(f"{k} {v}" for k, v in found.items()))
     yield Line("revision", machine.revision() or "not a checkout")
     yield _devices()
+    yield _convolutions()
     yield Line("memory", f"{_gib(machine.free_memory())} free")
     yield _folder("cache", machine.cache_folder())
     yield _folder("temporary files", Path(tempfile.gettempdir()))
@@ -70,6 +71,11 @@ def _devices() -> Line:
         return Line("devices", f"{type(error).__name__}: {error!s:.300}", sound=False)
     many = f", process {here.index} of {here.count}" if here.count > 1 else ""
     return Line("devices", f"{told}{many}, ready in {time.perf_counter() - start:.1f} s")
+
+
+def _convolutions() -> Line:
+    ready = native.native()
+    return Line("oneDNN", ready.told, sound=bool(ready.library) or not native.installed())
 
 
 def _folder(what: str, folder: Path) -> Line:

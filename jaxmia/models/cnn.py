@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 
-import jax
 from flax import nnx
 
 from jaxmia.models import layers
 from jaxmia.models.adaptor import nnx_module
+from jaxmia.models.fused import Pending, activated
 from jaxmia.models.layers import (
     Conv,
     ConvNorm,
     check_dropout,
     check_norm,
+    convolved,
     image_shape,
     kept,
     max_pool,
@@ -32,11 +33,16 @@ class _Cnn(nnx.Module):
         self.dropout = layers.dropout(drop, rngs)
 
     def __call__(self, x: Array) -> Array:
+        pending = Pending(x, rectify=False)
         for convolution in self.convs:
-            x = convolution(x)
-            x = max_pool(x) if min(x.shape[1:3]) >= 2 else x
-            x = jax.nn.relu(x)  # the same before a maximum, of four times as many
-        return self.head(kept(self.dropout, x.mean((1, 2))))
+            pools = min(pending.y.shape[1:3]) >= 2
+            # the rectifier comes last: the same before a maximum, of four times as many
+            if isinstance(convolution, Conv):
+                pending, _ = convolved(pending, convolution, pool=pools)
+            else:
+                x = convolution(activated(pending))
+                pending = Pending(max_pool(x) if pools else x)
+        return self.head(kept(self.dropout, activated(pending).mean((1, 2))))
 
 
 @factory

@@ -8,7 +8,9 @@ its backend runs fast, with their own rules for what happens under `vmap`.
 
 | name        | one model                            | many models, views or examples           |
 | ----------- | ------------------------------------ | ---------------------------------------- |
-| `tiled`     | canonical; the weight gradient as    | a loop over them: a CPU's choice         |
+| `onednn`    | oneDNN's three products, where the   | a loop over them: a CPU's first choice   |
+|             | extra `jaxmia[cpu]` brought it       |                                          |
+| `tiled`     | canonical; the weight gradient as    | a loop over them: a CPU's other choice   |
 |             | patches of few images times a matrix |                                          |
 | `canonical` | forward and both gradients canonical | a loop over them                         |
 | `grouped`   | the same                             | feature groups; batch groups (cuDNN's    |
@@ -25,6 +27,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +35,10 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Float
 
+from jaxmia.models import native, onednn
 from jaxmia.types import Array
 
-IMPLEMENTATIONS = ("tiled", "canonical", "grouped", "im2col", "shifted")
+IMPLEMENTATIONS = ("onednn", "tiled", "canonical", "grouped", "im2col", "shifted")
 TILE = 1 << 17  # numbers of a patch matrix that is built at once
 FEW = 8  # input channels below which a convolution is done as products of rows
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -43,9 +47,22 @@ _chosen: contextvars.ContextVar[str] = contextvars.ContextVar("convolution", def
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
-def choices(platform: str) -> tuple[str, ...]:
-    """The implementations worth timing on a platform, its default first."""
-    return ("tiled",) if platform == "cpu" else ("grouped", "canonical", "im2col")
+def choices(platform: str, model: Callable | None = None) -> tuple[str, ...]:
+    """The implementations worth timing on a platform, its default first.
+
+    Just one for a `model()` that does not convolve. On a CPU the first call may build `native`.
+    """
+    if platform != "cpu":
+        out = ("grouped", "canonical", "im2col")
+        return out if model is None or _convolves(model) else out[:1]
+    if native.installed() and (model is None or _convolves(model)) and native.native().library:
+        return ("onednn", "tiled")
+    return ("tiled",)
+
+
+def _convolves(model: Callable) -> bool:
+    with using("canonical"):
+        return "conv_general_dilated" in str(jax.make_jaxpr(model)())
 
 
 @contextlib.contextmanager
@@ -63,6 +80,11 @@ def using(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def chosen() -> str:
+    """The implementation that programs traced here use."""
+    return _chosen.get() or choices(jax.default_backend())[0]
+
+
 def conv(
     x: Float[Array, "B H W I"],
     w: Float[Array, "h w I O"],
@@ -71,16 +93,21 @@ def conv(
 ) -> Float[jax.Array, "B P R O"]:
     """Cross-correlation of images with a kernel, as every network here computes it."""
     strides = (stride, stride) if isinstance(stride, int) else stride
-    pads = _pads(x.shape[1:3], w.shape[:2], strides, padding)
-    chosen = _chosen.get() or choices(jax.default_backend())[0]
+    pads = padded(x.shape[1:3], w.shape[:2], strides, padding)
+    name = chosen()
+    if name == "onednn":
+        if onednn.takes(x, w):
+            return _foreign(strides, pads, x.shape[1:3], w.shape[:2])(x, w)
+        name = "tiled"
     if w.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
         return x[:, :: strides[0], :: strides[1]] @ w[0, 0]
-    if chosen in ("im2col", "shifted"):
-        return {"im2col": _im2col, "shifted": _shifted}[chosen](x, w, strides, pads)
-    return _owned(chosen, strides, pads, x.shape[1:3], w.shape[:2])(x, w)
+    if name in ("im2col", "shifted"):
+        return {"im2col": _im2col, "shifted": _shifted}[name](x, w, strides, pads)
+    return _owned(name, strides, pads, x.shape[1:3], w.shape[:2])(x, w)
 
 
-def _pads(size, kernel, strides, padding: str | Padding) -> Padding:
+def padded(size, kernel, strides, padding: str | Padding) -> Padding:
+    """What a named padding adds before and after rows and columns."""
     if not isinstance(padding, str):
         return ((padding[0][0], padding[0][1]), (padding[1][0], padding[1][1]))
     if padding.upper() == "VALID":
@@ -109,7 +136,7 @@ def _plain(x: Array, w: Array, strides: tuple[int, int], pads: Padding) -> jax.A
 @functools.cache
 def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
     """The convolution of one shape, with both gradients as convolutions of stride 1."""
-    many = _grouped if chosen == "grouped" else _looped
+    many = _grouped if chosen == "grouped" else (lambda one, _: looped(one))
     tiled = chosen == "tiled"
     out = [
         (n + sum(p) - k) // s + 1 for n, p, k, s in zip(size, pads, kernel, strides, strict=True)
@@ -158,20 +185,56 @@ def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
     return convolution
 
 
-def _looped(one: Callable, _: Callable | None) -> Callable:
-    """Batched by a loop, so that no `vmap` takes the convolution out of its fast form."""
+@functools.cache
+def _foreign(strides, pads: Padding, size, kernel) -> Callable:
+    """The convolution of one shape by oneDNN.
 
-    @custom_vmap
-    def rule(a: Array, b: Array) -> jax.Array:
-        return one(a, b)
+    Each of its products is linear in both operands, so the gradients of each are the other two.
+    """
+    library = native.needed()
+    rows, columns = (
+        (n + sum(p) - k) // s + 1 for n, p, k, s in zip(size, pads, kernel, strides, strict=True)
+    )
+
+    def product(name: str, shape: Callable, back: Callable) -> Callable:
+        def one(a: Array, b: Array) -> jax.Array:
+            return onednn.product(library, name, shape(a, b), a, b, strides, pads)
+
+        owned = jax.custom_vjp(looped(one))
+        owned.defvjp(lambda a, b: (owned(a, b), (a, b)), lambda saved, t: back(*saved, t))
+        return owned
+
+    forward = product(
+        "forward",
+        lambda x, w: (len(x), rows, columns, w.shape[3]),
+        lambda x, w, g: (towards_x(g, w), towards_w(x, g)),
+    )
+    towards_x = product(
+        "input gradient",
+        lambda g, w: (len(g), *size, w.shape[2]),
+        lambda g, w, t: (forward(t, w), towards_w(t, g)),
+    )
+    towards_w = product(
+        "weight gradient",
+        lambda x, g: (*kernel, x.shape[3], g.shape[3]),
+        lambda x, g, t: (towards_x(g, t), forward(x, t)),
+    )
+    return forward
+
+
+def looped(one: Callable) -> Callable:
+    """Batched by a loop, so that no `vmap` takes the convolution out of its fast form."""
+    rule = custom_vmap(one)
 
     @rule.def_vmap
-    def many(size: int, batched: list[bool], a: Array, b: Array) -> tuple[jax.Array, bool]:
-        if all(batched):
-            return lax.map(lambda at: rule(*at), (a, b)), True
-        if batched[0]:
-            return lax.map(lambda at: rule(at, b), a), True
-        return lax.map(lambda at: rule(a, at), b), True
+    def many(size: int, batched: list[bool], *operands: Array) -> tuple[Any, Any]:
+        def at(rows: tuple) -> Any:
+            left = iter(rows)
+            return rule(*(next(left) if b else a for b, a in zip(batched, operands, strict=True)))
+
+        rows = tuple(a for b, a in zip(batched, operands, strict=True) if b)
+        out = lax.map(at, rows)
+        return out, jax.tree.map(lambda _: True, out)
 
     return rule
 

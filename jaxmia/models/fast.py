@@ -5,20 +5,20 @@ Cf. Page 2018 (ResNet-9) and Jordan 2024 (airbench).
 
 from collections.abc import Callable
 
-import jax
 from flax import nnx
 
 from jaxmia.models import layers
 from jaxmia.models.adaptor import nnx_module
+from jaxmia.models.fused import Pending, activated
 from jaxmia.models.layers import (
     Conv,
     ConvNorm,
     Norm,
     check_dropout,
     check_norm,
+    convolved,
     image_shape,
     kept,
-    max_pool,
 )
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
@@ -31,9 +31,10 @@ class _Stage(nnx.Module):
         self.first, self.norm = Conv(a, b, rngs=rngs), Norm(kind, b, rngs)
         self.second = ConvNorm(b, b, kind, rngs=rngs)
 
-    def __call__(self, x: Array) -> Array:
-        x = jax.nn.relu(self.norm(max_pool(self.first(x))))
-        return x + jax.nn.relu(self.second(x))
+    def __call__(self, x: Pending) -> Pending:
+        inner, _ = convolved(x, self.first, self.norm, pool=True)
+        out, seen = self.second.after(inner, emits=True)
+        return Pending(seen + activated(out), rectify=False)
 
 
 class _Fast(nnx.Module):
@@ -47,10 +48,10 @@ class _Fast(nnx.Module):
         self.dropout = layers.dropout(drop, rngs)
 
     def __call__(self, x: Array) -> Array:
-        x = jax.nn.relu(self.stem(x))
+        pending, _ = self.stem.after(Pending(x, rectify=False))
         for stage in self.stages:
-            x = stage(x)
-        return self.head(kept(self.dropout, x.max((1, 2)))) * 0.125
+            pending = stage(pending)
+        return self.head(kept(self.dropout, activated(pending).max((1, 2)))) * 0.125
 
 
 @factory

@@ -6,7 +6,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Float
 
+from jaxmia.models import fused
 from jaxmia.models.conv import Padding, conv
+from jaxmia.models.fused import Pending, activated
 from jaxmia.types import Array, Data
 
 NORMS = ("batch", "group")
@@ -52,6 +54,31 @@ class Norm(nnx.Module):
         """Normalises per channel."""
         return self.norm(x).astype(x.dtype)
 
+    def before(self, x: Float[Array, "B H W C"]) -> Pending:
+        """The normalisation and a rectifier, to be done on the way into the next convolution."""
+        norm = self.norm
+        if not (isinstance(norm, nnx.BatchNorm) and fused.fuses(Pending(x), x)):
+            return Pending(self(x))
+        if norm.use_running_average:
+            return Pending(x, *_affine(norm))
+        return Pending(x, *_affine(norm, x.mean((0, 1, 2)), (x * x).mean((0, 1, 2))))
+
+
+def _affine(
+    norm: nnx.BatchNorm, mean: Array | None = None, square: Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """What a BatchNorm multiplies with and adds, by a batch's moments or its running averages."""
+    if mean is None or square is None:
+        mean, var = norm.mean[...], norm.var[...]
+    else:
+        var = jnp.maximum(square - mean * mean, 0.0)
+        for average, new in ((norm.mean, mean), (norm.var, var)):
+            kept = norm.momentum * average[...]
+            average[...] = kept + (1 - norm.momentum) * lax.stop_gradient(new)
+    assert norm.scale is not None and norm.bias is not None
+    scale = norm.scale[...] * lax.rsqrt(var + norm.epsilon)
+    return scale, norm.bias[...] - mean * scale
+
 
 class ConvNorm(nnx.Module):
     """A convolution and what normalises it; in evaluation a BatchNorm is folded into the kernel."""
@@ -73,6 +100,35 @@ class ConvNorm(nnx.Module):
         kernel = (self.conv.kernel[...] * factor.reshape(1, 1, 1, -1)).astype(x.dtype)
         out = conv(x, kernel, self.conv.stride, self.conv.padding)
         return out + shift.astype(x.dtype).reshape(1, 1, 1, -1)
+
+    def after(self, x: Pending, emits: bool = False) -> tuple[Pending, Array]:
+        """The same of what is pending, left pending; beside it the activated input."""
+        if fused.fuses(x, self.conv.kernel[...]):
+            return convolved(x, self.conv, self.norm, emits=emits)
+        p = activated(x)
+        return Pending(self(p)), p
+
+
+def convolved(
+    x: Pending, by: Conv, norm: Norm | None = None, *, pool: bool = False, emits: bool = False
+) -> tuple[Pending, Array]:
+    """A convolution of what is pending, then pooling, then a normalisation that is pending.
+
+    Beside it the activated input, which may be empty unless it `emits` that.
+    """
+    kernel, batch = by.kernel[...], None if norm is None else norm.norm
+    if not fused.fuses(x, kernel) or isinstance(batch, nnx.GroupNorm):
+        p = activated(x)
+        z = by(p)
+        z = max_pool(z) if pool else z
+        return Pending(z if norm is None else norm(z)), p
+    training = batch is not None and not batch.use_running_average
+    made = fused.layer(x, kernel, by.stride, by.padding, pool=pool, sums=training, emits=emits)
+    if batch is None:
+        return Pending(made.z), made.p
+    many = made.z.size // made.z.shape[3]
+    moments = (made.sums / many, made.squares / many) if training else ()
+    return Pending(made.z, *_affine(batch, *moments)), made.p
 
 
 def check_dropout(rate: float) -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxmia.models import layers
 from jaxmia.models.adaptor import nnx_module
+from jaxmia.models.fused import Pending, activated
 from jaxmia.models.layers import ConvNorm, check_dropout, check_norm, image_shape, kept
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
@@ -19,11 +19,12 @@ class _Block(nnx.Module):
         self.second = ConvNorm(b, b, kind, rngs=rngs)
         self.stride, self.more = stride, b - a
 
-    def __call__(self, x: Array) -> Array:
-        out = self.second(jax.nn.relu(self.first(x)))
+    def __call__(self, x: Pending) -> Pending:
+        inner, seen = self.first.after(x, emits=True)
+        out, _ = self.second.after(inner)
         # the shortcut without parameters ("option A"): every second pixel, channels of zeros
-        short = x[:, :: self.stride, :: self.stride]
-        return jax.nn.relu(out + jnp.pad(short, ((0, 0), (0, 0), (0, 0), (0, self.more))))
+        short = seen[:, :: self.stride, :: self.stride]
+        return out._replace(more=jnp.pad(short, ((0, 0), (0, 0), (0, 0), (0, self.more))))
 
 
 class _ResNet(nnx.Module):
@@ -41,10 +42,10 @@ class _ResNet(nnx.Module):
         self.dropout = layers.dropout(drop, rngs)
 
     def __call__(self, x: Array) -> Array:
-        x = jax.nn.relu(self.stem(x))
+        pending, _ = self.stem.after(Pending(x, rectify=False))
         for block in self.blocks:
-            x = block(x)
-        return self.head(kept(self.dropout, x.mean((1, 2))))
+            pending = block(pending)
+        return self.head(kept(self.dropout, activated(pending).mean((1, 2))))
 
 
 @factory

@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 
-import jax
 from flax import nnx
 
 from jaxmia.models import layers
 from jaxmia.models.adaptor import nnx_module
-from jaxmia.models.layers import Conv, ConvNorm, Norm, check_dropout, check_norm, image_shape, kept
+from jaxmia.models.fused import activated
+from jaxmia.models.layers import (
+    Conv,
+    ConvNorm,
+    Norm,
+    check_dropout,
+    check_norm,
+    convolved,
+    image_shape,
+    kept,
+)
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -20,9 +29,9 @@ class _Block(nnx.Module):
         self.short = Conv(a, b, 1, stride, rngs=rngs) if a != b or stride > 1 else None
 
     def __call__(self, x: Array) -> Array:
-        out = jax.nn.relu(self.norm(x))
-        short = self.short(out) if self.short is not None else x
-        return self.second(jax.nn.relu(self.first(out))) + short
+        inner, seen = self.first.after(self.norm.before(x), emits=self.short is not None)
+        out, _ = convolved(inner, self.second)
+        return out.y + (x if self.short is None else self.short(seen))
 
 
 class _Wrn(nnx.Module):
@@ -44,7 +53,7 @@ class _Wrn(nnx.Module):
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        return self.head(kept(self.dropout, jax.nn.relu(self.norm(x)).mean((1, 2))))
+        return self.head(kept(self.dropout, activated(self.norm.before(x)).mean((1, 2))))
 
 
 @factory

@@ -22,7 +22,7 @@ from jaxmia import augment, machine
 from jaxmia.models import conv
 from jaxmia.storage.files import UnwritableError, write_json
 from jaxmia.training import block, parallel
-from jaxmia.types import Data, Recipe
+from jaxmia.types import Array, Data, Recipe
 from jaxmia.values import describe
 
 BLOCK = 64  # models, where there are enough and they fit
@@ -48,15 +48,21 @@ class Trial:
     bytes: int
 
 
-def candidates(mesh: Mesh, models: int) -> list[tuple[int, str]]:
+def candidates(mesh: Mesh, models: int, recipe: Recipe, data: Data) -> list[tuple[int, str]]:
     """Widths and convolutions worth timing on this backend, the most likely first.
 
     On a CPU convolutions are mapped one model at a time whatever the width (see `models.conv`).
     """
+
+    def once() -> Array:
+        key, model = jax.random.key(0, impl="threefry2x32"), recipe.model(data)
+        x = jnp.zeros((1, *data.x.shape[1:]))
+        return model.apply(*model.init(key), x, key, False)[0]
+
     platform = mesh.devices.flat[0].platform
     most = max(1, -(-models // mesh.devices.size))
     widths = (1, 8) if platform == "cpu" else (8, 4, 16, 1, 32, 64)
-    return [(w, c) for c in conv.choices(platform) for w in widths if w <= most]
+    return [(w, c) for c in conv.choices(platform, once) for w in widths if w <= most]
 
 
 def choose(
@@ -72,7 +78,7 @@ def choose(
 
     A given `width` is taken as it is. Raises `ValueError` for a width below 1.
     """
-    tried = candidates(mesh, models)
+    tried = candidates(mesh, models, recipe, data)
     if width != "auto":
         if not (isinstance(width, int) and width >= 1):
             raise ValueError(f"width={width!r} must be 1 or more, or 'auto'")
