@@ -64,6 +64,15 @@ def _modified_entropy(z: Float[Array, "*N C"], true: Bool[Array, "*N C"]) -> Flo
     return -_times(weight, jnp.where(true, log_p, log_rest)).sum(-1)
 
 
+# what a run takes of every model's logits, and `jaxmia score --logits` computes
+OF_LOGITS = {
+    "phi": phi,
+    "margin": margin,
+    "entropy": entropy,
+    "modified_entropy": modified_entropy,
+}
+
+
 def _apart(
     logits: Float[Array, "*N C"], labels: Int[Array, "*N"]
 ) -> tuple[Float[jax.Array, "*N D"], Bool[jax.Array, "*N D"]]:

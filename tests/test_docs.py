@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,18 +35,54 @@ def blocks(name):
     return FENCE.findall((ROOT / "docs" / f"{name}.md").read_text())
 
 
+def shell(text, folder, **environment):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", text],
+        cwd=folder, env=os.environ | {"PATH": path} | environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, (text, done.stdout[-2000:], done.stderr[-2000:])
+
+
 def follow(name, folder):
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
-    }
     for language, title, text in blocks(name):
         if language == "python":
             (folder / title).write_text(text)
         if language == "sh":
-            call = ["bash", "-ec", text]
-            done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, (text, done.stderr[-2000:])
+            shell(text, folder, PYTHONPATH=f"{ROOT}{os.pathsep}{folder}")
+
+
+EXTENDING = re.split(r"^## ", (ROOT / "docs/extending.md").read_text(), flags=re.M)[1:]
+
+
+@pytest.mark.parametrize("section", EXTENDING, ids=lambda text: text.split("\n")[0])
+def test_an_extension_runs_as_written(section, tmp_path):
+    """Files without a folder lie in one of their own; the others go into a copy of jaxmia."""
+    own, clone = tmp_path / "own", tmp_path / "clone"
+    own.mkdir()
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("jaxmia", "experiments", "tests"):
+        shutil.copytree(ROOT / name, clone / name, ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", clone)
+    for language, title, text in FENCE.findall(section):
+        file = (clone if "/" in title else own) / title
+        if language == "python":
+            assert not file.exists()
+            file.write_text(text)
+        elif language == "diff":
+            file.write_text(patched(file.read_text(), text))
+        else:
+            package = clone if "$JAXMIA" in text else ROOT
+            shell(text, own, PYTHONPATH=f"{package}{os.pathsep}{own}", JAXMIA=str(clone))
+
+
+def patched(text, diff):
+    """A text after a change, whose place is told by lines that stand there once."""
+    lines = diff.splitlines(keepends=True)
+    old = "".join(line[1:] for line in lines if line[0] in " -")
+    new = "".join(line[1:] for line in lines if line[0] in " +")
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
 
 
 @pytest.mark.soak

@@ -297,8 +297,8 @@ def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
     y = y.astype(np.int32)
     labels = np.broadcast_to(y, z.shape[:-1])
     found = {
-        k: np.asarray(getattr(signals, k)(z.astype(np.float32), labels))[..., None]
-        for k in ("phi", "margin", "entropy", "modified_entropy")
+        k: np.asarray(of(z.astype(np.float32), labels))[..., None]
+        for k, of in signals.OF_LOGITS.items()
     }
     return Signals(y=y, logits=z, **found)
 

@@ -11,13 +11,6 @@ from jaxmia.training.pool import Pool, normalised
 from jaxmia.training.trainer import Shadow, in_dtype
 from jaxmia.types import Array, Model, Recipe
 
-SIGNALS = {
-    "phi": signals.phi,
-    "margin": signals.margin,
-    "entropy": signals.entropy,
-    "modified_entropy": signals.modified_entropy,
-}
-
 
 def querier(
     recipe: Recipe,
@@ -49,7 +42,7 @@ def querier(
         def batch(at: tuple[Array, Array]) -> dict[str, Array]:
             x, y = at
             z, labels = responses(normalised(pool, x), y, views)
-            out = {name: of(z[:, 0], y) for name, of in SIGNALS.items() if name != "phi"}
+            out = {k: of(z[:, 0], y) for k, of in signals.OF_LOGITS.items() if k != "phi"}
             out["phi"] = signals.phi(z, labels)
             if copies is not None:
                 changed = signals.margin(*responses(normalised(pool, x), y, copies))
