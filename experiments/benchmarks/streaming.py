@@ -51,7 +51,7 @@ def draw(folder: Path, models: int, examples: int, seed: int = 0) -> None:
                 file.flush()
 
 
-def _watch(process: int, seen: list[int]) -> None:
+def watch(process: int, seen: list[int]) -> None:
     """Its highest resident memory in KiB; getrusage counts ours at the fork."""
     while True:
         try:
@@ -82,7 +82,7 @@ def main() -> None:
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert child.stdout is not None
-        peak = threading.Thread(target=_watch, args=(child.pid, seen := [0]))
+        peak = threading.Thread(target=watch, args=(child.pid, seen := [0]))
         peak.start()
         out = child.stdout.read()
         _, status, used = os.wait4(child.pid, 0)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit, logit
 
-from jaxmia.metrics import Counted, Ranked, area, at_fpr, clopper_pearson
+from jaxmia.metrics import Counted, Ranked, at_fpr, auc_of, clopper_pearson
 
 LEVELS = tuple(float(f"{m}e{e}") for e in range(-5, -1) for m in (1, 2, 5)) + (0.1,)
 DEFAULT = 1e-3  # what a page shows before anybody moves the slider
@@ -56,7 +56,7 @@ def count(
     curves = {name: r.curve for name, r in ranked.items() if r.curve.both}
 
     def strength(item: tuple[str, Counted]) -> tuple[float, float]:
-        return -float(reach(item[1], [DEFAULT]).tpr[0]), -area(item[1])
+        return -float(reach(item[1], [DEFAULT]).tpr[0]), -auc_of(item[1])
 
     return dict(sorted(curves.items(), key=strength))
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from jaxmia import metrics
 from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.references import LeaveOut
-from jaxmia.evaluation.summary import LEVELS
+from jaxmia.evaluation.figures import LEVELS
 from jaxmia.types import Array, Signals
 
 TARGETS = 64  # that are attacked at each size, where there are so many

@@ -21,7 +21,9 @@ from jaxmia import metrics
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
-from jaxmia.evaluation.summary import LEVELS, SCHEMA
+from jaxmia.evaluation import figures
+from jaxmia.evaluation.figures import LEVELS
+from jaxmia.evaluation.summary import SCHEMA
 from jaxmia.machine import cores
 from jaxmia.storage.files import UnwritableError
 from jaxmia.storage.sources import Source, panels
@@ -204,34 +206,22 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
     false, true = (0, 0) if curve is None else (int(curve.false[-1]), int(curve.true[-1]))
     found: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": lost}
     if not (true and false):
-        nothing = {"auc": None, "balanced_accuracy": None, "tpr_at_fpr": None, "targets": None}
-        return found | nothing, None
+        return found | figures.nothing(), None
     return found | _summary(curve, rows), curve
 
 
 def _summary(curve: metrics.Counted, rows: list) -> dict[str, Any]:
     """The same fields as a summary has that was made in memory."""
-    levels = list(LEVELS.values())
-    area, balanced, rates = metrics.figures_of(curve, levels)
     true, false = int(curve.true[-1]), int(curve.false[-1])
     ties = (np.diff(curve.true) * np.diff(curve.false).astype(np.float64)).sum() / 2
-    mean, sd = np.mean(rows, 0).tolist(), np.std(rows, 0).tolist()
-    pairs = [list(p) for p in zip(mean, sd, strict=True)]
     return {
-        "auc": area,
+        **figures.tree(figures.values_of(curve)),
         "rounding": float(ties / true / false),
-        "balanced_accuracy": balanced,
-        "tpr_at_fpr": dict(zip(LEVELS, map(float, rates), strict=True)),
-        "targets": {
-            "count": len(rows),
-            "auc": pairs[0],
-            "balanced_accuracy": pairs[1],
-            "tpr_at_fpr": dict(zip(LEVELS, pairs[2:], strict=True)),
-        },
+        "targets": figures.over_targets(rows),
         "resolution": 1 / false,
         "notes": [
             f"{level:.3%} FPR of {false} non-members means no false positive at all"
-            for level in levels
+            for level in LEVELS.values()
             if level * false < 1
         ],
     }
@@ -243,8 +233,13 @@ def ordered(score: np.ndarray) -> np.ndarray:
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
 
 
+def unordered(key: np.ndarray) -> np.ndarray:
+    """The float32 that `ordered` makes of each, from uint32."""
+    return np.where(key >> 31, key & np.uint32(0x7FFFFFFF), ~key).view(np.float32)
+
+
 def _figures(score: np.ndarray, member: np.ndarray) -> list[float] | None:
-    """AUC, balanced accuracy and rates of one target, by one sort of whole numbers."""
+    """The figures of one target, by one sort of whole numbers."""
     keep = ~np.isnan(score)
     both = np.sort(ordered(score[keep]).astype(np.uint64) << np.uint64(1) | member[keep])[::-1]
     key, inside = both >> np.uint64(1), np.cumsum(both & np.uint64(1), dtype=np.int64)
@@ -252,8 +247,8 @@ def _figures(score: np.ndarray, member: np.ndarray) -> list[float] | None:
         return None
     last = np.append(np.flatnonzero(key[1:] != key[:-1]), len(key) - 1)
     true, false = np.append(0, inside[last]), np.append(0, last + 1 - inside[last])
-    found = metrics.figures_of(metrics.Counted(true, false, np.empty(0)), list(LEVELS.values()))
-    return [found.auc, found.balanced_accuracy, *map(float, found.tpr_at_fpr)]
+    threshold = np.append(np.inf, unordered(key[last].astype(np.uint32)).astype(np.float64))
+    return figures.values_of(metrics.Counted(true, false, threshold))
 
 
 def _curve(pooled: np.ndarray) -> metrics.Counted | None:
@@ -264,8 +259,7 @@ def _curve(pooled: np.ndarray) -> metrics.Counted | None:
         return None
     false, true = np.cumsum(counts[some], axis=0).T
     keys = ((len(counts) - 1 - some).astype(np.uint32)) << np.uint32(_SHIFT)
-    bits = np.where(keys >> 31, keys & np.uint32(0x7FFFFFFF), ~keys)
-    lowest = bits.view(np.float32)
+    lowest = unordered(keys)
     lowest = np.where(np.isnan(lowest), np.float32(-np.inf), lowest)  # -inf rounded down
     threshold = np.append(np.inf, lowest.astype(np.float64))
     return metrics.Counted(np.append(0, true), np.append(0, false), threshold)

@@ -11,13 +11,13 @@ from jaxmia import metrics, privacy
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
 from jaxmia.attacks.attacker import UNKNOWN
-from jaxmia.evaluation import posteriors
+from jaxmia.evaluation import figures, posteriors
+from jaxmia.evaluation.figures import LEVELS
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.metrics import Ranked, thresholds
 from jaxmia.types import Attack
 
 SCHEMA = 3
-LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
 Stage = Callable[[str], AbstractContextManager]  # says that something takes a while
 PRIORS = {"0.01": 0.01, "0.1": 0.1, "0.5": 0.5}
 
@@ -148,43 +148,39 @@ def _attack(ranked: Ranked) -> dict[str, Any]:
         "not_scorable": ranked.score.size - members - others,
     }
     if not (members and others):
-        return out | {"auc": None, "balanced_accuracy": None, "tpr_at_fpr": None, "targets": None}
-    levels = list(LEVELS.values())
-    pooled = metrics.figures_of(ranked.curve, levels)
+        return out | figures.nothing()
+    found = figures.tree(figures.values_of(ranked.curve))
     return out | {
-        "auc": pooled.auc,
-        "balanced_accuracy": pooled.balanced_accuracy,
-        "advantage": 2 * pooled.balanced_accuracy - 1,
-        "tpr_at_fpr": _levels(pooled.tpr_at_fpr),
-        "targets": _targets(ranked, levels),
+        **found,
+        "advantage": 2 * found["balanced_accuracy"] - 1,
+        "targets": figures.over_targets(
+            figures.values_of(curve) for curve in ranked.targets() if curve.both
+        ),
         "prior": members / (members + others),
         "resolution": 1 / others,
-        "intervals": _intervals(ranked, pooled, members, others),
-        "notes": [n for v in levels if "positives" not in (n := metrics.in_words(v, others))],
+        "intervals": _intervals(ranked, found["tpr_at_fpr"]),
+        "notes": [
+            n for v in LEVELS.values() if "positives" not in (n := metrics.in_words(v, others))
+        ],
     }
 
 
-def _levels(values: np.ndarray) -> dict[str, float]:
-    return {k: float(v) for k, v in zip(LEVELS, values, strict=True)}
-
-
-def _intervals(
-    ranked: Ranked, pooled: metrics.Figures, members: int, others: int
-) -> dict[str, Any]:
+def _intervals(ranked: Ranked, rates: dict[str, float]) -> dict[str, Any]:
     """By a bootstrap over examples; at a fixed threshold where few examples decide it."""
     levels = list(LEVELS.values())
+    members, others = int(ranked.curve.true[-1]), int(ranked.curve.false[-1])
     drawn = metrics.bootstrap_of(ranked, levels)
-    hits = np.rint(pooled.tpr_at_fpr * members)
+    hits = np.rint(np.array([rates[level] for level in LEVELS]) * members)
     fixed = np.stack(metrics.clopper_pearson(hits, members), 1)
     alarms = np.array([metrics.allowed(v, others) for v in levels])
     steady = ((alarms >= metrics.FEW) & (hits > 0)).tolist()
-    rates = np.where(np.array(steady)[:, None], drawn.tpr_at_fpr, fixed)
+    ends = np.where(np.array(steady)[:, None], drawn.tpr_at_fpr, fixed)
     kinds = ("clopper_pearson", "bca")
     return {
         "confidence": 0.95,
         "auc": drawn.auc.tolist(),
         "balanced_accuracy": drawn.balanced_accuracy.tolist(),
-        "tpr_at_fpr": dict(zip(LEVELS, rates.tolist(), strict=True)),
+        "tpr_at_fpr": dict(zip(LEVELS, ends.tolist(), strict=True)),
         "kind": {
             "auc": "bca",
             "balanced_accuracy": "bca",
@@ -197,35 +193,19 @@ def _intervals(
     }
 
 
-def _targets(ranked: Ranked, levels: list[float]) -> dict[str, Any] | None:
-    """Mean and standard deviation over the targets that have both members and non-members."""
-    each = [metrics.figures_of(curve, levels) for curve in ranked.targets() if curve.both]
-    if not each:
-        return None
-    rows = np.array([[f.auc, f.balanced_accuracy, *f.tpr_at_fpr] for f in each])
-    pairs = [list(p) for p in zip(rows.mean(0).tolist(), rows.std(0).tolist(), strict=True)]
-    return {
-        "count": len(each),
-        "auc": pairs[0],
-        "balanced_accuracy": pairs[1],
-        "tpr_at_fpr": dict(zip(LEVELS, pairs[2:], strict=True)),
-    }
-
-
 def statements(name: str, found: dict[str, Any], attacked: str) -> dict[str, Any]:
     """What each figure of an attack means: a sentence under the figure's own name."""
     if found["auc"] is None:
         return {}
     spans, who = found["intervals"], _who(name, found, attacked)
-    out: dict[str, Any] = {}
-    for key, words in (("auc", "AUC"), ("balanced_accuracy", "best balanced accuracy")):
-        span = _span(spans[key], spans["kind"][key], "{:.3f}")
-        out[key] = f"{words} {found[key]:.3f} {span}. {who}"
-    out["tpr_at_fpr"] = {}
-    for level, rate in found["tpr_at_fpr"].items():
-        span = _span(spans["tpr_at_fpr"][level], spans["kind"]["tpr_at_fpr"][level], "{:.2%}")
-        out["tpr_at_fpr"][level] = f"TPR {rate:.2%} at {float(level):g} FPR {span}. {who}"
-    return out
+
+    def sentence(figure: figures.Figure) -> str:
+        value = figure.words.format(figure.text(figure.at(found)))
+        if (ends := figure.at(spans)) is None:
+            return f"{value}. {who}"
+        return f"{value} {_span(ends, figure.at(spans['kind']), figure.format)}. {who}"
+
+    return figures.tree(map(sentence, figures.FIGURES))
 
 
 KINDS = {

@@ -9,10 +9,11 @@ from jaxmia.metrics.roc import (
     Roc,
     advantage,
     allowed,
-    area,
     at_fpr,
     auc,
+    auc_of,
     balanced_accuracy,
+    balanced_accuracy_of,
     figures,
     figures_of,
     in_words,
@@ -21,6 +22,7 @@ from jaxmia.metrics.roc import (
     roc,
     threshold_at_fpr,
     tpr_at_fpr,
+    tpr_at_fpr_of,
 )
 from jaxmia.metrics.targets import TargetFigures, figures_per_target
 
@@ -36,11 +38,12 @@ __all__ = [
     "advantage",
     "allowed",
     "auc",
-    "area",
     "at_fpr",
     "auc_interval",
     "auc_interval_of",
+    "auc_of",
     "balanced_accuracy",
+    "balanced_accuracy_of",
     "bootstrap",
     "bootstrap_of",
     "bootstrap_per_target",
@@ -58,4 +61,5 @@ __all__ = [
     "scorable",
     "threshold_at_fpr",
     "tpr_at_fpr",
+    "tpr_at_fpr_of",
 ]

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, Num
 
 from jaxmia.metrics import draws
 from jaxmia.metrics.ranked import Counted, Ranked
-from jaxmia.metrics.roc import STEP, allowed, area, best
+from jaxmia.metrics.roc import STEP, allowed, auc_of, best
 
 AROUND = np.concatenate([[0.5], np.linspace(0.8, 1.2, 17), [1.5]])  # of an expected rank
 
@@ -65,7 +65,7 @@ def influence(ranked: Ranked) -> Float[np.ndarray, "2 N"]:
     """
     curve, order = ranked.curve, ranked.order
     members, others = float(curve.true[-1]), float(curve.false[-1])
-    auc, (top, _) = area(curve), best(curve)
+    auc, (top, _) = auc_of(curve), best(curve)
     tpr, fpr = curve.true[top] / members, curve.false[top] / others
     truth, called = ranked.member.reshape(-1), int(curve.true[top] + curve.false[top])
     total = []

@@ -36,7 +36,7 @@ def roc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Roc:
 
 def auc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
     """Area under the ROC: P(member's score > non-member's) + P(equal) / 2."""
-    return area(counted(score, member))
+    return auc_of(counted(score, member))
 
 
 def tpr_at_fpr(
@@ -56,7 +56,7 @@ def threshold_at_fpr(score: Float[Array, "*T N"], member: Bool[Array, "*T N"], f
 
 def balanced_accuracy(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
     """`(TPR + 1 - FPR) / 2` at the best threshold for these very scores."""
-    return (1 + advantage(score, member)) / 2
+    return balanced_accuracy_of(counted(score, member))
 
 
 def advantage(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
@@ -121,16 +121,26 @@ def figures(
 def figures_of(curve: Counted, levels: Sequence[float]) -> Figures:
     """The same from a ROC that was counted already."""
     rates = curve.true[at_fpr(curve, levels)] / curve.true[-1]
-    return Figures(area(curve), (1 + best(curve)[1]) / 2, rates)
+    return Figures(auc_of(curve), balanced_accuracy_of(curve), rates)
 
 
-def area(curve: Counted) -> float:
+def auc_of(curve: Counted) -> float:
     """The area under a ROC, ties counting half."""
     twice = 0.0  # in whole numbers, exact below 2^53
     for at in _steps(curve):
         true, false = curve.true[at], curve.false[at]
         twice += float(np.sum(np.diff(false) * (true[1:] + true[:-1]), dtype=np.float64))
     return twice / 2 / (float(curve.true[-1]) * float(curve.false[-1]))
+
+
+def balanced_accuracy_of(curve: Counted) -> float:
+    """`(TPR + 1 - FPR) / 2` where it is greatest."""
+    return (1 + best(curve)[1]) / 2
+
+
+def tpr_at_fpr_of(curve: Counted, fpr: float) -> float:
+    """The largest TPR whose FPR is at most `fpr`."""
+    return float(curve.true[at_fpr(curve, [fpr])[0]] / curve.true[-1])
 
 
 def best(curve: Counted) -> tuple[int, float]:

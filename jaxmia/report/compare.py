@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach
-from jaxmia.evaluation.summary import LEVELS
+from jaxmia.evaluation.figures import LEVELS
 from jaxmia.metrics import rank_all
 from jaxmia.report import charts
 from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone

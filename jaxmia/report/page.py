@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmia.evaluation import figures
 from jaxmia.evaluation.exposure import GRID, histogram, reach
-from jaxmia.evaluation.summary import LEVELS
 from jaxmia.report import example_charts, gallery
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.contents import Found, Shown, cloud, label
@@ -37,7 +37,7 @@ def page(
             at=found.start,
             attacks=[(n, summary["attacks"][n]) for n in _ordered(found, summary)],
             keys={name: i for i, name in enumerate(found.curves)},
-            fixed=list(LEVELS),
+            figures=sorted(figures.FIGURES, key=lambda figure: figure.level is None),
             attacked=_attacked(summary),
             attacker=_attacker(summary, lead),
             summary=summary,

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from jaxmia.evaluation.summary import LEVELS
+from jaxmia.evaluation import figures
 from jaxmia.types import Attack
 
 
@@ -14,24 +14,24 @@ def table(summary: dict[str, Any]) -> Table:
     """All attacks, pooled and (below) as mean ± standard deviation over targets; TPR in percent."""
     out = Table(box=None, pad_edge=False, show_edge=False)
     out.add_column("attack", overflow="fold", max_width=24)
-    for head in ("AUC", "bal.acc", *(f"TPR@{value * 100:g}%" for value in LEVELS.values())):
-        out.add_column(head, justify="right", no_wrap=True)
+    for figure in figures.FIGURES:
+        out.add_column(figure.short, justify="right", no_wrap=True)
     for name, found in summary["attacks"].items():
         if found["auc"] is None:
-            out.add_row(escape(name), *["–"] * 5)
+            out.add_row(escape(name), *["–"] * len(figures.FIGURES))
             continue
-        rates = [f"{100 * found['tpr_at_fpr'][k]:.2f}" for k in LEVELS]
-        balanced = f"{found['balanced_accuracy']:.3f}"
-        out.add_row(f"[bold]{escape(name)}[/bold]", f"{found['auc']:.3f}", balanced, *rates)
+        values = [f.text(f.at(found)).removesuffix("%") for f in figures.FIGURES]
+        out.add_row(f"[bold]{escape(name)}[/bold]", *values)
         if (over := found["targets"]) and over["count"] > 1:
-            spread = [_pair(over["auc"], 1), _pair(over["balanced_accuracy"], 1)]
-            spread += [_pair(over["tpr_at_fpr"][k], 100) for k in LEVELS]
+            spread = [_pair(f.at(over), f.percent) for f in figures.FIGURES]
             out.add_row(f"  {over['count']} targets", *spread, style="dim")
     return out
 
 
-def _pair(pair: list[float], factor: int) -> str:
-    places = 3 if factor == 1 else 1
+def _pair(pair: list[float] | None, percent: bool) -> str:
+    if pair is None:
+        return "–"
+    factor, places = (100, 1) if percent else (1, 3)
     return f"{pair[0] * factor:.{places}f}±{pair[1] * factor:.{places}f}"
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.evaluation.summary import LEVELS, Stage
+from jaxmia.evaluation import figures
+from jaxmia.evaluation.summary import Stage
 from jaxmia.metrics import Ranked
 from jaxmia.report import chart, raster, svg
 from jaxmia.report.chart import Chart
@@ -91,20 +92,14 @@ def save(folder: Path, charts: dict[str, Chart]) -> list[Path]:
 
 def _attacks(summary: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple]]:
     head = ("attack", "figure", "value", "low", "high", "mean_over_targets", "sd_over_targets")
-    rows = []
+    rows, nothing = [], (None, None)
     for name, found in summary["attacks"].items():
         if found["auc"] is None:
             continue
         over, ends = found.get("targets") or {}, found.get("intervals") or {}
-        area = (*ends.get("auc", (None, None)), *over.get("auc", (None, None)))
-        rows.append((name, "auc", found["auc"], *area))
-        spread = over.get("balanced_accuracy", (None, None))
-        rows.append((name, "balanced_accuracy", found["balanced_accuracy"], None, None, *spread))
-        for level in LEVELS:
-            at = ends.get("tpr_at_fpr", {}).get(level, (None, None))
-            spread = over.get("tpr_at_fpr", {}).get(level, (None, None))
-            value = found["tpr_at_fpr"][level]
-            rows.append((name, f"tpr_at_fpr_{level}", value, *at, *spread))
+        for figure in figures.FIGURES:
+            values = (figure.at(found), *(figure.at(ends) or nothing))
+            rows.append((name, figure.key, *values, *(figure.at(over) or nothing)))
     return head, rows
 
 

@@ -1,0 +1,105 @@
+"""The figures of an attack, a row each, which every place that shows figures goes through.
+
+`summary.json`, its sentences, the terminal's table, `attacks.csv`, the page and the evaluation of
+streamed scores have what stands in `FIGURES`, in this order.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmia import metrics
+from jaxmia.metrics import Counted
+
+LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
+
+
+class Figure(NamedTuple):
+    """A number that is read off a ROC with members and non-members.
+
+    `words` are a sentence's beginning, with {} for the value. `format` is that of the value:
+    "{:.3f}", or "{:.2%}" for what tables show in percent. A figure at an FPR is one of several of a
+    `name`, and `level` is its key among them.
+    """
+
+    name: str
+    of: Callable[[Counted], float]
+    words: str
+    format: str
+    head: str  # above its column, in full
+    short: str  # the same where a column is narrow
+    level: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name in a file that has no levels."""
+        return self.name if self.level is None else f"{self.name}_{self.level}"
+
+    @property
+    def percent(self) -> bool:
+        """Whether tables show it in percent."""
+        return self.format.endswith("%}")
+
+    def text(self, value: float | None) -> str:
+        """A value for people; a dash where there is none, as in a summary of another version."""
+        return "–" if value is None else self.format.format(value)
+
+    def at(self, tree: Mapping[str, Any] | None) -> Any:
+        """What a tree like the summary's has for it: values, intervals, sentences; None if none."""
+        found = (tree or {}).get(self.name)
+        return found if self.level is None else (found or {}).get(self.level)
+
+
+def _tpr(level: str) -> Figure:
+    fpr = LEVELS[level]
+    return Figure(
+        "tpr_at_fpr",
+        partial(metrics.tpr_at_fpr_of, fpr=fpr),
+        f"TPR {{}} at {fpr:g} FPR",
+        "{:.2%}",
+        f"TPR at {fpr * 100:g} % FPR",
+        f"TPR@{fpr * 100:g}%",
+        level,
+    )
+
+
+FIGURES = (
+    Figure("auc", metrics.auc_of, "AUC {}", "{:.3f}", "AUC", "AUC"),
+    Figure(
+        "balanced_accuracy", metrics.balanced_accuracy_of, "best balanced accuracy {}", "{:.3f}",
+        "balanced accuracy", "bal.acc",
+    ),
+    *map(_tpr, LEVELS),
+)  # fmt: skip
+
+
+def tree(values: Iterable[Any]) -> dict[str, Any]:
+    """A value for each figure, as the summary has them: by name, and by level within a name."""
+    out: dict[str, Any] = {}
+    for figure, value in zip(FIGURES, values, strict=True):
+        if figure.level is None:
+            out[figure.name] = value
+        else:
+            out.setdefault(figure.name, {})[figure.level] = value
+    return out
+
+
+def nothing() -> dict[str, Any]:
+    """The figures of scores that allow none."""
+    return {**{figure.name: None for figure in FIGURES}, "targets": None}
+
+
+def values_of(curve: Counted) -> list[float]:
+    """Every figure of a ROC."""
+    return [float(figure.of(curve)) for figure in FIGURES]
+
+
+def over_targets(rows: Iterable[list[float]]) -> dict[str, Any] | None:
+    """Mean and standard deviation of every figure over targets, given each one's; None of none."""
+    each = np.array(list(rows))
+    if not len(each):
+        return None
+    pairs = zip(each.mean(0).tolist(), each.std(0).tolist(), strict=True)
+    return {"count": len(each), **tree(list(pair) for pair in pairs)}
