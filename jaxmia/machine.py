@@ -13,7 +13,7 @@ PACKAGES = ("jaxmia", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "num
 
 
 def versions(more: Sequence[str] = ()) -> dict[str, str]:
-    """The packages that a result hangs on, and more."""
+    """The packages that a result depends on, and more."""
     out = {"python": platform.python_version()}
     for name in (*PACKAGES, *more):
         try:

@@ -87,7 +87,7 @@ def test_a_trained_attack_takes_to_a_given_target(name):
 @pytest.mark.parametrize("name", CLOSED)
 def test_order_of_models_and_examples_means_nothing(name):
     rng = np.random.default_rng(1)
-    member = rng.random((M, N)) < 0.5  # no remedy that hangs on the order
+    member = rng.random((M, N)) < 0.5  # no remedy that depends on the order
     s, models, examples = signals(member=member), rng.permutation(M), rng.permutation(N)
     want = attack_every_model(s, member, [name])[name]
     mixed = Signals(

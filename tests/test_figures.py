@@ -19,7 +19,7 @@ def gini(curve):
 
 def fpr_at_half(curve):
     """The least FPR at which half of the members are found."""
-    return float(curve.false[np.argmax(curve.true >= curve.true[-1] / 2)] / curve.false[-1])
+    return float(curve.fp[np.argmax(curve.tp >= curve.tp[-1] / 2)] / curve.fp[-1])
 
 
 ADDED = (

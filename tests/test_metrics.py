@@ -235,7 +235,7 @@ def test_bca_covers_in_two_thousand_draws():
 
 def test_what_a_rate_means_of_few_non_members():
     assert metrics.in_words(1e-5, 25_000).endswith("means no false positive at all")
-    assert "at most 3 false positives: the threshold hangs on few" in metrics.in_words(1e-3, 3500)
+    assert "at most 3 false positives: the threshold depends on few" in metrics.in_words(1e-3, 3500)
     assert metrics.in_words(0.01, 25_000).endswith("at most 250 false positives")
     for n in (1, 7, 29, 1000, 92_032):
         for fpr in (0.0, 1e-3, 0.01, 0.07, 0.29, 1.0):

@@ -116,7 +116,7 @@ def test_the_slider_moves_every_number(folder, opened):
     scores, member, *_ = made()
     score = scores["lira_online"]
     curve = count(rank_all({"x": score}, member))["x"]
-    at = levels(int(curve.false[-1]))
+    at = levels(int(curve.fp[-1]))
     places = {
         name: tab.locator(what)
         for name, what in {

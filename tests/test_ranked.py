@@ -34,8 +34,8 @@ def test_order_and_curves_are_those_of_sorting(seed, ties, holes):
     ]:  # fmt: skip
         cuts = sorted(set(s[~np.isnan(s)].tolist()), reverse=True)
         assert curve.threshold.tolist() == [np.inf, *cuts]
-        assert curve.true.tolist() == [0, *((s >= c)[m].sum() for c in cuts)]
-        assert curve.false.tolist() == [0, *((s >= c)[~m].sum() for c in cuts)]
+        assert curve.tp.tolist() == [0, *((s >= c)[m].sum() for c in cuts)]
+        assert curve.fp.tolist() == [0, *((s >= c)[~m].sum() for c in cuts)]
 
 
 @pytest.mark.parametrize("ties", [False, True])

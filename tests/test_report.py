@@ -380,13 +380,13 @@ def test_curves_are_thinned_but_not_in_the_tail():
     member = np.arange(200_000) % 2 == 0
     curve = metrics.counted(rng.normal(size=200_000) + member, member)
     at = charts.thinned(curve)
-    assert len(at) < 1100 and at[-1] == len(curve.true) - 1
-    kept = set(curve.false[at].tolist())
+    assert len(at) < 1100 and at[-1] == len(curve.tp) - 1
+    kept = set(curve.fp[at].tolist())
     assert kept >= set(range(charts.HEAD))  # the first steps are all there
     for wanted in np.geomspace(1e-3, 1, 50):  # and none that is left out moves the curve
-        true = curve.true[np.searchsorted(curve.false / curve.false[-1], wanted, "right") - 1]
-        drawn = at[np.searchsorted(curve.false[at] / curve.false[-1], wanted, "right") - 1]
-        assert abs(curve.true[drawn] - true) / curve.true[-1] < 0.01
+        true = curve.tp[np.searchsorted(curve.fp / curve.fp[-1], wanted, "right") - 1]
+        drawn = at[np.searchsorted(curve.fp[at] / curve.fp[-1], wanted, "right") - 1]
+        assert abs(curve.tp[drawn] - true) / curve.tp[-1] < 0.01
 
 
 def test_the_drawing_puts_a_curve_where_its_numbers_are():

@@ -147,7 +147,7 @@ def test_order_and_thresholds_of_rounded_scores():
     np.add.at(pooled, (key >> streaming._SHIFT).astype(np.int64) * 2 + member, 1)
     curve = streaming._curve(pooled)
     assert curve is not None
-    for threshold, true, false in zip(curve.threshold, curve.true, curve.false, strict=True):
+    for threshold, true, false in zip(curve.threshold, curve.tp, curve.fp, strict=True):
         assert ((score >= threshold) & member).sum() == true
         assert ((score >= threshold) & ~member).sum() == false
 

@@ -1,4 +1,4 @@
-"""Model m hangs on (seed, m) alone: not on width, block, devices, neighbours or interruptions."""
+"""Model m depends on (seed, m) alone: not on width, block, devices, neighbours or interruptions."""
 
 import re
 

@@ -16,7 +16,7 @@ One run each, LiRA online, on 2 cores of an Intel Xeon (the last two rows beside
 | 64 x 1 000 000 (`--models 64`) | 39 | 21 | 0.59 GiB |
 | 1024 x 40 000 (`--examples 40000`) | 74 | 23 | 0.53 GiB |
 
-Memory hangs on a panel of all models and on a row of all examples, not on their product.
+Memory depends on a panel of all models and on a row of all examples, not on their product.
 """
 
 import argparse

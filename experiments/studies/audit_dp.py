@@ -154,7 +154,7 @@ def many_runs(phi: np.ndarray, member: np.ndarray, delta: float) -> dict[str, fl
         int((called & ~truth).sum()), int((~truth).sum()),
     )  # fmt: skip
     lowest = float(privacy.epsilon_of_event(event, delta))
-    perfect = privacy.Event(event.members, event.members, 0, event.non_members)
+    perfect = privacy.Event(event.positives, event.positives, 0, event.negatives)
     return {
         "canary": best,
         "epsilon": lowest,
@@ -166,7 +166,7 @@ def many_runs(phi: np.ndarray, member: np.ndarray, delta: float) -> dict[str, fl
 def _cut(phi: np.ndarray, member: np.ndarray, delta: float) -> float:
     """The threshold whose event would bound epsilon best, had it been fixed beforehand."""
     curve = metrics.counted(phi, member)
-    events = privacy.Event(curve.true, curve.true[-1], curve.false, curve.false[-1])
+    events = privacy.Event(curve.tp, curve.tp[-1], curve.fp, curve.fp[-1])
     return float(curve.threshold[np.argmax(privacy.epsilon_of_event(events, delta))])
 
 

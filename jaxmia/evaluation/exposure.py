@@ -81,9 +81,9 @@ def reach(
     """
     fpr = np.asarray(at, np.float64)
     index = at_fpr(curve, fpr)
-    hits, members = curve.true[index], curve.true[-1]
+    hits, members = curve.tp[index], curve.tp[-1]
     tpr, ends = hits / members, np.stack(clopper_pearson(hits, members))
-    if tabulated and curve.false[-1]:
+    if tabulated and curve.fp[-1]:
         ends = _widened(curve, fpr, tpr, ends, tabulated)
     return Reach(tpr, ends[0], ends[1], curve.threshold[index])
 

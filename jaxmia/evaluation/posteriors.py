@@ -70,7 +70,7 @@ def of_people(
 
 
 def _enough(ranked: Ranked) -> bool:
-    return min(int(ranked.curve.true[-1]), int(ranked.curve.false[-1])) >= LEAST
+    return min(int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])) >= LEAST
 
 
 def _told(

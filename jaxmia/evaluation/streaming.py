@@ -203,7 +203,7 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
             at_bin = (ordered(s[keep]) >> _SHIFT).astype(np.int64) * 2 + m[keep]
             pooled += np.bincount(at_bin, minlength=bins)
     curve = _curve(pooled)
-    false, true = (0, 0) if curve is None else (int(curve.false[-1]), int(curve.true[-1]))
+    false, true = (0, 0) if curve is None else (int(curve.fp[-1]), int(curve.tp[-1]))
     found: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": lost}
     if not (true and false):
         return found | figures.nothing(), None
@@ -212,8 +212,8 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
 
 def _summary(curve: metrics.Counted, rows: list) -> dict[str, Any]:
     """The same fields as a summary has that was made in memory."""
-    true, false = int(curve.true[-1]), int(curve.false[-1])
-    ties = (np.diff(curve.true) * np.diff(curve.false).astype(np.float64)).sum() / 2
+    true, false = int(curve.tp[-1]), int(curve.fp[-1])
+    ties = (np.diff(curve.tp) * np.diff(curve.fp).astype(np.float64)).sum() / 2
     return {
         **figures.tree(figures.values_of(curve)),
         "rounding": float(ties / true / false),

@@ -141,7 +141,7 @@ def _told(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attack(ranked: Ranked) -> dict[str, Any]:
-    members, others = int(ranked.curve.true[-1]), int(ranked.curve.false[-1])
+    members, others = int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])
     out: dict[str, Any] = {
         "members": members,
         "non_members": others,
@@ -168,7 +168,7 @@ def _attack(ranked: Ranked) -> dict[str, Any]:
 def _intervals(ranked: Ranked, rates: dict[str, float]) -> dict[str, Any]:
     """By a bootstrap over examples; at a fixed threshold where few examples decide it."""
     levels = list(LEVELS.values())
-    members, others = int(ranked.curve.true[-1]), int(ranked.curve.false[-1])
+    members, others = int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])
     drawn = metrics.bootstrap_of(ranked, levels)
     hits = np.rint(np.array([rates[level] for level in LEVELS]) * members)
     fixed = np.stack(metrics.clopper_pearson(hits, members), 1)

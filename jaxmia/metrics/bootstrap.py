@@ -139,20 +139,20 @@ class _Own(NamedTuple):
     that of a uniform order statistic; the members above it are then binomial.
     """
 
-    true_above: Int[np.ndarray, " B"]
-    false: Int[np.ndarray, " B"]
+    tp_above: Int[np.ndarray, " B"]
+    fp: Int[np.ndarray, " B"]
     members: int
     others: int
 
     @classmethod
     def of(cls, b: Blocks, t: int) -> "_Own":
         at = slice(int(b.start[t]), int(b.start[t + 1]))
-        return cls(b.true_above[at], b.false[at], int(b.members[t]), int(b.non_members[t]))
+        return cls(b.tp_above[at], b.fp[at], int(b.members[t]), int(b.non_members[t]))
 
     def above(self, rank: Int[np.ndarray, " D"]) -> Int[np.ndarray, " D"]:
         """Members strictly above the non-member of a rank (1 is the highest); all beyond."""
-        at = np.searchsorted(self.false, np.minimum(rank, self.others))
-        return np.where(rank > self.others, self.members, self.true_above[at])
+        at = np.searchsorted(self.fp, np.minimum(rank, self.others))
+        return np.where(rank > self.others, self.members, self.tp_above[at])
 
     def found(self, level: float) -> tuple[float, float]:
         """The TPR, and the acceleration from leaving each example out."""

@@ -36,10 +36,10 @@ def auc_interval_of(curve: Counted, confidence: float = 0.95) -> tuple[float, fl
     """The same from a ROC that was counted already."""
     from scipy.special import ndtri
 
-    true, false = np.diff(curve.true), np.diff(curve.false)
-    members, others = int(curve.true[-1]), int(curve.false[-1])
-    wins = 1 - (curve.false[1:] + curve.false[:-1]) / (2 * others)  # of a member, ties half
-    losses = (curve.true[1:] + curve.true[:-1]) / (2 * members)
+    true, false = np.diff(curve.tp), np.diff(curve.fp)
+    members, others = int(curve.tp[-1]), int(curve.fp[-1])
+    wins = 1 - (curve.fp[1:] + curve.fp[:-1]) / (2 * others)  # of a member, ties half
+    losses = (curve.tp[1:] + curve.tp[:-1]) / (2 * members)
     area = float(true @ wins) / members
     spread = sum(
         float(count @ (share - area) ** 2) / (n - 1) / n if n > 1 else 0.25

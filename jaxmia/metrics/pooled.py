@@ -31,8 +31,8 @@ class Pooled(NamedTuple):
 
     def above(self, rank: Int[np.ndarray, " D"]) -> Int[np.ndarray, " D"]:
         """Members strictly above the non-member of a rank (1 is the highest); all beyond."""
-        at = np.searchsorted(self.curve.false[1:], np.minimum(rank, len(self.outside)))
-        return np.where(rank > len(self.outside), len(self.inside), self.curve.true[at])
+        at = np.searchsorted(self.curve.fp[1:], np.minimum(rank, len(self.outside)))
+        return np.where(rank > len(self.outside), len(self.inside), self.curve.tp[at])
 
     def found(self, level: float) -> tuple[float, float]:
         """The TPR, and the acceleration from each example's say in it."""
@@ -64,14 +64,14 @@ def influence(ranked: Ranked) -> Float[np.ndarray, "2 N"]:
     The sums over targets of `targets.influence` of all scores as one target's.
     """
     curve, order = ranked.curve, ranked.order
-    members, others = float(curve.true[-1]), float(curve.false[-1])
+    members, others = float(curve.tp[-1]), float(curve.fp[-1])
     auc, (top, _) = auc_of(curve), best(curve)
-    tpr, fpr = curve.true[top] / members, curve.false[top] / others
-    truth, called = ranked.member.reshape(-1), int(curve.true[top] + curve.false[top])
+    tpr, fpr = curve.tp[top] / members, curve.fp[top] / others
+    truth, called = ranked.member.reshape(-1), int(curve.tp[top] + curve.fp[top])
     total = []
     for name in ("auc", "balanced_accuracy"):
         say = np.zeros(ranked.score.size)
-        for first in range(0, len(curve.true) - 1, STEP):
+        for first in range(0, len(curve.tp) - 1, STEP):
             true, false = (count[first : first + STEP + 1] for count in curve[:2])
             places = slice(int(true[0] + false[0]), int(true[-1] + false[-1]))
             at, tied = order[places], np.diff(true + false)

@@ -14,14 +14,14 @@ from jaxmia.types import Array
 class Counted(NamedTuple):
     """Members and non-members at or above each threshold, highest first."""
 
-    true: Int[np.ndarray, " P"]
-    false: Int[np.ndarray, " P"]
+    tp: Int[np.ndarray, " P"]
+    fp: Int[np.ndarray, " P"]
     threshold: Float[np.ndarray, " P"]
 
     @property
     def both(self) -> bool:
         """Whether there are members and non-members: without, no figure is defined."""
-        return bool(self.true[-1] and self.false[-1])
+        return bool(self.tp[-1] and self.fp[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def counted(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Counted
     Raises `ValueError` for unequal shapes, a `member` that is not 0/1, or a class without scores.
     """
     curve = rank(score, member).curve
-    _check(int(curve.true[-1]), int(curve.false[-1]))
+    _check(int(curve.tp[-1]), int(curve.fp[-1]))
     return curve
 
 

@@ -44,7 +44,7 @@ def tpr_at_fpr(
 ):
     """The largest TPR whose FPR is at most `fpr`, without interpolation; one number for each."""
     curve = counted(score, member)
-    found = curve.true[at_fpr(curve, np.atleast_1d(fpr))] / curve.true[-1]
+    found = curve.tp[at_fpr(curve, np.atleast_1d(fpr))] / curve.tp[-1]
     return float(found[0]) if np.ndim(fpr) == 0 else found
 
 
@@ -94,7 +94,7 @@ def in_words(fpr: float, non_members: int) -> str:
     if count < FEW:
         return (
             f"{_share(fpr)} FPR of {non_members} non-members means at most {count} false "
-            f"positive{'s' * (count > 1)}: the threshold hangs on few"
+            f"positive{'s' * (count > 1)}: the threshold depends on few"
         )
     return f"{_share(fpr)} FPR of {non_members} non-members means at most {count} false positives"
 
@@ -120,7 +120,7 @@ def figures(
 
 def figures_of(curve: Counted, levels: Sequence[float]) -> Figures:
     """The same from a ROC that was counted already."""
-    rates = curve.true[at_fpr(curve, levels)] / curve.true[-1]
+    rates = curve.tp[at_fpr(curve, levels)] / curve.tp[-1]
     return Figures(auc_of(curve), balanced_accuracy_of(curve), rates)
 
 
@@ -128,9 +128,9 @@ def auc_of(curve: Counted) -> float:
     """The area under a ROC, ties counting half."""
     twice = 0.0  # in whole numbers, exact below 2^53
     for at in _steps(curve):
-        true, false = curve.true[at], curve.false[at]
+        true, false = curve.tp[at], curve.fp[at]
         twice += float(np.sum(np.diff(false) * (true[1:] + true[:-1]), dtype=np.float64))
-    return twice / 2 / (float(curve.true[-1]) * float(curve.false[-1]))
+    return twice / 2 / (float(curve.tp[-1]) * float(curve.fp[-1]))
 
 
 def balanced_accuracy_of(curve: Counted) -> float:
@@ -140,14 +140,14 @@ def balanced_accuracy_of(curve: Counted) -> float:
 
 def tpr_at_fpr_of(curve: Counted, fpr: float) -> float:
     """The largest TPR whose FPR is at most `fpr`."""
-    return float(curve.true[at_fpr(curve, [fpr])[0]] / curve.true[-1])
+    return float(curve.tp[at_fpr(curve, [fpr])[0]] / curve.tp[-1])
 
 
 def best(curve: Counted) -> tuple[int, float]:
     """Where `TPR - FPR` is greatest, the highest threshold of equals, and how great it is."""
     place, most = 0, 0.0
     for at in _steps(curve):
-        gain = curve.true[at] / curve.true[-1] - curve.false[at] / curve.false[-1]
+        gain = curve.tp[at] / curve.tp[-1] - curve.fp[at] / curve.fp[-1]
         if gain[top := int(np.argmax(gain))] > most:
             place, most = at.start + top, float(gain[top])
     return place, most
@@ -155,12 +155,12 @@ def best(curve: Counted) -> tuple[int, float]:
 
 def at_fpr(curve: Counted, levels: Sequence[float] | np.ndarray) -> Int[np.ndarray, " L"]:
     """The last point of a ROC whose FPR is at most each level: the one with the largest TPR."""
-    others = int(curve.false[-1])
+    others = int(curve.fp[-1])
     limit = [allowed(float(level), others) for level in levels]
-    return np.searchsorted(curve.false, np.array(limit, np.int64), side="right") - 1
+    return np.searchsorted(curve.fp, np.array(limit, np.int64), side="right") - 1
 
 
 def _steps(curve: Counted) -> list[slice]:
     """Parts of a curve, each beginning with the last point of the one before."""
-    last = len(curve.true) - 1
+    last = len(curve.tp) - 1
     return [slice(i, min(i + STEP, last) + 1) for i in range(0, max(last, 1), STEP)]

@@ -22,27 +22,27 @@ class TargetFigures(NamedTuple):
 class Blocks(NamedTuple):
     """The blocks of tied scores of every target, highest first, as one list over all targets.
 
-    Target t has the blocks `start[t]` to `start[t + 1]`; `true` and `false` count its members and
-    non-members down to the end of a block, `true_above` and `false_above` down to its beginning.
+    Target t has the blocks `start[t]` to `start[t + 1]`; `tp` and `fp` count its members and
+    non-members down to the end of a block, `tp_above` and `fp_above` down to its beginning.
     """
 
     start: Int[np.ndarray, " T1"]
-    true: Int[np.ndarray, " B"]
-    false: Int[np.ndarray, " B"]
-    true_above: Int[np.ndarray, " B"]
-    false_above: Int[np.ndarray, " B"]
+    tp: Int[np.ndarray, " B"]
+    fp: Int[np.ndarray, " B"]
+    tp_above: Int[np.ndarray, " B"]
+    fp_above: Int[np.ndarray, " B"]
     order: Int[np.ndarray, "T N"]  # the examples, highest score first, what is NaN last
     length: Int[np.ndarray, " B"]
 
     @property
     def members(self) -> Int[np.ndarray, " T"]:
         """Scored members of each target."""
-        return self.true[self.start[1:] - 1]
+        return self.tp[self.start[1:] - 1]
 
     @property
     def non_members(self) -> Int[np.ndarray, " T"]:
         """Scored non-members of each target."""
-        return self.false[self.start[1:] - 1]
+        return self.fp[self.start[1:] - 1]
 
     @property
     def target(self) -> Int[np.ndarray, " B"]:
@@ -64,10 +64,10 @@ def blocks(score: Float[Array, "T N"], member: Bool[Array, "T N"]) -> Blocks:
     ends = np.flatnonzero(last)
     start = np.append(0, np.cumsum(last.sum(1)))
     true, false = (np.cumsum(a, axis=1).reshape(-1)[ends] for a in (truth, others))
-    true_above, false_above = (np.append(0, count[:-1]) for count in (true, false))
-    true_above[start[:-1]] = false_above[start[:-1]] = 0
+    tp_above, fp_above = (np.append(0, count[:-1]) for count in (true, false))
+    tp_above[start[:-1]] = fp_above[start[:-1]] = 0
     length = np.diff(ends, prepend=-1)
-    return Blocks(start, true, false, true_above, false_above, order, length)
+    return Blocks(start, true, false, tp_above, fp_above, order, length)
 
 
 def figures_per_target(
@@ -85,13 +85,13 @@ def figures_per_target(
 
 def _figures(b: Blocks, levels: Sequence[float]) -> TargetFigures:
     first, members, others = b.start[:-1], b.members, b.non_members
-    area = (b.false - b.false_above) * (b.true + b.true_above)  # twice, in whole numbers
+    area = (b.fp - b.fp_above) * (b.tp + b.tp_above)  # twice, in whole numbers
     with np.errstate(invalid="ignore", divide="ignore"):
-        fpr, tpr = b.false / others[b.target], b.true / members[b.target]
+        fpr, tpr = b.fp / others[b.target], b.tp / members[b.target]
         auc = np.add.reduceat(area.astype(np.float64), first) / (2.0 * members * others)
         gain = np.maximum(np.maximum.reduceat(tpr - fpr, first), 0)
         found = [
-            np.maximum.reduceat(np.where(fpr <= level, b.true, 0), first) / members
+            np.maximum.reduceat(np.where(fpr <= level, b.tp, 0), first) / members
             for level in levels
         ]
     lone = (members == 0) | (others == 0)
@@ -127,7 +127,7 @@ def influence(
     members, others = b.members[target], b.non_members[target]
     with np.errstate(invalid="ignore", divide="ignore"):
         area = _figures(b, ()).auc[target]
-        tpr, fpr = b.true / members, b.false / others
+        tpr, fpr = b.tp / members, b.fp / others
         gain = tpr - fpr
         most = np.maximum(np.maximum.reduceat(gain, first), 0)
         tops = np.flatnonzero(gain >= most[target])[::-1]
@@ -136,8 +136,8 @@ def influence(
         called = np.arange(len(gain)) <= best[target]
         at = [np.where(best >= 0, r[best], 0.0)[target] for r in (tpr, fpr)]
         values = (
-            (1 - (b.false + b.false_above) / (2 * others) - area) / members,
-            ((b.true + b.true_above) / (2 * members) - area) / others,
+            (1 - (b.fp + b.fp_above) / (2 * others) - area) / members,
+            ((b.tp + b.tp_above) / (2 * members) - area) / others,
             (called - at[0]) / (2 * members),
             (at[1] - called) / (2 * others),
         )

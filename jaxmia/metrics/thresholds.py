@@ -32,7 +32,7 @@ def best_of(ranked: Ranked, leaving: Int[np.ndarray, "T L"]) -> Float[np.ndarray
     curve, order = ranked.curve, ranked.order
     if not len(order):
         return np.full(len(leaving), np.nan)
-    called = (curve.true + curve.false)[1:]  # scores at or above each distinct one
+    called = (curve.tp + curve.fp)[1:]  # scores at or above each distinct one
     if len(called) > GRID:
         ordered = len(order) - 1 - np.linspace(0, len(order) - 1, GRID).astype(np.int64)[::-1]
         called = np.unique(called[np.searchsorted(called, ordered, side="right")])

@@ -16,7 +16,7 @@ using Desc = dnnl::memory::desc;
 
 enum Kind : int64_t { kForward, kInput, kWeight };
 
-// All that a product hangs on: kind, strides, pads (top, bottom, left, right), then of its three
+// All that a product depends on: kind, strides, pads (top, bottom, left, right), then of its three
 // operands the type (1: bfloat16) and the shape, as JAX has them.
 using Key = std::vector<int64_t>;
 

@@ -21,10 +21,10 @@ class Event(NamedTuple):
     Four whole numbers, or arrays of them for many events, each taken by itself.
     """
 
-    true: int | np.integer | np.ndarray
-    members: int | np.integer | np.ndarray
-    false: int | np.integer | np.ndarray
-    non_members: int | np.integer | np.ndarray
+    tp: int | np.integer | np.ndarray
+    positives: int | np.integer | np.ndarray
+    fp: int | np.integer | np.ndarray
+    negatives: int | np.integer | np.ndarray
 
 
 Bound = float | np.ndarray
@@ -58,8 +58,8 @@ def _rates(event: Event, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} must be above 0 and below 1")
     # the two-sided interval at this confidence errs half as often on each of its sides
-    tpr, _ = clopper_pearson(event.true, event.members, confidence)
-    _, fpr = clopper_pearson(event.false, event.non_members, confidence)
+    tpr, _ = clopper_pearson(event.tp, event.positives, confidence)
+    _, fpr = clopper_pearson(event.fp, event.negatives, confidence)
     return tpr, fpr
 
 
@@ -184,11 +184,11 @@ def _held_out_event(
     cut = np.inf
     if (truth & first).any() and (~truth & first).any():
         curve = counted(score[first], truth[first])
-        last = len(curve.true) - 1  # the point 0 calls nobody a member
+        last = len(curve.tp) - 1  # the point 0 calls nobody a member
         steps = np.concatenate([np.arange(16), np.geomspace(16, max(16, last), CANDIDATES)])
         ranks = np.minimum(steps.astype(int), last - 1)  # dense in both tails
         at = np.unique(np.concatenate([1 + ranks, last - ranks]))
-        seen = Event(curve.true[at], curve.true[-1], curve.false[at], curve.false[-1])
+        seen = Event(curve.tp[at], curve.tp[-1], curve.fp[at], curve.fp[-1])
         value = worth(*_rates(seen, confidence))
         cut = curve.threshold[at[len(at) - 1 - np.argmax(value[::-1])]]  # the lowest of equals
     rest, called = ~first, score >= cut
@@ -207,16 +207,16 @@ def _corrected_rates(curve: Counted, confidence: float) -> tuple[np.ndarray, np.
     false positives (a uniform order statistic), and what members do there is binomial; likewise
     just below the (c + 1)-th lowest member. The numbers c are fixed beforehand.
     """
-    members, others = int(curve.true[-1]), int(curve.false[-1])
+    members, others = int(curve.tp[-1]), int(curve.fp[-1])
     ranks = [_ranks(others), _ranks(members)]
     # each event errs at two ends, of which a two-sided interval has half of its error
     each = 1 - (1 - confidence) / sum(map(len, ranks))
-    above = np.searchsorted(curve.false, ranks[0], side="right") - 1  # the point before its own
-    tpr = [clopper_pearson(curve.true[above], members, each)[0]]
+    above = np.searchsorted(curve.fp, ranks[0], side="right") - 1  # the point before its own
+    tpr = [clopper_pearson(curve.tp[above], members, each)[0]]
     fpr = [clopper_pearson(ranks[0], others, each)[1]]
-    below = np.searchsorted(curve.true, members - ranks[1])  # its own point
+    below = np.searchsorted(curve.tp, members - ranks[1])  # its own point
     tpr.append(1 - clopper_pearson(ranks[1], members, each)[1])
-    fpr.append(1 - clopper_pearson(others - curve.false[below], others, each)[0])
+    fpr.append(1 - clopper_pearson(others - curve.fp[below], others, each)[0])
     return np.concatenate(tpr), np.concatenate(fpr)
 
 

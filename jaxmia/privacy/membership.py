@@ -223,7 +223,7 @@ def gamma_of_examples(
         (called & ~member).sum(0),
         (~member & scored).sum(0),
     )
-    some = np.asarray(event.members) * np.asarray(event.non_members) > 0
+    some = np.asarray(event.positives) * np.asarray(event.negatives) > 0
     held = Event(*(np.where(some, n, 1) for n in event))  # what is nobody's is replaced below
     out = []
     for level in (confidence, 1 - (1 - confidence) / score.shape[1]):

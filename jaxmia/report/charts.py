@@ -80,10 +80,10 @@ def thinned(curve: Counted) -> Int[np.ndarray, " p"]:
 
     Each kept point has the largest TPR at its FPR, so nothing is smoothed.
     """
-    last = np.flatnonzero(np.append(curve.false[1:] != curve.false[:-1], True))
+    last = np.flatnonzero(np.append(curve.fp[1:] != curve.fp[:-1], True))
     if len(last) <= HEAD + GRID:
         return last
-    fpr = curve.false[last] / curve.false[-1]
+    fpr = curve.fp[last] / curve.fp[-1]
     wanted = np.concatenate([np.geomspace(fpr[HEAD - 1], 1, GRID), np.linspace(0, 1, 101)])
     at = np.searchsorted(fpr, wanted, side="right") - 1
     return last[np.unique(np.concatenate([np.arange(HEAD), at, [len(last) - 1]]))]
@@ -100,7 +100,7 @@ def band(curve: Counted, tabulated: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _tail(name: str, number: int, curve: Counted, intervals: Any) -> Line:
     at = thinned(curve)
-    x, y = curve.false[at] / curve.false[-1], curve.true[at] / curve.true[-1]
+    x, y = curve.fp[at] / curve.fp[-1], curve.tp[at] / curve.tp[-1]
     dash = number % 4 if number < SERIES else 0
     outline = band(curve, intervals)
     return Line(name, x, y, tone(number), True, dash=dash, band=outline, key=number)
@@ -110,7 +110,7 @@ def _whole(name: str, number: int, curve: Counted) -> Line:
     """Straight between its points, as the area counts ties."""
     at = thinned(curve)
     at = np.append(0, at) if at[0] else at
-    x, y = curve.false[at] / curve.false[-1], curve.true[at] / curve.true[-1]
+    x, y = curve.fp[at] / curve.fp[-1], curve.tp[at] / curve.tp[-1]
     keep = np.unique(np.searchsorted(x, np.linspace(0, 1, 151), side="right") - 1)
     keep = np.unique(np.concatenate([keep, np.arange(len(x)) if len(x) < 300 else [0]]))
     dash = number % 4 if number < SERIES else 0

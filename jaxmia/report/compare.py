@@ -64,7 +64,7 @@ def look(runs: Sequence[Compared]) -> Comparison:
     rates = {k: float(reach(c, [DEFAULT]).tpr[0]) for k, c in curves.items()}
     order = sorted(curves, key=lambda k: -rates[k])
     curves = {k: curves[k] for k in order}
-    at = levels(max(int(c.false[-1]) for c in curves.values()))
+    at = levels(max(int(c.fp[-1]) for c in curves.values()))
     reached = {k: reach(c, at, spans[k]) for k, c in curves.items()}
     rows = []
     for run in runs:

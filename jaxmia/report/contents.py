@@ -53,7 +53,7 @@ def look(
     """Counts everything that is shown."""
     curves = count(ranked)
     lead = next(iter(curves), None)
-    others = int(curves[lead].false[-1]) if lead else 1
+    others = int(curves[lead].fp[-1]) if lead else 1
     at = levels(others)
     spans = intervals(summary)
     reached = {name: reach(curve, at, spans.get(name)) for name, curve in curves.items()}

@@ -133,7 +133,7 @@
     e.addEventListener("focus", go);
   };
 
-  // the slider: everything that hangs on the allowed false alarms
+  // the slider: everything that depends on the allowed false alarms
   const marks = all("[data-chart=roc], [data-chart=roc-linear]").map((chart) => {
     const { x, y } = axes(chart), group = svgNode("g", {}, chart);
     return { x, y, line: svgNode("line", { class: "level", y1: y.from, y2: y.to }, group),

@@ -101,7 +101,7 @@ def _hours(hours: float) -> str:
 
 def _words(level: float, found: Found) -> str:
     """How often an attacker may be wrong, in plain words."""
-    others = int(next(iter(found.curves.values())).false[-1]) if found.curves else 1
+    others = int(next(iter(found.curves.values())).fp[-1]) if found.curves else 1
     return dial(level, others)
 
 

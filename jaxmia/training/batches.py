@@ -45,7 +45,7 @@ def poisson_batches(
 def epoch_order(key: Key, member: Bool[Array, " N"], length: int) -> Int[Array, " length"]:
     """The members in random order, by sorting one draw per example of the pool, as often as needed.
 
-    What is drawn hangs on the pool alone, so no padding or neighbour changes it.
+    What is drawn depends on the pool alone, so no padding or neighbour changes it.
     """
     (examples,) = member.shape
     draw = jax.random.bits(key, (examples,), jnp.uint32)
