@@ -73,6 +73,15 @@ def test_what_a_page_names_is_there(page):
         assert name in known, (first, second)
 
 
+def test_the_commands_that_the_code_names_are_there():
+    for folder in ("jaxmia", "experiments", "docs/cluster"):
+        for file in (ROOT / folder).rglob("*.*"):
+            if file.suffix in (".py", ".sh", ".html"):
+                for name in re.findall(r"python -m ([\w.]*\w)", file.read_text()):
+                    last = name.rpartition(".")[2]
+                    assert last in ("mine", "NAME") or is_there(name), (file, name)
+
+
 def test_pictures_are_small_and_are_all_there():
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text()):
