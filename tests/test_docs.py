@@ -1,5 +1,6 @@
 """What the documentation names is there, its pictures are small, and it runs as it is written."""
 
+import importlib
 import importlib.util
 import os
 import re
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from jaxmia.command import app
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.M | re.S)
@@ -20,6 +23,63 @@ def test_the_reference_names_modules_that_are_there():
     assert "jaxmia.attacks" in named
     for name in named:
         assert importlib.util.find_spec(name), name
+
+
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("checkpoints/README.md", "experiments/results/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+MODULE = re.compile(r"(?<![\w/.-])((?:jaxmia|experiments)(?:\.\w+)+)(?!/)")
+FILE = re.compile(r"(?<![\w/$}.])((?:jaxmia|experiments|tests|docs|\.ci)/[\w./-]*\w)")
+CODE = re.compile(r"^```[^\n]*\n(.*?)^```$|`([^`\n]+)`", re.M | re.S)
+LINK = re.compile(r"\]\(([^()#\s]+)[)#]")
+COMMAND = re.compile(r"(?:^|&& )jaxmia ([a-z][\w-]*)(?: ([a-z]\w*))?", re.M)
+
+
+def read(page):
+    """A page as far as it names what is there: of a table of moves, where things are now."""
+    text = page.read_text()
+    if page.name != "CHANGELOG.md":
+        return text
+    return re.sub(r"^\| [^|]*\|", "|", text.split("\n## ")[1], flags=re.M)
+
+
+def is_there(name):
+    """Whether a dotted name is a module, or what one holds."""
+    module, _, last = name.rpartition(".")
+    try:
+        if importlib.util.find_spec(name):
+            return True
+    except ModuleNotFoundError:  # its parent is no package
+        pass
+    return is_there(module) and hasattr(importlib.import_module(module), last)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_is_there(page):
+    text = read(page)
+    titles = {title for _, title, _ in FENCE.findall(text) if title}  # written by the reader
+    readers = {Path(title).stem for title in titles} | {"mine", "NAME"}
+    for name in [*MODULE.findall(text), *re.findall(r"python -m ([\w.]+)", text)]:
+        assert name.rpartition(".")[2] in readers or is_there(name), name
+    for file in FILE.findall(text):
+        assert file in titles or (ROOT / file).exists(), file
+    for link in LINK.findall(CODE.sub("", text)):
+        assert "://" in link or (page.parent / link).exists(), link
+    code = "\n".join(block or words for block, words in CODE.findall(text))
+    for first, second in COMMAND.findall(code):
+        known, name = (app.DATA, second) if first == "data" else (app.COMMANDS, first)
+        assert name in known, (first, second)
+
+
+def test_the_commands_that_the_code_names_are_there():
+    for folder in ("jaxmia", "experiments", "docs/cluster"):
+        for file in (ROOT / folder).rglob("*.*"):
+            if file.suffix in (".py", ".sh", ".html"):
+                for name in re.findall(r"python -m ([\w.]*\w)", file.read_text()):
+                    last = name.rpartition(".")[2]
+                    assert last in ("mine", "NAME") or is_there(name), (file, name)
 
 
 def test_pictures_are_small_and_are_all_there():

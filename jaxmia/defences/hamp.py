@@ -78,8 +78,8 @@ def true_share(gamma: float, classes: int) -> float:
 def random_values(model: Callable[[Data], Model]) -> Callable[[Data], Model]:
     """A network that answers queries with a random input's sorted outputs, in its own order.
 
-    Inputs are uniform over the range of the pool; which one is taken depends on the true outputs, so
-    that asking again tells nothing more. In training the network is itself.
+    Inputs are uniform over the range of the pool; which one is taken depends on the true outputs,
+    so that asking again tells nothing more. In training the network is itself.
     """
 
     def changed(data: Data) -> Model:

@@ -2,8 +2,8 @@
 
 The extra `jaxmia[cpu]` brings oneDNN; the machine's compiler builds `onednn.cc` on it, in seconds,
 when a plan first could use it, and a process of its own tries every product. Library and verdict
-lie in the cache folder under a name made of all that they depend on: a new version, a changed source
-or another processor gets its own.
+lie in the cache folder under a name made of all that they depend on: a new version, a changed
+source or another processor gets its own.
 """
 
 import contextlib
