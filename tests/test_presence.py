@@ -47,7 +47,8 @@ def first(run, gone, processes=2):
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(presence, "ABSENT", 60.0)
     (tmp_path / "blocks").mkdir()
     return tmp_path
 

@@ -29,7 +29,7 @@ def first(run: Path, processes: int) -> Iterator[None]:
             yield
         finally:
             start = time.time()
-            while any(_at_work(run, p) or _to_come(run, p, start + ABSENT) for p in others):
+            while any(holder(_lock(run, p)) or _to_come(run, p, start + ABSENT) for p in others):
                 time.sleep(POLL)
             for process in others:
                 _forget(run, process)
@@ -62,10 +62,6 @@ def _forget(run: Path, process: int) -> None:
     with contextlib.suppress(OSError):  # what cannot be written is told where it is written
         clear(_lock(run, process))
         _mark(run, process).unlink(missing_ok=True)
-
-
-def _at_work(run: Path, process: int) -> bool:
-    return holder(_lock(run, process)) is not None and not _mark(run, process).exists()
 
 
 def _to_come(run: Path, process: int, until: float) -> bool:
