@@ -1,9 +1,9 @@
 """Membership designs: who is in which model's training set.
 
 A design is a function `(seed, M, N) -> member [M, N]`. Row m depends on (seed, m) alone, so that
-more models can be added later, unless `fixed_models` says otherwise. Each design samples a membership
-family of Li et al. 2013, and goes with one relation of differential privacy: "add/remove" or
-"replace-one".
+more models can be added later, unless `fixed_models` says otherwise. Each design samples a
+membership family of Li et al. 2013, and goes with one relation of differential privacy:
+"add/remove" or "replace-one".
 """
 
 from collections.abc import Callable, Sequence

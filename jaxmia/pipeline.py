@@ -14,6 +14,7 @@ from jaxmia.experiment import Experiment
 from jaxmia.options import Options
 from jaxmia.report import inputs
 from jaxmia.report.write import write
+from jaxmia.storage import presence
 from jaxmia.storage.locks import LockHeldError
 from jaxmia.storage.run import Run
 from jaxmia.training import processes
@@ -81,16 +82,9 @@ def _of_process(options: Options, here: processes.Processes) -> Options:
 
 def _among_others(work: Work, here: processes.Processes) -> Run:
     """The share of one of several processes; the first waits for the others, who meet there."""
-    result = Run(work.store.path)
-    try:
-        with work.store.present(here.index):
-            try:
-                result = _carry_out(work)
-            finally:
-                if here.index:
-                    processes.part()
-    finally:
-        if here.index == 0:  # it is where the others meet: without it they would be ended
-            work.store.await_others(here.count)
-    again = here.index == 0 and not result.evaluated  # one of them may have died on the report
-    return _carry_out(work) if again else result
+    if here.index:
+        with presence.other(work.store.path, here.index, processes.part):
+            return _carry_out(work)
+    with presence.first(work.store.path, here.count):
+        result = _carry_out(work)
+    return result if result.evaluated else _carry_out(work)  # one may have died on the report

@@ -1,9 +1,9 @@
 """A small run that dies at a given moment: `python dying.py MOMENT [FLAG ...]`, as a command.
 
 A moment is `PLACE:NUMBER:WHEN`: at the number-th call of the place, `before` it, `after` it, or so
-many seconds after it began; `term` asks politely; `half` writes half of the file. `count:FILE`
-disturbs nothing and writes into a file how often every place was called; so does `none`, but for
-the file.
+many seconds after it began; `half` writes half of the file. `term` only asks politely, `late` goes
+on after three seconds. `none` disturbs nothing; nor does `count:FILE`, which writes into a file how
+often every place was called.
 """
 
 import atexit
@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -99,14 +100,16 @@ class Half:
 
 
 def die_at(place: str, number: int, when: str) -> None:
-    """Arranges that this process dies at a moment, and at no other."""
+    """Arranges that this process dies at a moment, or is disturbed."""
 
     def call(at, real, *args, **kwargs):
         if at != number:
             return real(*args, **kwargs)
         if when == "half":
             return Half(*args)
-        if when in ("before", "term"):
+        if when == "late":
+            time.sleep(3)
+        elif when in ("before", "term"):
             die(signal.SIGTERM if when == "term" else signal.SIGKILL)
         elif when != "after":
             threading.Timer(float(when), die).start()  # the process does not end before

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -104,13 +105,23 @@ def test_killed_again_and_again_the_signals_are_the_same(tmp_path, home, whole):
     same(finish(tmp_path / "run"), whole)
 
 
+def begun(path, home):
+    """A process that is at work, as its first line tells."""
+    running = child(path, home)
+    assert running.stderr.readline()
+    return running
+
+
 @SOAK
 def test_killed_at_moments_spread_in_time_the_signals_are_the_same(tmp_path, home, whole):
-    kills, rng = 0, np.random.default_rng(0)
+    undisturbed, start = begun(tmp_path / "first", home), time.time()
+    undisturbed.communicate()
+    longest, kills, rng = time.time() - start, 0, np.random.default_rng(0)
     while kills < 20:
-        dying = child(tmp_path / "run", home)
+        dying = begun(tmp_path / "run", home)
         try:
-            dying.communicate(timeout=rng.uniform(3, 9))
+            dying.communicate(timeout=rng.uniform(0, longest))
+            assert dying.returncode == 0
             shutil.rmtree(tmp_path / "run")  # it was faster: from the start again
         except subprocess.TimeoutExpired:
             dying.kill()

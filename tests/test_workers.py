@@ -63,7 +63,8 @@ def test_workers_of_which_one_is_killed_and_rerun(count, tmp_path, home, whole):
     same(jaxmia.Run.open(tmp_path / "run"), whole)
 
 
-def program(tmp_path, home, count, dies=None):
+def program(tmp_path, home, count, process, moment):
+    """One program of several processes; a moment comes to one of them."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -72,7 +73,7 @@ def program(tmp_path, home, count, dies=None):
         [
             child(
                 tmp_path / "run", home, *meeting, "--process-index", str(i), block=2,
-                moment=f"epoch:{EPOCHS // 2}:before" if i == dies else "none", **ONE,
+                moment=moment if i == process else "none", **ONE,
             )
             for i in range(count)
         ]
@@ -84,11 +85,12 @@ def program(tmp_path, home, count, dies=None):
     [(2, 1), *(pytest.param(3, d, marks=pytest.mark.soak) for d in (0, 2))],
 )
 def test_one_program_of_which_a_process_is_killed_and_rerun(count, dies, tmp_path, home, whole):
-    codes, errs, _ = program(tmp_path, home, count, dies)
+    codes, errs, _ = program(tmp_path, home, count, dies, f"epoch:{EPOCHS // 2}:before")
     assert codes[dies] == -signal.SIGKILL, errs
     if dies and jax.__version_info__ < (0, 11):  # the others go on; without their leader they end
         assert [c for i, c in enumerate(codes) if i != dies] == [0] * (count - 1), errs
-    codes, errs, outs = program(tmp_path, home, count)
+    # the one that has all to do comes when the others have nothing left
+    codes, errs, outs = program(tmp_path, home, count, dies, "link:1:late")
     assert codes == [0] * count, errs
     assert sum("lira_online" in out for out in outs) >= 1
     assert "models/h" not in errs[1] and "report: " not in errs[1]

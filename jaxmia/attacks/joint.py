@@ -1,8 +1,8 @@
 """LiRA on several signals at once: phi, and the log-norm of every layer's gradient.
 
 The signals of one example depend on each other, so their log-ratios cannot be added as they are.
-Of the residuals about each example's own IN and OUT means the pooled covariances are taken, S_in and
-S_out, and the generalised eigenvectors of the two, after which both are diagonal:
+Of the residuals about each example's own IN and OUT means the pooled covariances are taken, S_in
+and S_out, and the generalised eigenvectors of the two, after which both are diagonal:
 
     W' S_out W = 1,    W' S_in W = diag(s)
 

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxmia.storage.files import UnwritableError, write_bytes
@@ -55,13 +56,8 @@ class Lock:
             return False
 
     def _taken_over(self, beside: Path) -> bool:
-        """Replaces a dead holder's file; false if it is gone; raises `LockHeldError` if he lives.
-
-        Looking and replacing are one step for all who try: the lock of the kernel on `.takeover`
-        ends with the process that holds it.
-        """
-        with open(self.file.with_name(".takeover"), "wb") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
+        """Replaces a dead holder's file; false if it is gone; raises `LockHeldError` if he lives."""
+        with _one_at_a_time(self.file.parent):
             try:
                 holder = _living(self.file)
             except FileNotFoundError:
@@ -70,6 +66,12 @@ class Lock:
                 raise LockHeldError(f"{self.what} is being {self.doing} by {holder}")
             os.replace(beside, self.file)
             return True
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     def refresh(self) -> None:
         """Says that the holder is alive."""
@@ -94,6 +96,25 @@ def holder(file: Path) -> str | None:
         return _living(file)
     except OSError:
         return None
+
+
+def clear(file: Path) -> None:
+    """Removes a lock that a process left behind when it was killed."""
+    if file.exists():
+        with _one_at_a_time(file.parent), contextlib.suppress(FileNotFoundError):
+            if not _living(file):
+                file.unlink()
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Makes looking at a lock and changing it one step for all who try.
+
+    The lock of the kernel on `.takeover` ends with the process that holds it.
+    """
+    with open(folder / ".takeover", "wb") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
 
 
 def _living(file: Path) -> str | None:

@@ -27,7 +27,7 @@ from jaxmia.storage.files import (
     write_json,
     write_sealed,
 )
-from jaxmia.storage.locks import Lock, LockHeldError, holder
+from jaxmia.storage.locks import Lock, LockHeldError
 
 SCHEMA = 1
 FIELDS = {"schema", "identity", "plan", "about"}
@@ -355,35 +355,14 @@ class Store:
     def lock(self, block: int) -> Iterator[Lock]:
         """Holds a block while it is worked on; raises `LockHeldError`, saying who holds it."""
         file = self.path / "blocks" / f"{block:04d}.lock"
-        with _held(Lock(file, f"block {block}", "trained")) as lock:
+        with Lock(file, f"block {block}", "trained") as lock:
             yield lock
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[Lock]:
         """Holds the report while it is made; raises `LockHeldError`."""
-        with _held(Lock(self.path / "blocks" / "report.lock", "the report", "made")) as lock:
+        with Lock(self.path / "blocks" / "report.lock", "the report", "made") as lock:
             yield lock
-
-    @contextlib.contextmanager
-    def present(self, process: int) -> Iterator[Lock]:
-        """Says that one of several processes of a program is at work; raises `LockHeldError`."""
-        file = self.path / "blocks" / f"process-{process:04d}.lock"
-        with _held(Lock(file, f"process {process} of this program", "run")) as lock:
-            yield lock
-
-    def await_others(self, processes: int, least: float = 30.0) -> None:
-        """Waits while other processes of a program are `present` and alive.
-
-        For one that was not seen it waits `least` seconds.
-        """
-        files = [self.path / "blocks" / f"process-{p:04d}.lock" for p in range(1, processes)]
-        start, seen = time.time(), set()
-        while True:
-            alive = {f for f in files if holder(f)}
-            seen |= {f for f in files if f.exists()}
-            if not alive and (len(seen) == len(files) or time.time() - start > least):
-                return
-            time.sleep(0.05)
 
     def log(self, **entry: Any) -> None:
         """Appends a line to `log.jsonl`."""
@@ -395,14 +374,6 @@ class Store:
             raise UnwritableError(
                 f"cannot write {self.path}/log.jsonl: {error.strerror}"
             ) from error
-
-
-@contextlib.contextmanager
-def _held(lock: Lock) -> Iterator[Lock]:
-    try:
-        yield lock
-    finally:
-        lock.release()
 
 
 def _description(path: Path) -> tuple[Path, Path]:
