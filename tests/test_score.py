@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.benchmarks import evaluation
 from jaxmia import design, signals
 from jaxmia.attacks import lira
 from jaxmia.command import app
@@ -183,3 +184,14 @@ def test_a_target_is_held_against_thresholds_of_the_references(files, capsys):
     assert code == 0, err
     found = json.loads(out)["attacks"]["lira_online"]["at_shadow_threshold"]["0.01"]
     assert 0 <= found["fpr"] <= 1 and 0 < found["tpr"] <= 1
+
+
+def test_every_stage_is_named_and_measured(tmp_path, monkeypatch):
+    """By the benchmark, whose rows rest on the lines that the command prints."""
+    words = "evaluation --models 8 --examples 300 --rounds 1 --attacks lira_online --out"
+    monkeypatch.setattr("sys.argv", [*words.split(), str(tmp_path / "rows.jsonl")])
+    evaluation.main()
+    row = json.loads((tmp_path / "rows.jsonl").read_text())
+    stages = ["attacking 8 models", "measuring lira_online", "writing scores", "drawing"]
+    assert list(row["stages"]) == stages and sum(row["stages"].values()) < row["seconds"]
+    assert row["peak_bytes"] > 1e8 and row["scores_bytes"] > 8 * 300 * 9

@@ -142,12 +142,13 @@ def test_what_cannot_be_streamed_is_one_line(flags, words, tmp_path, capsys, as_
 
 def test_order_and_thresholds_of_rounded_scores():
     score = np.array([-np.inf, -2.5, -1e-30, -0.0, 0.0, 1e-30, 1.0, 1.0001, 3e9, 4e9], "f4")
-    key = experiments_streaming.ordered(score)
+    key = streaming.ordered(score)
     assert (np.diff(key.astype(np.int64)) >= 0).all() and key[3] == key[4] and key[2] < key[3]
-    pooled = np.zeros(2 << (32 - experiments_streaming._SHIFT), np.int64)
+    np.testing.assert_array_equal(streaming.unordered(key), score)
+    pooled = np.zeros(2 << (32 - streaming._SHIFT), np.int64)
     member = np.arange(len(score)) % 2 == 1
-    np.add.at(pooled, (key >> experiments_streaming._SHIFT).astype(np.int64) * 2 + member, 1)
-    curve = experiments_streaming._curve(pooled)
+    np.add.at(pooled, (key >> streaming._SHIFT).astype(np.int64) * 2 + member, 1)
+    curve = streaming._curve(pooled)
     assert curve is not None
     for threshold, true, false in zip(curve.threshold, curve.true, curve.false, strict=True):
         assert ((score >= threshold) & member).sum() == true
