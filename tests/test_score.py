@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.benchmarks import evaluation
 from jaxmia import design, signals
 from jaxmia.attacks import ATTACKS, lira
 from jaxmia.command import app
@@ -204,3 +205,14 @@ def digits_help():
     from experiments import digits
 
     jaxmia.cli(digits.experiment, ["--attacks", "help"])
+
+
+def test_every_stage_is_named_and_measured(tmp_path, monkeypatch):
+    """By the benchmark, whose rows rest on the lines that the command prints."""
+    words = "evaluation --models 8 --examples 300 --rounds 1 --attacks lira_online --out"
+    monkeypatch.setattr("sys.argv", [*words.split(), str(tmp_path / "rows.jsonl")])
+    evaluation.main()
+    row = json.loads((tmp_path / "rows.jsonl").read_text())
+    stages = ["attacking 8 models", "measuring lira_online", "writing scores", "drawing"]
+    assert list(row["stages"]) == stages and sum(row["stages"].values()) < row["seconds"]
+    assert row["peak_bytes"] > 1e8 and row["scores_bytes"] > 8 * 300 * 9

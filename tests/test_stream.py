@@ -142,6 +142,7 @@ def test_order_and_thresholds_of_rounded_scores():
     score = np.array([-np.inf, -2.5, -1e-30, -0.0, 0.0, 1e-30, 1.0, 1.0001, 3e9, 4e9], "f4")
     key = streaming.ordered(score)
     assert (np.diff(key.astype(np.int64)) >= 0).all() and key[3] == key[4] and key[2] < key[3]
+    np.testing.assert_array_equal(streaming.unordered(key), score)
     pooled = np.zeros(2 << (32 - streaming._SHIFT), np.int64)
     member = np.arange(len(score)) % 2 == 1
     np.add.at(pooled, (key >> streaming._SHIFT).astype(np.int64) * 2 + member, 1)

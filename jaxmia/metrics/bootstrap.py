@@ -87,7 +87,7 @@ def bootstrap_of(
         ends(pooled.drawn(weight, size, level), *pooled.found(level), kind, confidence)
         for level in levels
     ]
-    return Intervals(*spans, np.array(rates).reshape(-1, 2))
+    return Intervals(spans[0], spans[1], np.array(rates).reshape(-1, 2))
 
 
 def bootstrap_per_target(

@@ -61,11 +61,12 @@ class Ranked:
         last = np.ones(len(score), bool)
         np.not_equal(score[1:], score[:-1], out=last[:-1])
         ends = np.flatnonzero(last)
-        true, false = (np.zeros(len(ends) + 1, np.int64) for _ in range(2))
+        true, false = np.zeros((2, len(ends) + 1), np.int64)
         threshold = np.full(len(ends) + 1, np.inf)
-        true[1:] = np.cumsum(self.member.reshape(-1)[order])[ends]
-        np.subtract(ends + 1, true[1:], out=false[1:])
-        threshold[1:] = score[ends]
+        np.take(np.cumsum(self.member.reshape(-1)[order]), ends, out=true[1:], mode="clip")
+        np.take(score, ends, out=threshold[1:], mode="clip")  # "raise" would make a copy
+        ends += 1
+        np.subtract(ends, true[1:], out=false[1:])
         return Counted(true, false, threshold)
 
 
