@@ -229,7 +229,7 @@ def _gaussian(
         z[k] /= variance[k]
     score = variance["out"] / variance["in"]
     np.log(score, out=score)
-    score += z["out"]
+    score = np.add(score, z["out"], out=z["out"])  # of every target, as the variance may not be
     score -= z["in"]
     score *= 0.5
     return score
