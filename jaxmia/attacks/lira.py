@@ -304,7 +304,8 @@ def _student(
         held = np.minimum(nu0, 1e12)  # from here on the law is the Gaussian in float64
         nu = held + s.n - 1
         variance = (held * s0 + s.squares) / nu * (1 + 1 / s.n)
-        scale = np.sqrt(np.maximum(variance, _floor(s)))
+        floor = _floor(s)  # of constant signals all is rounding, and n must not tell membership
+        scale = np.sqrt(np.where(variance > 16 * floor, variance, floor))
         laws[k] = (phi - s.centre) / scale, nu, scale
     if mode == "online":
         return _student_density(*laws["in"]) - _student_density(*laws["out"])

@@ -23,6 +23,7 @@ from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.infinite import Bounds, Extremes, extremes, within
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
+from jaxmia.evaluation import constant
 from jaxmia.evaluation.summary import LEVELS, SCHEMA
 from jaxmia.evaluation.unknown import Unknown, in_summary, unknown
 from jaxmia.machine import cores
@@ -152,13 +153,19 @@ def _totals(
     totals: dict[str, list] = {name: [] for name in chosen}
     ends = extremes([] if streamed.target is None else [streamed.target])
     seen: list[Unknown] = []
+    spans: list[constant.Span] = []
     for _, job in streamed.jobs():
         ends += extremes([job.reference])
         seen.append(unknown(job.reference, job.member))
+        spans.append(constant.span(job.reference))
         job = _finite(job, bounds)
         for name, one in chosen.items():
             new = one.panels.totals(_seen(job, one))
             totals[name] = [a + b for a, b in zip(totals[name] or [0] * len(new), new, strict=True)]
+    references = constant.together(spans)
+    constant.refuse(streamed.reference.name, references)
+    if streamed.target is not None:
+        constant.refuse("--target", constant.span(streamed.target), references)
     return totals, ends, Unknown(*(sum(parts) for parts in zip(*seen, strict=True)))
 
 
