@@ -42,7 +42,7 @@ def directions(
     """
     from scipy.linalg import eigh
 
-    known = np.isfinite(x).all(-1)
+    known = np.asarray(np.isfinite(x).all(-1))
     x = x if known.all() else np.where(known[..., None], x, 0.0)
     sides = [_covariance(x, side & known) for side in (member, ~member)]
     scale = np.sqrt(np.maximum(np.diag(sides[0] + sides[1]), 1e-30))  # of each signal

@@ -119,7 +119,7 @@ def _learn(pool: _Pool, rows: Sequence[int] | np.ndarray, size: int) -> tuple:
 
 def _known(x: np.ndarray) -> tuple[Float[np.ndarray, "M N F"], Bool[np.ndarray, "M N"]]:
     """The features, 0 where an example's are not all finite, and where they are."""
-    known = np.isfinite(x).all(-1)
+    known = np.asarray(np.isfinite(x).all(-1))
     return (x if known.all() else np.where(known[..., None], x, np.float32(0))), known
 
 
