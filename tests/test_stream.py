@@ -7,6 +7,7 @@ import pytest
 
 from experiments.benchmarks import streaming as experiments_streaming
 from jaxmia import design, metrics
+from jaxmia.attacks import ATTACKS
 from jaxmia.command import app, inputs
 from jaxmia.evaluation import streaming
 from jaxmia.storage.sources import Source
@@ -167,3 +168,19 @@ def test_streaming_is_measured(tmp_path, capsys, monkeypatch):
     experiments_streaming.main()
     row = json.loads(capsys.readouterr().out)
     assert 0.5 < row["attacks"]["lira_online"] < 1 and 0.05 < row["peak_resident_gib"] < 2
+
+
+def test_several_targets_from_disk_are_each_as_alone(tmp_path, capsys):
+    member = MEMBER["poisson"]
+    signals = phi(member)
+    for name, array in (("phi", signals[3:]), ("member", member[3:]), ("t", signals[:3])):
+        np.save(tmp_path / f"{name}.npy", array)
+    names = sorted(k for k, attack in ATTACKS.items() if attack.panels is not None)
+    flags = ["--signals", str(tmp_path / "phi.npy"), "--member", str(tmp_path / "member.npy"),
+             "--target", str(tmp_path / "t.npy"), "--attacks", *names]  # fmt: skip
+    _, want = run(tmp_path, capsys, *flags, "--stream", "never")
+    _, got = run(tmp_path, capsys, *flags, "--stream", "always", out="s")
+    assert set(got) == set(want) == set(names) >= {"lira_online_per_example_variance"}
+    for name in names:
+        assert got[name].shape == (3, N)
+        np.testing.assert_allclose(got[name], want[name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -9,13 +9,14 @@ from jaxmia.attacks import lira, rmia, shadow_classifier, threshold
 from jaxmia.attacks.attack_r import ATTACK_R
 from jaxmia.attacks.class_threshold import CLASS_THRESHOLD
 from jaxmia.attacks.gradient_norm import GRADIENT_NORM, TRAJECTORY_LIRA
+from jaxmia.attacks.infinite import as_answers, finite_signals
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.joint import JOINT_LIRA
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.attacks.white_box import ACTIVATIONS, GRADIENTS, LOSS_TRAJECTORY
 from jaxmia.types import SIGNALS, Array, Attack, Signals
 
-ATTACKS: dict[str, Attack] = {
+_LADDER: dict[str, Attack] = {
     "correctness": threshold.CORRECTNESS,
     "global_threshold": threshold.GLOBAL_THRESHOLD,
     "class_threshold": CLASS_THRESHOLD,
@@ -45,6 +46,7 @@ ATTACKS: dict[str, Attack] = {
     "trajectory_lira_online": TRAJECTORY_LIRA,
     "loss_trajectory": LOSS_TRAJECTORY,
 }
+ATTACKS: dict[str, Attack] = {name: as_answers(attack) for name, attack in _LADDER.items()}
 
 
 def needed(names: Sequence[str]) -> set[str]:
@@ -88,8 +90,12 @@ def attack_targets(
     member: Bool[Array, "R N"],
     names: Sequence[str],
 ) -> dict[str, Float[np.ndarray, "T N"]]:
-    """Scores of given targets, by references that are other models."""
+    """Scores of given targets, by references that are other models.
+
+    What is infinite is taken as one and the same for all targets.
+    """
     chosen = named(names, targets[0])
+    *targets, reference = finite_signals([*targets, reference])
     return {
         name: np.stack([attack.score(target, reference, member) for target in targets])
         for name, attack in chosen.items()
@@ -113,6 +119,7 @@ def attack_by_others(
     if leaves.kind == "opposite":
         raise ValueError("attack_by_others: not for designs with balanced columns")
     member = np.asarray(member, bool)
+    targets, reference = finite_signals([targets, reference])
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for target, gone in enumerate(leaves.excluded):
         kept = np.setdiff1d(np.arange(len(member)), gone)

@@ -39,8 +39,8 @@ def attack_r(chunk: Chunk) -> Float[np.ndarray, "T n"]:
     over = np.where(place.under == n, log_ndtr(-here) - log_ndtr(-below), np.log(high))
     tied = place.upto > place.under
     middle = (place.under + place.upto + 1) / 2
-    low, over = np.where(tied, middle, low), np.where(tied, np.log(n + 1 - middle), over)
-    score = np.where(here < 0, -np.log1p(-low / (n + 1)), np.log(n + 1) - over)
+    low = np.where(tied, middle, low)
+    score = np.where((here < 0) | tied, -np.log1p(-low / (n + 1)), np.log(n + 1) - over)
     return np.where(n > 0, score, np.nan)
 
 

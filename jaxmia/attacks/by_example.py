@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxmia.attacks.infinite import finite
 from jaxmia.attacks.references import LeaveOut, left_out
 from jaxmia.machine import cores
 from jaxmia.types import Array, Attack, Attacker, Signals
@@ -21,7 +22,7 @@ CHUNK = 1 << 18  # numbers of an array that are worked on at once: long enough f
 class Chunk(NamedTuple):
     """Some examples as the targets and the references see them, in float64.
 
-    References whose phi is not finite are on neither side, and are 0 in `reference`. `leaving`
+    References whose phi is not known are on neither side, and are 0 in `reference`. `leaving`
     names for each target and example the models that are no references (-1 for none).
     """
 
@@ -69,7 +70,7 @@ class Inputs(NamedTuple):
             return list(pool.map(work, slices))
 
     def scores(self, score: Callable[[Chunk], np.ndarray]) -> Float[np.ndarray, "T N"]:
-        """The scores of all examples; NaN where a target's own signal is not finite."""
+        """The scores of all examples; NaN where a target's own signal is not known."""
 
         def work(at: slice) -> np.ndarray:
             chunk = self.chunk(at)
@@ -105,17 +106,22 @@ def arrays(phi: Array, member: Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def one_target(target: Array, reference: Array, member: Array) -> Inputs:
-    """A target `[N]` or `[N, Q]` against references; raises `ValueError` for unequal shapes."""
+    """A target `[N]` or `[N, Q]` against references, both made finite (`infinite.finite`).
+
+    Raises `ValueError` for unequal shapes.
+    """
     reference, member = arrays(reference, member)
     target = np.asarray(target)
     if target.reshape(*target.shape[:1], -1).shape != reference.shape[1:]:
         raise ValueError(f"target: has shape {target.shape}, reference has {reference.shape}")
+    target, reference = finite(target, reference)
     return Inputs(target.reshape(1, *reference.shape[1:]), reference, member, None)
 
 
 def every_model(phi: Array, member: Array, leave_out: LeaveOut) -> Inputs:
-    """Every model against the others."""
+    """Every model against the others, made finite (`infinite.finite`)."""
     phi, member = arrays(phi, member)
+    (phi,) = finite(phi)
     return Inputs(phi, phi, member, leave_out)
 
 

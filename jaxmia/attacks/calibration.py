@@ -223,7 +223,7 @@ def reliability(
 
 def _check_ratio(score: np.ndarray) -> None:
     seen = score[np.isfinite(score)]
-    if len(seen) >= 20 and seen.min() >= 0:
+    if len(seen) >= 20 and seen.min() >= 0 and seen.max() > seen.min():
         raise ValueError(
             "score: has no negative entry, so these are no log-ratios; use mode online"
         )

@@ -36,10 +36,15 @@ def stacked(signals: Signals) -> Float[np.ndarray, "M N D"]:
 def directions(
     x: Float[np.ndarray, "R N D"], member: Bool[np.ndarray, "R N"]
 ) -> Float[np.ndarray, "D D"]:
-    """W, its columns the directions in which both sides' residuals are uncorrelated."""
+    """W, its columns the directions in which both sides' residuals are uncorrelated.
+
+    What a model does not say all of about an example is left out.
+    """
     from scipy.linalg import eigh
 
-    sides = [_covariance(x, side) for side in (member, ~member)]
+    known = np.asarray(np.isfinite(x).all(-1))
+    x = x if known.all() else np.where(known[..., None], x, 0.0)
+    sides = [_covariance(x, side & known) for side in (member, ~member)]
     scale = np.sqrt(np.maximum(np.diag(sides[0] + sides[1]), 1e-30))  # of each signal
     inside, outside = (s / np.outer(scale, scale) + RIDGE * np.eye(len(s)) for s in sides)
     return eigh(inside, outside)[1] / scale[:, None]
@@ -56,17 +61,16 @@ def _covariance(x: np.ndarray, weight: np.ndarray) -> Float[np.ndarray, "D D"]:
 
 def _on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
     x, own = stacked(reference), stacked(as_one(target, reference))[0]
-    sound = np.isfinite(x).all((1, 2))
-    w = directions(x[sound], np.asarray(member, bool)[sound])
+    w = directions(x, np.asarray(member, bool))
     return x.shape[-1] * lira.online(own @ w, x @ w, member)
 
 
 def _on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
     x, member = stacked(signals), np.asarray(member, bool)
-    sound, fold = np.isfinite(x).all((1, 2)), folds(leave_out)
+    known, fold = np.isfinite(x).all(-1).any(1), folds(leave_out)
     out = np.full(member.shape, np.nan)
     for number in range(fold.max() + 1):
-        others = (fold != number) & sound
+        others = (fold != number) & known
         if others.any():
             turned = x @ directions(x[others], member[others])
             score = ONLINE.leave_one_out(Signals(turned), member, leave_out)

@@ -229,7 +229,7 @@ def _gaussian(
         z[k] /= variance[k]
     score = variance["out"] / variance["in"]
     np.log(score, out=score)
-    score += z["out"]
+    score = np.add(score, z["out"], out=z["out"])  # of every target, as the variance may not be
     score -= z["in"]
     score *= 0.5
     return score
@@ -304,7 +304,8 @@ def _student(
         held = np.minimum(nu0, 1e12)  # from here on the law is the Gaussian in float64
         nu = held + s.n - 1
         variance = (held * s0 + s.squares) / nu * (1 + 1 / s.n)
-        scale = np.sqrt(np.maximum(variance, _floor(s)))
+        floor = _floor(s)  # of constant signals all is rounding, and n must not tell membership
+        scale = np.sqrt(np.where(variance > 16 * floor, variance, floor))
         laws[k] = (phi - s.centre) / scale, nu, scale
     if mode == "online":
         return _student_density(*laws["in"]) - _student_density(*laws["out"])

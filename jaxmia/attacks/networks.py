@@ -24,9 +24,13 @@ Groups: TypeAlias = tuple[Int[np.ndarray, "C n"], Int[np.ndarray, " C"]]
 
 
 class _Pool(NamedTuple):
-    """What networks learn from; of `examples`, class c has the first `count[c]`, then repeats."""
+    """What networks learn from; of `examples`, class c has the first `count[c]`, then repeats.
+
+    What is not `known` of a model's answer to an example is 0 in `features`, and has no weight.
+    """
 
     features: Float[Array, "M N F"]
+    known: Bool[Array, "M N"]
     member: Bool[Array, "M N"]
     examples: Int[Array, "C n"]
     count: Int[Array, " C"]
@@ -54,7 +58,9 @@ def _trained(
             first, second = jax.random.split(key)
             model = rows[jax.random.randint(first, (size,), 0, many)]
             example = examples[jax.random.randint(second, (size,), 0, count)]
-            return pool.features[model, example], pool.member[model, example].astype(jnp.float32)
+            at = model, example
+            weight = pool.known[at].astype(jnp.float32)
+            return pool.features[at], pool.member[at].astype(jnp.float32), weight
 
         first, second, key = jax.random.split(key, 3)
         he = jax.nn.initializers.he_normal()
@@ -62,16 +68,17 @@ def _trained(
             (he(first, (width, HIDDEN)), jnp.zeros(HIDDEN)),
             (he(second, (HIDDEN, 1)), jnp.zeros(())),
         )
-        sample = drawn(key, 4096)[0]
-        centre, scale = sample.mean(0), sample.std(0) + 1e-3
+        sample, _, weight = drawn(key, 4096)
+        centre = _mean(sample, weight[:, None])
+        scale = jnp.sqrt(_mean((sample - centre[None]) ** 2, weight[:, None])) + 1e-3
 
         def step(carry: tuple, i: Array) -> tuple:
             weights, state = carry
-            x, y = drawn(jax.random.fold_in(key, i), BATCH)
+            x, y, weight = drawn(jax.random.fold_in(key, i), BATCH)
 
             def loss(weights: tuple) -> Array:
                 odds = _forward(weights, _scaled(x, centre, scale))
-                return optax.sigmoid_binary_cross_entropy(odds, y).mean()
+                return _mean(optax.sigmoid_binary_cross_entropy(odds, y), weight)
 
             updates, state = optimizer.update(jax.grad(loss)(weights), state)
             return (optax.apply_updates(weights, updates), state), None
@@ -80,6 +87,11 @@ def _trained(
         return weights, centre, scale
 
     return jax.vmap(one)(pool.examples, pool.count, jax.random.split(key, len(pool.examples)))
+
+
+def _mean(x: Array, weight: Array) -> Array:
+    """Of the first axis, by weights of 0 and 1; 0 where there is none."""
+    return (x * weight).sum(0) / jnp.maximum(weight.sum(0), 1)
 
 
 def _scaled(x: Array, centre: Array, scale: Array) -> Array:
@@ -105,13 +117,16 @@ def _learn(pool: _Pool, rows: Sequence[int] | np.ndarray, size: int) -> tuple:
     return _trained(pool, jnp.asarray(np.resize(rows, size)), jnp.int32(len(rows)), key, STEPS)
 
 
-def _sound(x: np.ndarray) -> Bool[np.ndarray, " M"]:
-    return np.isfinite(x).all((1, 2))
+def _known(x: np.ndarray) -> tuple[Float[np.ndarray, "M N F"], Bool[np.ndarray, "M N"]]:
+    """The features, 0 where an example's are not all finite, and where they are."""
+    known = np.asarray(np.isfinite(x).all(-1))
+    return (x if known.all() else np.where(known[..., None], x, np.float32(0))), known
 
 
 def _score(trained: tuple, x: np.ndarray, examples: Array) -> Float[np.ndarray, "T N"]:
+    x, known = _known(x)
     found = [np.asarray(_odds(trained, one, examples), np.float64) for one in x]
-    return np.where(_sound(x)[:, None], np.stack(found), np.nan)
+    return np.where(known, np.stack(found), np.nan)
 
 
 def attack(
@@ -127,23 +142,29 @@ def attack(
     are before they repeat.
     """
 
-    def prepared(signals: Signals, member: Array) -> tuple[_Pool, np.ndarray]:
-        x, whose = features(signals), jnp.asarray(np.asarray(member, bool))
-        examples, count = groups(np.asarray(signals.y))
-        return _Pool(jnp.asarray(x), whose, jnp.asarray(examples), jnp.asarray(count)), x
+    def prepared(
+        signals: Signals, member: Array
+    ) -> tuple[_Pool, np.ndarray, Bool[np.ndarray, " M"]]:
+        """What networks learn from, the features, and of which models any are known."""
+        x = features(signals)
+        (seen, known), whose = _known(x), np.asarray(member, bool)
+        pool = _Pool(*map(jnp.asarray, (seen, known, whose, *groups(np.asarray(signals.y)))))
+        return pool, x, known.any(1)
 
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
-        pool, x = prepared(reference, member)
-        rows = np.flatnonzero(_sound(x))
+        pool, _, some = prepared(reference, member)
+        if not some.any():
+            return np.full(len(np.asarray(reference.y)), np.nan)
+        rows = np.flatnonzero(some)
         trained = _learn(pool, rows, len(rows))
         return _score(trained, features(as_one(target, reference)), pool.examples)[0]
 
     def on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
-        pool, x = prepared(signals, member)
+        pool, x, some = prepared(signals, member)
         fold = folds(leave_out)
         out = np.full(x.shape[:2], np.nan)
         for number in range(fold.max() + 1):
-            rows = np.flatnonzero((fold != number) & _sound(x))
+            rows = np.flatnonzero((fold != number) & some)
             if len(rows):
                 trained = _learn(pool, rows, len(x))
                 out[fold == number] = _score(trained, x[fold == number], pool.examples)

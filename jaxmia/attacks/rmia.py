@@ -20,6 +20,7 @@ from jaxmia.attacks.attacker import BLACK, BOTH, CHANCE, OUT, POPULATION
 from jaxmia.attacks.by_example import Chunk, Inputs, arrays, every_model, one_target
 from jaxmia.attacks.by_example import attack as by_example
 from jaxmia.attacks.gaussians import side
+from jaxmia.attacks.infinite import finite
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.types import Array, Attack, Attacker, Signals
 
@@ -77,6 +78,8 @@ def leave_one_out(
 
 
 def _of_every_model(phi, member, population, mode, gamma, a, leaves: LeaveOut) -> np.ndarray:
+    if population is not None:
+        phi, population = finite(phi, population)
     job, around = every_model(phi, member, leaves), None
     if population is not None:
         z = _population(population, job.reference.shape)
@@ -85,9 +88,11 @@ def _of_every_model(phi, member, population, mode, gamma, a, leaves: LeaveOut) -
 
 
 def _of_target(mode, target, reference, member, population, gamma, a) -> np.ndarray:
-    job, around = one_target(target, reference, member), None
     if (population[0] is None) != (population[1] is None):
         raise ValueError("population_target and population_reference go together")
+    if population[1] is not None:
+        target, reference, *population = finite(target, reference, *population)
+    job, around = one_target(target, reference, member), None
     if population[1] is not None:
         z = _population(population[1], job.reference.shape)
         around = one_target(population[0], z, np.zeros(z.shape[:2], bool))

@@ -22,7 +22,7 @@ def features(
     """Log probabilities in order; the true class's first unless only the `top` are seen."""
     z = np.asarray(logits, np.float32)
     z = np.concatenate([np.zeros_like(z), z], -1) if z.shape[-1] == 1 else z
-    log_p = np.array(jax.nn.log_softmax(z))
+    log_p = np.array(jax.nn.log_softmax(_certain(z)))
     if top is not None:
         return np.maximum(-np.sort(-log_p, axis=-1)[..., :top], LEAST)
     at = np.broadcast_to(np.asarray(y)[:, None], (*z.shape[:2], 1))
@@ -30,6 +30,20 @@ def features(
     np.put_along_axis(log_p, at, np.float32(-np.inf), axis=-1)
     others = -np.sort(-log_p, axis=-1)[..., :-1]
     return np.maximum(np.concatenate([true, others], axis=-1), LEAST)
+
+
+def _certain(z: Float[np.ndarray, "M N C"]) -> Float[np.ndarray, "M N C"]:
+    """The logits, where a single +inf, a probability of 1, is 0 and the others are -inf.
+
+    Rows with several are NaN: nothing is defined.
+    """
+    sure = np.isposinf(z)
+    if not sure.any():
+        return z
+    sure &= ~np.isnan(z).any(-1, keepdims=True)
+    one = np.where(sure, np.float32(0), np.float32(-np.inf))
+    z = np.where(sure.any(-1, keepdims=True), one, z)
+    return np.where(sure.sum(-1, keepdims=True) > 1, np.float32(np.nan), z)
 
 
 def _classes(y: Int[np.ndarray, " N"]) -> networks.Groups:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxmia import signals
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
+from jaxmia.evaluation import constant
 from jaxmia.storage.run import Run
 from jaxmia.storage.sources import WORDS, opened
 from jaxmia.types import SIGNALS, Signals
@@ -182,6 +183,9 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
         raise ValueError(
             f"--signals: has {shape[0]} models and {shape[1]} examples, 2 of each are needed"
         )
+    constant.refuse(
+        "--signals" if options.logits is None else "--logits", constant.span(np.asarray(seen.phi))
+    )
     return replace(seen, population=population, **_inside(options, "", shape)), member
 
 
@@ -225,6 +229,8 @@ def targets_of(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray
         held = None if population is None else population[i]
         within = {k: v[i] for k, v in inside.items()}
         targets.append(replace(own, population=held, **within))
+    of = constant.span(np.stack([np.asarray(t.phi) for t in targets]))
+    constant.refuse(name, of, constant.span(np.asarray(seen.phi)))
     if options.target_member is None:
         return targets, None
     truth = _member("--target-member", options.target_member, (1, 2), None)

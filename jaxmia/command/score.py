@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
+from jaxmia.attacks.infinite import of_phi
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.command.inputs import Score, array, check, person_of, references, streams, targets_of
 from jaxmia.command.terminal import show
@@ -16,6 +17,7 @@ from jaxmia.evaluation import streaming
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
+from jaxmia.evaluation.unknown import in_summary, unknown
 from jaxmia.metrics import rank_all
 from jaxmia.report.charts import roc_chart
 from jaxmia.report.inputs import Shown
@@ -75,10 +77,7 @@ def score(options: Score) -> dict[str, Any]:
         phi = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
         attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
     about: dict[str, Any] = {"attacked": attacked, "references": len(member)}
-    if lost := int((~np.isfinite(np.asarray(seen.phi)).all(-1)).sum()):
-        about["not_finite"] = lost
-    diverged = np.flatnonzero(~np.isfinite(np.asarray(seen.phi)).any((1, 2))).tolist()
-    about["diverged"] = diverged
+    about |= _unknown(seen, member, targets, truth)
     if options.curve:
         with stage("power with fewer models"):
             about["curve"] = curve(seen, member, options.attacks, leaves)
@@ -86,7 +85,8 @@ def score(options: Score) -> dict[str, Any]:
         models, examples = phi.shape
         summary = {"schema": SCHEMA, "models": models, "examples": examples}
         summary |= {"queries": queries, "attacks": {}, **about}
-        summary["notes"] = ["no metrics without --target-member: only scores were written"]
+        only = "no metrics without --target-member: only scores were written"
+        summary["notes"] = [only, *summary.get("notes", [])]
         summary["command"] = _command(options)
         write_scores(options.out, scores, None)
         write_json(options.out / "summary.json", summary)
@@ -107,6 +107,17 @@ def score(options: Score) -> dict[str, Any]:
         summary["command"] = _command(options)
         write(options.out, ranked, truth, phi, summary, shown, stage)
     return summary
+
+
+def _unknown(
+    seen: Signals, member: np.ndarray, targets: list[Signals] | None, truth: np.ndarray | None
+) -> dict[str, Any]:
+    """What of phi is not known, or infinite, for the summary."""
+    of = unknown(np.asarray(seen.phi), member)
+    of_attacked = of if targets is None else None
+    if targets is not None and truth is not None:
+        of_attacked = unknown(np.stack([np.asarray(t.phi) for t in targets]), truth)
+    return in_summary(of_phi([seen, *(targets or [])]), of, of_attacked)
 
 
 def _command(options: Score) -> str:

@@ -8,10 +8,12 @@ import numpy as np
 
 from jaxmia import privacy
 from jaxmia.attacks import attack_every_model
+from jaxmia.attacks.infinite import of_phi
 from jaxmia.evaluation import records
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
+from jaxmia.evaluation.unknown import notes, unknown
 from jaxmia.metrics import Ranked, rank_all
 from jaxmia.storage.files import read_json
 from jaxmia.storage.run import read_signals
@@ -40,11 +42,15 @@ def evaluate(work: Work) -> Evaluated:
             signals = replace(signals, expected=expected)
         scores = attack_every_model(signals, work.member, experiment.attacks, work.leave_out)
     ranked = rank_all(scores, work.member)
+    about = records.of_run(experiment, work.store)
+    of = unknown(np.asarray(signals.phi), np.asarray(work.member, bool))
+    if told := notes(of_phi([signals]), of):
+        about["notes"] = told
     summary = summarise(
         ranked,
         work.member,
         queries=np.shape(signals.phi)[-1],
-        about=records.of_run(experiment, work.store),
+        about=about,
         shadows=Shadows(ranked, work.member, work.leave_out),
         person=work.data.person,
         relation=privacy.relation_of(experiment.design, work.member),

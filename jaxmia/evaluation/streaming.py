@@ -1,9 +1,10 @@
 """Attacks on signals that do not fit in memory: panel by panel, scores to disk, ROCs by counting.
 
-Three passes: over the signals for what all examples say together (variances), over them again for
-the scores, and over the scores, row by row, for the figures. Those of one target are exact for its
-scores in float32. Those of the pooled scores are of scores rounded towards 0 to `MANTISSA` bits:
-a valid threshold each, and an AUC within the `rounding` that the summary tells.
+Three passes: over the signals for what all examples say together (variances; twice where some are
+infinite), over them again for the scores, and over the scores, row by row, for the figures. Those
+of one target are exact for its scores in float32. Those of the pooled scores are of scores rounded
+towards 0 to `MANTISSA` bits: a valid threshold each, and an AUC within the `rounding` that the
+summary tells.
 """
 
 import contextlib
@@ -20,10 +21,12 @@ import numpy as np
 from jaxmia import metrics
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
+from jaxmia.attacks.infinite import Bounds, Extremes, extremes, within
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
-from jaxmia.evaluation import figures
+from jaxmia.evaluation import constant, figures
 from jaxmia.evaluation.figures import LEVELS
 from jaxmia.evaluation.summary import SCHEMA
+from jaxmia.evaluation.unknown import Unknown, in_summary, unknown
 from jaxmia.machine import cores
 from jaxmia.storage.files import UnwritableError
 from jaxmia.storage.sources import Source, panels
@@ -94,23 +97,23 @@ def attack(
 ) -> tuple[dict[str, Any], dict[str, metrics.Counted]]:
     """Writes `scores.npz` (float32); returns the summary and each attack's ROC."""
     chosen = streamable(names)
-    totals, lost, finite = _totals(streamed, chosen)
+    totals, ends, of = _totals(streamed, chosen, None)
+    if bounds := ends.bounds:
+        totals, *_ = _totals(streamed, chosen, bounds)
     _, examples, *queries = streamed.reference.shape
     summary: dict[str, Any] = {
         "schema": SCHEMA, "models": streamed.targets, "examples": examples,
         "queries": int(np.prod(queries)), "attacks": {}, **about,
+        **_unknown(streamed, ends, of),
         "streamed": "scores are float32; pooled figures are of scores rounded to "
         f"{MANTISSA} bits of mantissa, the AUC within `rounding`; no thresholds from shadows",
-        "diverged": np.flatnonzero(~finite).tolist(),
     }  # fmt: skip
-    if lost:
-        summary["not_finite"] = lost
     curves = {}
     beside = out / f".scores.npz.{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".scores.", dir=out) as folder:
-            files = _scored(streamed, chosen, totals, Path(folder))
+            files = _scored(streamed, chosen, totals, bounds, Path(folder))
             with zipfile.ZipFile(beside, "w", allowZip64=True) as scores:
                 for name, file in files.items():
                     with _entry(scores, name, np.float32, (streamed.targets, examples)) as entry:
@@ -131,28 +134,48 @@ def attack(
             beside.unlink(missing_ok=True)
     if not curves:
         summary["attacks"] = {}
-        summary["notes"] = ["no metrics without the targets' membership: only scores were written"]
+        only = "no metrics without the targets' membership: only scores were written"
+        summary["notes"] = [only, *summary.get("notes", [])]
     return summary, curves
 
 
+def _unknown(streamed: StreamedSignals, ends: Extremes, of: Unknown) -> dict[str, Any]:
+    """What of the signals is not known, or infinite, for the summary."""
+    of_attacked = of if streamed.target is None else None
+    if streamed.target is not None and streamed.truth is not None:
+        of_attacked = unknown(streamed.target, streamed.truth)
+    return in_summary(ends, of, of_attacked)
+
+
 def _totals(
-    streamed: StreamedSignals, chosen: dict[str, Attack]
-) -> tuple[dict[str, list], int, np.ndarray]:
-    """The first pass: each attack's totals, how many signals are no numbers, and whose are any."""
+    streamed: StreamedSignals, chosen: dict[str, Attack], bounds: Bounds | None
+) -> tuple[dict[str, list], Extremes, Unknown]:
+    """The first pass: each attack's totals, and what is infinite or not known."""
     totals: dict[str, list] = {name: [] for name in chosen}
-    lost, finite = 0, np.zeros(streamed.reference.shape[0], bool)
+    ends = extremes([] if streamed.target is None else [streamed.target])
+    seen: list[Unknown] = []
+    spans: list[constant.Span] = []
     for _, job in streamed.jobs():
-        seen = np.isfinite(job.reference)
-        lost += int((~seen.all(-1)).sum())
-        finite |= seen.any((1, 2))
+        ends += extremes([job.reference])
+        seen.append(unknown(job.reference, job.member))
+        spans.append(constant.span(job.reference))
+        job = _finite(job, bounds)
         for name, one in chosen.items():
             new = one.panels.totals(_seen(job, one))
             totals[name] = [a + b for a, b in zip(totals[name] or [0] * len(new), new, strict=True)]
-    return totals, lost, finite
+    references = constant.together(spans)
+    constant.refuse(streamed.reference.name, references)
+    if streamed.target is not None:
+        constant.refuse("--target", constant.span(streamed.target), references)
+    return totals, ends, Unknown(*(sum(parts) for parts in zip(*seen, strict=True)))
 
 
 def _scored(
-    streamed: StreamedSignals, chosen: dict[str, Attack], totals: dict[str, list], folder: Path
+    streamed: StreamedSignals,
+    chosen: dict[str, Attack],
+    totals: dict[str, list],
+    bounds: Bounds | None,
+    folder: Path,
 ) -> dict[str, Path]:
     """The second pass: a file of float32 `[T, N]` for each attack."""
     files = {name: folder / f"{i}.raw" for i, name in enumerate(chosen)}
@@ -160,6 +183,7 @@ def _scored(
     with contextlib.ExitStack() as stack:
         held = {k: stack.enter_context(open(f, "wb", buffering=0)) for k, f in files.items()}
         for at, job in streamed.jobs():
+            job = _finite(job, bounds)
             for name, one in chosen.items():
                 score = one.panels.scores(_seen(job, one), totals[name])
                 score = np.ascontiguousarray(score, np.float32)
@@ -173,6 +197,13 @@ def _put(file: int, content: memoryview, place: int) -> None:
     while len(content):
         done = os.pwrite(file, content, place)
         content, place = content[done:], place + done
+
+
+def _finite(job: Inputs, bounds: Bounds | None) -> Inputs:
+    """The job with infinite signals taken as the bounds."""
+    phi = within(job.reference, bounds)
+    target = phi if job.target is job.reference else within(job.target, bounds)
+    return job._replace(target=target, reference=phi)
 
 
 def _seen(job: Inputs, attack: Attack) -> Inputs:

@@ -36,8 +36,8 @@ def _pair(pair: list[float] | None, percent: bool) -> str:
 
 
 def remarks(summary: dict[str, Any]) -> list[str]:
-    """What belongs under the table: the generalization gap, and how fine the levels really are."""
-    out = []
+    """What belongs under the table: warnings first, then how fine the levels really are."""
+    out = [escape(note) for note in summary.get("notes", [])]
     if summary.get("generalization_gap") is not None:
         out.append(
             f"generalization gap {summary['generalization_gap']:.3f} "

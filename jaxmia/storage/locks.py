@@ -56,7 +56,7 @@ class Lock:
             return False
 
     def _taken_over(self, beside: Path) -> bool:
-        """Replaces a dead holder's file; false if it is gone; raises `LockHeldError` if he lives."""
+        """Replaces a dead holder's file; false if it is gone; `LockHeldError` if he lives."""
         with _one_at_a_time(self.file.parent):
             try:
                 holder = _living(self.file)

@@ -1,5 +1,6 @@
 """Arrays on disk, read a panel of columns or some rows at a time, and never as a whole."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,10 +88,32 @@ def _zarr(name: str, path: Path) -> Any:
         if (path / file).is_file():
             where = {"driver": "file", "path": str(path.absolute()) + "/"}
             try:
-                return ts.open({"driver": driver, "kvstore": where}, read=True).result()
+                array = ts.open({"driver": driver, "kvstore": where}, read=True).result()
+                missing, chunks = _missing(array)
             except (ValueError, OSError) as error:
                 raise ValueError(f"{name}: {path} cannot be read ({error!s:.200})") from error
+            if missing:
+                raise ValueError(
+                    f"{name}: {path} lacks {missing} of its {chunks} chunks: half-written? If "
+                    "they are all of the fill value, have them written too (zarr-python: "
+                    "config={'write_empty_chunks': True})"
+                )
+            return array
     raise ValueError(f"{name}: {path} is a folder, and no Zarr array")
+
+
+def _missing(array: Any) -> tuple[int, int]:
+    """How many of an array's chunks were never written, and how many there should be."""
+    if not array.size or array.storage_statistics(query_fully_stored=True).result().fully_stored:
+        return 0, 0
+    shape, width = array.shape, array.chunk_layout.read_chunk.shape
+    starts = [range(0, n, w) for n, w in zip(shape, width, strict=True)]
+    asked = [
+        array[tuple(slice(i, min(i + w, n)) for i, w, n in zip(at, width, shape, strict=True))]
+        for at in itertools.product(*starts)
+    ]
+    told = [one.storage_statistics(query_not_stored=True) for one in asked]
+    return sum(one.result().not_stored for one in told), len(told)
 
 
 def panels(examples: int, bytes_each: int, budget: int) -> Iterator[slice]:

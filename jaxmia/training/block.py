@@ -239,7 +239,8 @@ class Block:
             if len(held_out.accuracy)
             else None
         )
-        sound = np.isfinite(inside["phi"]).all((1, 2)) & np.isfinite(self.curves.loss[:many]).all(1)
+        known = ~np.isnan(inside["phi"]).any((1, 2))  # infinite phi are answers
+        sound = known & np.isfinite(self.curves.loss[:many]).all(1)
         facts: dict[str, Any] = {
             "train_accuracy": self._by_model(train),
             "test_accuracy": self._by_model(test) if test is not None else {},

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Float
 
 from jaxmia import data as sources
+from jaxmia.attacks.infinite import finite
 from jaxmia.recipes import batch_gradient
 from jaxmia.training import parallel
 from jaxmia.training.pool import Pool, normalised, pool
@@ -34,14 +35,14 @@ _STREAM = 77
 def expected(
     recipe: Recipe, seed: int, data: Data, signals: Signals, convolution: str
 ) -> Float[np.ndarray, "M N 2"]:
-    """Mean and scale of view 0's phi; NaN for a model whose phi is not finite.
+    """Mean and scale of view 0's phi; NaN for a model whose phi is not known everywhere.
 
     Raises `ValueError` for a data set without a population.
     """
     population = sources.held_out(data).population
     if not len(population) or signals.population is None:
         raise ValueError(f"attacks: quantile_regression needs test examples, {data.name} has none")
-    z = np.asarray(signals.population)[..., 0]
+    (z,) = finite(np.asarray(signals.population)[..., 0])
     sound = np.asarray(np.isfinite(z).all(1))
     mesh = parallel.mesh()
     fit = parallel.over_models(

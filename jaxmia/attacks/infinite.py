@@ -1,0 +1,122 @@
+"""Infinite signals are answers: a probability of exactly 0 or 1, the strongest there is.
+
+A forest or a 1-NN says them of many examples. They are taken as finite values beyond all others, so
+that order stays order and ties stay ties; NaN alone means "not known".
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+
+from jaxmia.attacks.references import LeaveOut
+from jaxmia.types import Array, Attack, Signals
+
+SURE = float(np.log(999_999))  # the logit of 1 - 1e-6: at least as sure as this
+MARGIN = 0.25  # of the range of what is finite, or of its size, beyond its ends
+TOGETHER = (("phi", "population"), ("trajectory",), ("gradient",))  # what has one pair of bounds
+
+
+class Bounds(NamedTuple):
+    """What -inf and +inf are taken as."""
+
+    low: float
+    high: float
+
+
+class Extremes(NamedTuple):
+    """The ends of what is finite, and how many are infinite: of one array, or of many together."""
+
+    low: float = np.inf
+    high: float = -np.inf
+    infinite: int = 0
+
+    def __add__(self, other: "Extremes") -> "Extremes":  # type: ignore[override]
+        return Extremes(
+            min(self.low, other.low), max(self.high, other.high), self.infinite + other.infinite
+        )
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Beyond the data by a quarter of its range or size, and a probability within 1e-6.
+
+        None where nothing is infinite.
+        """
+        if not self.infinite:
+            return None
+        if self.low > self.high:
+            return Bounds(-SURE, SURE)
+        beyond = MARGIN * max(self.high - self.low, abs(self.low), abs(self.high))
+        return Bounds(min(self.low - beyond, -SURE), max(self.high + beyond, SURE))
+
+
+def extremes(arrays: Iterable[Array]) -> Extremes:
+    """Those of all the arrays; NaN count as nothing."""
+    found = Extremes()
+    for array in map(np.asarray, arrays):
+        if not array.size or array.dtype.kind not in "fiu":
+            continue
+        low, high = float(array.min()), float(array.max())
+        if np.isnan([low, high]).any():
+            low, high = (float(f(array, axis=None)) for f in (np.fmin.reduce, np.fmax.reduce))
+        count = 0
+        if np.isinf([low, high]).any():
+            infinite = np.isinf(array)
+            count, rest = int(infinite.sum()), array[np.isfinite(array)]
+            low, high = (float(rest.min()), float(rest.max())) if rest.size else (np.inf, -np.inf)
+        found += Extremes(*(low, high) if low <= high else (np.inf, -np.inf), count)
+    return found
+
+
+def of_phi(several: Iterable[Signals]) -> Extremes:
+    """Those of phi of targets and references, and of their populations."""
+    return extremes(a for s in several for a in (s.phi, s.population) if a is not None)
+
+
+def within(array: Array, bounds: Bounds | None) -> np.ndarray:
+    """The array with its infinite values taken as the bounds, as far as its type goes."""
+    array = np.asarray(array)
+    if bounds is None or array.dtype.kind != "f":
+        return array
+    limits = np.finfo(array.dtype)
+    low, high = max(bounds.low, float(limits.min)), min(bounds.high, float(limits.max))
+    return np.clip(array, array.dtype.type(low), array.dtype.type(high))
+
+
+def finite(*arrays: Array) -> tuple[np.ndarray, ...]:
+    """The arrays without infinite values, by the bounds of all together; NaN stay."""
+    bounds = extremes(arrays).bounds
+    return tuple(within(a, bounds) for a in arrays)
+
+
+def finite_signals(several: Sequence[Signals], needs: Iterable[str] | None = None) -> list[Signals]:
+    """The signals of targets and references the same way, each kind by its own bounds.
+
+    Only phi, the population and those of `needs`, if these are named.
+    """
+    out = list(several)
+    wanted = None if needs is None else {*needs, "phi", "population"}
+    for names in TOGETHER:
+        names = [n for n in names if wanted is None or n in wanted]
+        held = [a for s in out for n in names if (a := getattr(s, n)) is not None]
+        if (bounds := extremes(held).bounds) is None:
+            continue
+        for i, one in enumerate(out):
+            there = {n: a for n in names if (a := getattr(one, n)) is not None}
+            out[i] = replace(one, **{n: within(a, bounds) for n, a in there.items()})
+    return out
+
+
+def as_answers(attack: Attack) -> Attack:
+    """The attack, taking what is infinite as the strongest answer."""
+
+    def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
+        target, reference = finite_signals((target, reference), attack.needs)
+        return attack.score(target, reference, member)
+
+    def on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
+        return attack.leave_one_out(*finite_signals((signals,), attack.needs), member, leave_out)
+
+    return attack._replace(score=on_target, leave_one_out=on_all)
