@@ -19,8 +19,7 @@ from jaxmia.evaluation.summary import SCHEMA, summarise
 from jaxmia.metrics import rank_all
 from jaxmia.report.charts import roc_chart
 from jaxmia.report.inputs import Shown
-from jaxmia.report.write import save, write, write_scores
-from jaxmia.storage.files import write_json
+from jaxmia.report.write import save, write, write_scores, write_summary
 from jaxmia.storage.sources import Source
 from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
@@ -89,7 +88,7 @@ def score(options: Score) -> dict[str, Any]:
         summary["notes"] = ["no metrics without --target-member: only scores were written"]
         summary["command"] = _command(options)
         write_scores(options.out, scores, None)
-        write_json(options.out / "summary.json", summary)
+        write_summary(options.out, summary)
     else:
         ranked = rank_all(scores, truth)
         shadow = ranked if targets is None else rank_all(every, member)
@@ -169,9 +168,9 @@ def _streamed(options: Score) -> dict[str, Any]:
         attacked = f"{len(target)} given target{'s' * (len(target) > 1)}"
     held = streaming.leave_out(member, pairs) if target is None else None
     work = streaming.StreamedSignals(reference, member, target, truth, held)
-    about = {"attacked": attacked, "references": reference.shape[0]}
+    about = {"attacked": attacked, "references": reference.shape[0], "command": _command(options)}
     summary, curves = streaming.attack(work, options.attacks, options.out, about)
+    write_summary(options.out, summary)
     if curves:
         save(options.out / "report", {"roc": roc_chart(curves, {})})
-    write_json(options.out / "summary.json", summary)
     return summary

@@ -58,12 +58,17 @@ def evaluate(work: Work) -> Evaluated:
 
 
 def current(work: Work) -> bool:
-    """Whether the scores of just these signals and attacks are there."""
+    """Whether the scores of just these signals and attacks are there, and the page, written last.
+
+    A report that was killed while it was drawn is made again.
+    """
     path, experiment = work.store.path, work.experiment
     try:
         summary = read_json(path / "summary.json")
         same = summary["experiment"]["signals"] == work.store.state(experiment.models)
         if not (same and set(summary["attacks"]) == set(experiment.attacks)):
+            return False
+        if not (path / "report" / "index.html").is_file():
             return False
         with zipfile.ZipFile(path / "scores.npz") as scores:
             return scores.testzip() is None
