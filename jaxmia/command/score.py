@@ -12,7 +12,7 @@ from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.command.inputs import Score, array, check, person_of, references, streams, targets_of
 from jaxmia.command.terminal import show
-from jaxmia.evaluation import streaming
+from jaxmia.evaluation import evidence, streaming
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
@@ -78,6 +78,8 @@ def score(options: Score) -> dict[str, Any]:
         about["not_finite"] = lost
     diverged = np.flatnonzero(~np.isfinite(np.asarray(seen.phi)).any((1, 2))).tolist()
     about["diverged"] = diverged
+    if warnings := _warnings(seen, member, targets, truth, pairs):
+        about["warnings"] = warnings
     if options.curve:
         with stage("power with fewer models"):
             about["curve"] = curve(seen, member, options.attacks, leaves)
@@ -106,6 +108,25 @@ def score(options: Score) -> dict[str, Any]:
         summary["command"] = _command(options)
         write(options.out, ranked, truth, phi, summary, shown, stage)
     return summary
+
+
+def _warnings(
+    seen: Signals,
+    member: np.ndarray,
+    targets: list[Signals] | None,
+    truth: np.ndarray | None,
+    pairs: np.ndarray | None,
+) -> list[str]:
+    """What is to be said before any number."""
+    out = evidence.of_signals(np.asarray(seen.phi)[..., 0], member)
+    if pairs is not None:
+        out += evidence.of_pairs(pairs, member)
+    if seen.margin is not None and seen.y is not None:
+        out += evidence.of_models(np.asarray(seen.margin)[..., 0], member, np.asarray(seen.y))
+    if targets is not None and truth is not None and targets[0].margin is not None:
+        margin = np.stack([np.asarray(t.margin)[..., 0] for t in targets])
+        out += evidence.of_models(margin, truth, np.asarray(targets[0].y), "targets")
+    return out
 
 
 def _command(options: Score) -> str:

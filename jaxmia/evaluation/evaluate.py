@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxmia import privacy
 from jaxmia.attacks import attack_every_model
-from jaxmia.evaluation import records
+from jaxmia.evaluation import evidence, records
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
@@ -52,6 +52,10 @@ def evaluate(work: Work) -> Evaluated:
     )
     if work.options.command:
         summary["command"] = work.options.command
+    if signals.margin is not None:
+        margin, y = np.asarray(signals.margin)[..., 0], np.asarray(signals.y)
+        if warnings := evidence.of_models(margin, work.member, y):
+            summary["warnings"] = warnings
     with progress.stage("power with fewer models"):
         summary["curve"] = power(signals, work.member, experiment.attacks, work.leave_out)
     return Evaluated(ranked, summary, signals)
