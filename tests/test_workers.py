@@ -1,7 +1,10 @@
 """Several processes at one run: without a word between them, and as one program on a pod."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -180,3 +183,27 @@ def test_where_processes_meet_is_told(flags, env, want):
 )
 def test_launchers_of_several_processes_are_known(env, want):
     assert several(env) is want
+
+
+def test_a_slurm_array_with_gaps_is_refused():
+    env = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_STEP": "1",
+           "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "7"}  # fmt: skip
+    with pytest.raises(ValueError, match="has gaps"):
+        shard(Flags(**DEFAULT, attacks=()), env)
+    assert shard(Flags(**DEFAULT, attacks=(), shard_index=1, shard_count=3), env) == (1, 3)
+    assert shard(Flags(**DEFAULT, attacks=()), env | {"SLURM_ARRAY_TASK_MAX": "3"}) == (2, 3)
+
+
+def test_the_environment_does_not_change_what_keys_draw():
+    script = (
+        "from jaxmia.training import processes; import jax; processes.start();"
+        "print(jax.random.normal(jax.random.key(0, impl='threefry2x32'), (5,)).tolist())"
+    )
+    drawn = {
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+            env=os.environ | {"JAX_THREEFRY_PARTITIONABLE": value},
+        ).stdout
+        for value in ("0", "1")
+    }  # fmt: skip
+    assert len(drawn) == 1

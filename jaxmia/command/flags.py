@@ -169,6 +169,14 @@ def shard(flags: Flags, env: Mapping[str, str] = os.environ) -> tuple[int, int]:
     elif array:
         first = _number(env, "SLURM_ARRAY_TASK_MIN", 0)
         step = max(1, _number(env, "SLURM_ARRAY_TASK_STEP", 1))
+        last = _number(env, "SLURM_ARRAY_TASK_MAX", first)
+        tasks = _number(env, "SLURM_ARRAY_TASK_COUNT", 1)
+        if "SLURM_ARRAY_TASK_MAX" in env and (last - first) // step + 1 != tasks:
+            raise ValueError(
+                f"SLURM_ARRAY_TASK_COUNT={tasks} does not fit tasks {first} to {last} in steps of "
+                f"{step}: the array has gaps, whose share nobody would do; number it 0 to "
+                f"{tasks - 1}, or give --shard-index and --shard-count"
+            )
         index = (_number(env, "SLURM_ARRAY_TASK_ID", 0) - first) // step
     else:
         index = _number(env, "JOB_COMPLETION_INDEX", 0) if flags.shard_count else 0

@@ -300,6 +300,11 @@ def _labels(options: Score, seen: Signals) -> np.ndarray:
 def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
     if len(y) != z.shape[-2]:
         raise ValueError(f"--labels: has {len(y)} examples, {name} has {z.shape[-2]}")
+    if z.shape[-1] > 1 and z.min() >= 0 and z.max() <= 1 and np.allclose(z.sum(-1), 1, atol=1e-3):
+        raise ValueError(
+            f"{name}: all rows are from 0 to 1 and sum to 1: these are probabilities; give logits, "
+            "or the logarithms of the probabilities"
+        )
     y = y.astype(np.int32)
     labels = np.broadcast_to(y, z.shape[:-1])
     found = {
@@ -311,6 +316,11 @@ def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
 
 def _member(name: str, file: Path, ndim: tuple[int, ...], shape: tuple | None) -> np.ndarray:
     member = array(name, file, "biuf", ndim)
+    if shape is not None and member.shape == tuple(shape[::-1]) != tuple(shape):
+        raise ValueError(
+            f"{name}: {file} has shape {member.shape}, the signals have {shape}: transpose it, "
+            "models come first"
+        )
     if shape is not None and member.shape != shape:
         raise ValueError(f"{name}: {file} has shape {member.shape}, the signals have {shape}")
     if not np.isin(member, (0, 1)).all():

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,10 @@ from jaxmia.command.export import pool_of
 from jaxmia.command.terminal import show
 from jaxmia.metrics import rank_all
 from jaxmia.report import inputs
+from jaxmia.report.inputs import Shown
+from jaxmia.report.previous import lost
 from jaxmia.report.write import write
+from jaxmia.storage.files import read_json
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
 
@@ -47,7 +51,11 @@ def main(options: Command) -> None:
         return
     if options.price is not None and not 0 <= options.price < 1e9:
         raise ValueError(f"--price: {options.price} must be 0 or more")
-    run = Run.open(options.runs[0])
+    folder = options.runs[0]
+    if not Store.there(folder) and (folder / "scores.npz").is_file():
+        _scored(folder, options)
+        return
+    run = Run.open(folder)
     data = _examples(run, options)
     seen = run.signals
     phi = np.asarray(seen.phi)[..., 0]
@@ -60,9 +68,43 @@ def main(options: Command) -> None:
         options.show_examples,
     )
     drawn = drawn._replace(price=options.price)
+    if less := lost(run.path / "report", drawn):
+        raise ValueError(
+            f"report: {run.path / 'report' / 'index.html'} shows {', '.join(less)}: give "
+            "--show-examples, --data or --price as it was made, or remove it first"
+        )
     write(run.path, rank_all(run.scores, run.member), run.member, phi, run.summary, drawn)
     show(run.summary, options.json)
     print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
+
+
+def _scored(folder: Path, options: Command) -> None:
+    """Draws what `jaxmia score` wrote from its scores and summary, where that loses nothing."""
+    if given := [k for k in ("show_examples", "data", "price") if getattr(options, k)]:
+        raise ValueError(f"--{given[0].replace('_', '-')}: is for a run folder, not for {folder}")
+    summary = read_json(folder / "summary.json")
+    try:
+        with np.load(folder / "scores.npz", allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{folder / 'scores.npz'}: cannot be read ({error!s:.200})") from error
+    if not isinstance(summary, dict) or "attacks" not in summary:
+        raise ValueError(f"{folder / 'summary.json'}: was not written by jaxmia score")
+    if "streamed" in summary:
+        raise ValueError(f"report: {folder} was scored from disk, which leaves no page")
+    member = arrays.pop("member", None)
+    if member is None or set(arrays) != set(summary["attacks"]):
+        raise ValueError(f"report: {folder} holds no membership with its scores: nothing to draw")
+    again = f"; all of it: {summary['command']}" if summary.get("command") else ""
+    if less := lost(folder / "report", Shown()):
+        raise ValueError(
+            f"report: {folder / 'report' / 'index.html'} shows {', '.join(less)}, which scores.npz "
+            f"and summary.json do not hold{again}"
+        )
+    write(folder, rank_all(arrays, member), member, None, summary)
+    show(summary, options.json)
+    page = folder / "report" / "index.html"
+    print(f"report: {page}, without phi, labels and pictures{again}", file=sys.stderr)
 
 
 def _examples(run: Run, options: Command) -> Any:

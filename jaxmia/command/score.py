@@ -13,7 +13,7 @@ from jaxmia.attacks.infinite import of_phi
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.command.inputs import Score, array, check, person_of, references, streams, targets_of
 from jaxmia.command.terminal import show
-from jaxmia.evaluation import streaming
+from jaxmia.evaluation import evidence, streaming
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
@@ -21,8 +21,7 @@ from jaxmia.evaluation.unknown import in_summary, unknown
 from jaxmia.metrics import rank_all
 from jaxmia.report.charts import roc_chart
 from jaxmia.report.inputs import Shown
-from jaxmia.report.write import save, write, write_scores
-from jaxmia.storage.files import write_json
+from jaxmia.report.write import save, write, write_scores, write_summary
 from jaxmia.storage.sources import Source
 from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
@@ -78,6 +77,8 @@ def score(options: Score) -> dict[str, Any]:
         attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
     about: dict[str, Any] = {"attacked": attacked, "references": len(member)}
     about |= _unknown(seen, member, targets, truth)
+    if warnings := _warnings(seen, member, targets, truth, pairs):
+        about["warnings"] = warnings
     if options.curve:
         with stage("power with fewer models"):
             about["curve"] = curve(seen, member, options.attacks, leaves)
@@ -89,7 +90,7 @@ def score(options: Score) -> dict[str, Any]:
         summary["notes"] = [only, *summary.get("notes", [])]
         summary["command"] = _command(options)
         write_scores(options.out, scores, None)
-        write_json(options.out / "summary.json", summary)
+        write_summary(options.out, summary)
     else:
         ranked = rank_all(scores, truth)
         shadow = ranked if targets is None else rank_all(every, member)
@@ -118,6 +119,25 @@ def _unknown(
     if targets is not None and truth is not None:
         of_attacked = unknown(np.stack([np.asarray(t.phi) for t in targets]), truth)
     return in_summary(of_phi([seen, *(targets or [])]), of, of_attacked)
+
+
+def _warnings(
+    seen: Signals,
+    member: np.ndarray,
+    targets: list[Signals] | None,
+    truth: np.ndarray | None,
+    pairs: np.ndarray | None,
+) -> list[str]:
+    """What is to be said before any number."""
+    out = evidence.of_signals(np.asarray(seen.phi)[..., 0], member)
+    if pairs is not None:
+        out += evidence.of_pairs(pairs, member)
+    if seen.margin is not None and seen.y is not None:
+        out += evidence.of_models(np.asarray(seen.margin)[..., 0], member, np.asarray(seen.y))
+    if targets is not None and truth is not None and targets[0].margin is not None:
+        margin = np.stack([np.asarray(t.margin)[..., 0] for t in targets])
+        out += evidence.of_models(margin, truth, np.asarray(targets[0].y), "targets")
+    return out
 
 
 def _command(options: Score) -> str:
@@ -180,9 +200,9 @@ def _streamed(options: Score) -> dict[str, Any]:
         attacked = f"{len(target)} given target{'s' * (len(target) > 1)}"
     held = streaming.leave_out(member, pairs) if target is None else None
     work = streaming.StreamedSignals(reference, member, target, truth, held)
-    about = {"attacked": attacked, "references": reference.shape[0]}
+    about = {"attacked": attacked, "references": reference.shape[0], "command": _command(options)}
     summary, curves = streaming.attack(work, options.attacks, options.out, about)
+    write_summary(options.out, summary)
     if curves:
         save(options.out / "report", {"roc": roc_chart(curves, {})})
-    write_json(options.out / "summary.json", summary)
     return summary

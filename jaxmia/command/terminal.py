@@ -66,6 +66,8 @@ def show(summary: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
         print(json.dumps(summary))
     if not quiet:
         console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+        for line in summary.get("warnings", []):
+            console.print(f"WARNING: {line}", markup=False)
         if not summary["attacks"]:
             console.print("scores only: whether the target was trained on them was not told")
             return

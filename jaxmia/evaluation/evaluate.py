@@ -9,7 +9,7 @@ import numpy as np
 from jaxmia import privacy
 from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.infinite import of_phi
-from jaxmia.evaluation import records
+from jaxmia.evaluation import evidence, records
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
@@ -58,18 +58,27 @@ def evaluate(work: Work) -> Evaluated:
     )
     if work.options.command:
         summary["command"] = work.options.command
+    if signals.margin is not None:
+        margin, y = np.asarray(signals.margin)[..., 0], np.asarray(signals.y)
+        if warnings := evidence.of_models(margin, work.member, y):
+            summary["warnings"] = warnings
     with progress.stage("power with fewer models"):
         summary["curve"] = power(signals, work.member, experiment.attacks, work.leave_out)
     return Evaluated(ranked, summary, signals)
 
 
 def current(work: Work) -> bool:
-    """Whether the scores of just these signals and attacks are there."""
+    """Whether the scores of just these signals and attacks are there, and the page, written last.
+
+    A report that was killed while it was drawn is made again.
+    """
     path, experiment = work.store.path, work.experiment
     try:
         summary = read_json(path / "summary.json")
         same = summary["experiment"]["signals"] == work.store.state(experiment.models)
         if not (same and set(summary["attacks"]) == set(experiment.attacks)):
+            return False
+        if not (path / "report" / "index.html").is_file():
             return False
         with zipfile.ZipFile(path / "scores.npz") as scores:
             return scores.testzip() is None

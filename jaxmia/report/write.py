@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from jaxmia.evaluation import figures
 from jaxmia.evaluation.summary import Stage
 from jaxmia.metrics import Ranked
-from jaxmia.report import chart, raster, svg
+from jaxmia.report import chart, previous, raster, svg
 from jaxmia.report.chart import Chart
 from jaxmia.report.contents import Found, draw, look
 from jaxmia.report.inputs import Shown
@@ -30,16 +30,23 @@ def write(
     shown: Shown | None = None,
     stage: Stage = nullcontext,
 ) -> list[Path]:
-    """Writes `scores.npz`, the report and, last, `summary.json`; returns the files.
+    """Writes `scores.npz`, `summary.json` and then the report, its page last; returns the files.
 
-    `stage` names what takes a while.
+    Numbers come first: a disk that fills up while charts are drawn costs none. An earlier report
+    goes before the new summary is there. `stage` names what takes a while.
     """
     with stage("writing scores"):
         file = write_scores(folder, {name: r.score for name, r in ranked.items()}, member)
+    write_summary(folder, summary)
     with stage("drawing"):
         drawn = report(folder / "report", ranked, member, phi, summary, shown)
+    return [file, folder / "summary.json", *drawn]
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Writes `summary.json`, once the report of an earlier one is removed."""
+    previous.clear(folder / "report")
     write_json(folder / "summary.json", summary)
-    return [file, *drawn, folder / "summary.json"]
 
 
 def write_scores(

@@ -45,6 +45,7 @@ def start(cache: Path | None = None, cluster: Cluster | None = None) -> Processe
             jax.config.update("jax_num_cpu_devices", cores())
         except RuntimeError:  # the devices are made already: take them as they are
             pass
+    jax.config.update("jax_threefry_partitionable", True)  # or the same keys give other models
     if cache and not getattr(jax.config, "jax_compilation_cache_dir", None):
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

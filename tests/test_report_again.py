@@ -1,0 +1,106 @@
+"""A folder that is written a second time, or whose report was killed while it was drawn."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxmia import design
+from jaxmia.command import app
+from jaxmia.report import write as writing
+from jaxmia.report.inputs import Shown
+from jaxmia.report.previous import CHARTS, clear, lost
+from jaxmia.storage.files import UnwritableError
+
+M, N = 8, 40
+MEMBER = design.complementary_halves(0, M, N)
+PHI = (np.random.default_rng(0).normal(size=(M, N)) + 2 * MEMBER).astype(np.float32)
+
+
+@pytest.fixture
+def score(tmp_path, as_users_run):
+    np.save(tmp_path / "phi.npy", PHI)
+    np.save(tmp_path / "member.npy", MEMBER)
+    np.save(tmp_path / "target.npy", PHI[0])
+
+    def again(*words):
+        files = ["--signals", tmp_path / "phi.npy", "--member", tmp_path / "member.npy"]
+        app.main(["score", *map(str, files), "--out", str(tmp_path / "out"), *map(str, words)])
+        return tmp_path / "out"
+
+    return again
+
+
+def test_a_second_result_leaves_nothing_of_the_first_but_a_users_own_files(score, tmp_path):
+    report = score() / "report"
+    assert (report / "memory.svg").exists() and (report / "index.html").exists()
+    (report / "mine.svg").write_text("mine")
+    score("--target", tmp_path / "target.npy")  # scores alone: nothing to draw
+    assert [p.name for p in report.iterdir()] == ["mine.svg"]
+    score()
+    score("--stream", "always")
+    assert {p.name for p in report.iterdir()} == {"mine.svg", "roc.svg", "roc.png", "roc.csv"}
+
+
+def test_every_file_of_a_report_is_known_to_be_cleared(score):
+    report = score("--curve") / "report"
+    clear(report)
+    assert not list(report.iterdir())
+    for name in ("curve", "training"):  # that this run has, and that a run folder has
+        assert name in CHARTS
+
+
+def test_numbers_are_there_where_drawing_fails(score, tmp_path, monkeypatch):
+    def full(*args):
+        raise UnwritableError("cannot write: No space left on device")
+
+    monkeypatch.setattr(writing, "report", full)
+    with pytest.raises(SystemExit):
+        score()
+    assert json.loads((tmp_path / "out/summary.json").read_text())["models"] == M
+    assert (tmp_path / "out/scores.npz").exists()
+
+
+def test_a_scored_folder_is_drawn_again_where_nothing_is_lost(score, capsys):
+    out = score()
+    before = (out / "report/index.html").read_bytes()
+    with pytest.raises(SystemExit):
+        app.main(["report", str(out)])
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "memory" in told and "jaxmia score" in told
+    assert (out / "report/index.html").read_bytes() == before
+    clear(out / "report")
+    summary = (out / "summary.json").read_text()
+    app.main(["report", str(out)])
+    assert "without phi" in capsys.readouterr().err
+    assert json.loads((out / "summary.json").read_text()) == json.loads(summary)
+    assert (out / "report/index.html").exists() and (out / "report/roc.svg").exists()
+
+
+@pytest.mark.parametrize(
+    "page, less",
+    [
+        ('<ol class="gallery" id="gallery">', ["pictures of examples"]),
+        ("<tr data-example=\"3\"><td>1</td><td>3</td><td>3 cat</td>", ["names of labels"]),
+        ("<tr data-example=\"3\"><td>1</td><td>3</td><td>3</td>", []),
+        ("; at 2 an hour that is 3.00", ["the price"]),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_what_a_new_page_would_lose_is_seen(page, less, tmp_path):
+    (tmp_path / "index.html").write_text(page)
+    assert lost(tmp_path, Shown()) == less
+    all_of_it = Shown(x=np.zeros((2, 3)), names=("dog", "cat"), price=2.0)
+    assert lost(tmp_path, all_of_it) == []
+
+
+def test_a_report_without_its_page_is_not_done(tmp_path):
+    from test_pipeline import run
+
+    from jaxmia import data
+
+    got = run(tmp_path / "a", data=data.first(data.digits(), 80, 40))
+    assert got.evaluated
+    assert not run(tmp_path / "a", data=data.first(data.digits(), 80, 40)).evaluated
+    (tmp_path / "a/report/index.html").unlink()
+    assert run(tmp_path / "a", data=data.first(data.digits(), 80, 40)).evaluated
