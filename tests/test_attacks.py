@@ -241,3 +241,18 @@ def test_with_diverged_models_the_number_of_references_tells_nothing():
         seen = inside[alive][:, at]
         assert (seen[member[alive][:, at]] == n - 1).all()
         assert (seen[~member[alive][:, at]] == n - 1).all()
+
+
+def test_the_power_curve_of_every_run_trains_no_networks(monkeypatch):
+    from jaxmia.attacks import networks
+    from jaxmia.attacks.references import leave_out
+    from jaxmia.evaluation.power import power
+
+    def train(*args):
+        raise AssertionError("an attack network is trained")
+
+    monkeypatch.setattr(networks, "_learn", train)
+    names = [*TRAINED, "global_threshold"]
+    rows = power(signals(), MEMBER, names, leave_out(MEMBER))
+    assert all(set(row["attacks"]) <= {"global_threshold", "joint_lira_online"} for row in rows)
+    assert rows[-1]["attacks"]["global_threshold"]["auc"] > 0.4
