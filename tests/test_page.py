@@ -60,7 +60,8 @@ def made(T=16, N=500, seed=0):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("page")
-    report(out, *made())
+    scores, member, *rest = made()
+    report(out, rank_all(scores, member), member, *rest)
     return out
 
 
