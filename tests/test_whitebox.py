@@ -267,7 +267,7 @@ def test_given_norms_are_scored_as_a_runs(tmp_path, as_users_run):
     for more, what in (
         ({"gradient_norms": tmp_path / "short.npy"}, r"--gradient-norms: has shape \(8, 5, 3\)"),
         ({"gradient_norms": tmp_path / "minus.npy"}, "--gradient-norms: has a negative norm"),
-        ({"target": tmp_path / "t.npy"}, "--gradient-norms and --target-gradient-norms go together"),
+        ({"target": tmp_path / "t.npy"}, "--gradient-norms and --target-gradient-norms go"),
         ({"target": tmp_path / "t.npy", "target_gradient_norms": tmp_path / "thin.npy"},
          r"--target-gradient-norms: has \(80, 2\), the models' is \(80, 3\)"),
     ):  # fmt: skip
