@@ -158,7 +158,18 @@ def test_bad_input_is_one_clear_line_and_nothing_is_written(files, capsys, line,
     assert not Path(files / "out").exists()
 
 
-@pytest.mark.parametrize("args", [[], ["nothing"], ["data"], ["report", "no/such/run"], ["[/bad]"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["nothing"],
+        ["data"],
+        ["report", "no/such/run"],
+        ["[/bad]"],
+        ["report", "a" * 300],
+        ["export", "a" * 300, "--out", "b"],
+    ],
+)
 def test_bad_commands_are_one_clear_line(args, capsys):
     with pytest.raises(SystemExit) as end:
         app.main(args)

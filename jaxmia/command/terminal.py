@@ -1,6 +1,7 @@
 """What every command has in common: reading options, one clear line for a mistake, the table."""
 
 import contextlib
+import errno
 import io
 import itertools
 import json
@@ -17,6 +18,9 @@ from jaxmia.report.table import attacks_table, remarks, table
 from jaxmia.storage.files import UnwritableError
 from jaxmia.storage.locks import LockHeldError
 from jaxmia.training.interrupt import StoppedError
+
+# what the system says of a path that nobody could use: too long, forbidden, through a file, a loop
+PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:
@@ -57,6 +61,11 @@ def guarded(work: Callable[[], None]) -> None:
             raise
         line = " ".join(str(error).split())
         print(plain(f"jaxmia: {line[:1000]}"), file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in PATHS:
+            raise
+        print(plain(f"jaxmia: {str(error.filename)[:300]}: {error.strerror}"), file=sys.stderr)
         raise SystemExit(2) from None
 
 
