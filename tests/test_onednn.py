@@ -162,7 +162,7 @@ def alone(monkeypatch, tmp_path):
     """A cache folder of its own, and a process that has not looked yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     native.native.cache_clear()
-    conv._owned.cache_clear()
+    conv._foreign.cache_clear()
     yield tmp_path / "jaxmia" / "native"
     native.native.cache_clear()
 
