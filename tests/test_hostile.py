@@ -47,7 +47,7 @@ sys.addaudithook(watch)
 NAMES = st.one_of(
     st.sampled_from([
         "</script><script>alert(1)</script>", "../../x", "[/bad]", "$\\frac{$", "a" * 10_000, "",
-        "\x1b[31m", "--", "-h-", "\u202e", "lira_online", "auto", "nan", "-1", "1e999",
+        "\x1b[31m", "--", "-h-", "\u202e", "lira_online", "auto", "always", "nan", "-1", "1e999",
         "/etc/passwd",
     ]),
     st.text(max_size=20).filter(lambda t: "\0" not in t and "\ud800" not in t),

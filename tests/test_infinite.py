@@ -153,6 +153,19 @@ def test_what_is_infinite_counts_and_nan_does_not():
     assert signals.phi(np.array([0.0, INF]), np.array(1)) == INF
 
 
+def test_what_float32_does_not_reach_is_infinite():
+    sure, huge = S.copy(), S.copy()
+    sure[2, 3], sure[4, 3], sure[5, 8] = INF, -INF, NAN
+    huge[2, 3], huge[4, 3], huge[5, 8] = 1e300, -4e38, NAN
+    assert extremes([sure]) == extremes([huge])
+    for name in ("lira_online", "lira_offline", "rmia_online", "global_threshold", "attack_r"):
+        a, b = (
+            attack_every_model(Signals(phi[..., None]), MEMBER, [name])[name]
+            for phi in (sure, huge)
+        )
+        np.testing.assert_array_equal(a, b)
+
+
 def save(folder, **arrays):
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
@@ -200,6 +213,17 @@ def test_nan_that_tell_membership_are_a_warning(tmp_path, capsys, how):
     assert found["notes"][0].startswith(told) and found["diverged"] == [5]
     table, remarks = text.rindex("targets"), text.index("warning: signals")
     assert table < remarks < text.index("left out because")
+
+
+def test_a_score_that_float32_does_not_reach_is_the_largest(tmp_path, capsys):
+    name, phi = "lira_online_per_example_variance", S.astype(np.float32)
+    phi[2, 3] = 1e30
+    save(tmp_path, phi=phi, member=MEMBER)
+    given = ["--signals", str(tmp_path / "phi.npy"), "--attacks", name, "--stream", "always"]
+    run(tmp_path, capsys, *given)
+    with np.load(tmp_path / "out/scores.npz") as scores:
+        assert np.isfinite(scores[name]).all()
+        assert abs(scores[name][2, 3]) == np.abs(scores[name]).max() > 1e38
 
 
 def test_a_model_that_is_sure_of_everything_has_not_diverged():

@@ -1,7 +1,8 @@
 """Infinite signals are answers: a probability of exactly 0 or 1, the strongest there is.
 
 A forest or a 1-NN says them of many examples. They are taken as finite values beyond all others, so
-that order stays order and ties stay ties; NaN alone means "not known".
+that order stays order and ties stay ties; NaN alone means "not known". What float32 does not reach
+is infinite, too: no logit is so large, and its square overflows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from jaxmia.attacks.references import LeaveOut
 from jaxmia.types import Array, Attack, Signals
 
 SURE = float(np.log(999_999))  # the logit of 1 - 1e-6: at least as sure as this
+LARGEST = float(np.finfo(np.float32).max)
 MARGIN = 0.25  # of the range of what is finite, or of its size, beyond its ends
 TOGETHER = (("phi", "population"), ("trajectory",), ("gradient",))  # what has one pair of bounds
 
@@ -62,9 +64,9 @@ def extremes(arrays: Iterable[Array]) -> Extremes:
         if np.isnan([low, high]).any():
             low, high = (float(f(array, axis=None)) for f in (np.fmin.reduce, np.fmax.reduce))
         count = 0
-        if np.isinf([low, high]).any():
-            infinite = np.isinf(array)
-            count, rest = int(infinite.sum()), array[np.isfinite(array)]
+        if max(-low, high) > LARGEST:
+            infinite = np.abs(array) > LARGEST
+            count, rest = int(infinite.sum()), array[np.abs(array) <= LARGEST]
             low, high = (float(rest.min()), float(rest.max())) if rest.size else (np.inf, -np.inf)
         found += Extremes(*(low, high) if low <= high else (np.inf, -np.inf), count)
     return found

@@ -21,7 +21,7 @@ import numpy as np
 from jaxmia import metrics
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
-from jaxmia.attacks.infinite import Bounds, Extremes, extremes, within
+from jaxmia.attacks.infinite import LARGEST, Bounds, Extremes, extremes, within
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
 from jaxmia.evaluation import constant, figures
 from jaxmia.evaluation.figures import LEVELS
@@ -186,7 +186,7 @@ def _scored(
             job = _finite(job, bounds)
             for name, one in chosen.items():
                 score = one.panels.scores(_seen(job, one), totals[name])
-                score = np.ascontiguousarray(score, np.float32)
+                score = np.ascontiguousarray(np.clip(score, -LARGEST, LARGEST), np.float32)
                 for t, row in enumerate(score):
                     place = 4 * (t * examples + at.start)
                     _put(held[name].fileno(), memoryview(row).cast("B"), place)
