@@ -13,7 +13,7 @@ from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
 from jaxmia.metrics import rank_all
 from jaxmia.report import compare
-from jaxmia.report.inputs import Shown, Training
+from jaxmia.report.inputs import ReportInputs, Training
 from jaxmia.report.write import report
 from jaxmia.storage.files import write_bytes
 
@@ -48,13 +48,13 @@ def made(T=16, N=500, seed=0):
     at = {"auc": 0.6, "tpr_at_fpr": {"0.001": 0.1}}
     summary["curve"] = [{"references": n, "attacks": {HOSTILE: at}} for n in (2, 6, 14)]
     loss = np.exp(-np.arange(5.0)) * (1 + rng.random((T, 5)))
-    shown = Shown(
+    inputs = ReportInputs(
         y=(np.arange(N) % 4).astype(np.int32), names=(HOSTILE, "b", "c", "d"), reference=phi,
         reference_member=member, leave_out=nobody_else(T),
         training=Training(loss, 1 - loss / 4, 0.8, (3,)),
         x=rng.integers(0, 255, (N, 6, 6)).astype(np.uint8),
     )  # fmt: skip
-    return scores, member, phi, summary, shown
+    return scores, member, phi, summary, inputs
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,7 @@ def test_a_comparison_moves_too(tmp_path, opened):
     runs = []
     for seed, name in enumerate((HOSTILE, "second")):
         scores, member, phi, summary, _ = made(seed=seed)
-        runs.append(compare.Compared(name, summary, scores, member, phi))
+        runs.append(compare.RunResults(name, summary, scores, member, phi))
     of = compare.look(runs)
     charts = compare.draw(of, runs)
     write_bytes(tmp_path / "index.html", compare.page(of, charts, runs).encode())

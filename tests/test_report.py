@@ -21,7 +21,7 @@ from jaxmia.evaluation.posteriors import Shadows, mean_posterior
 from jaxmia.evaluation.summary import summarise
 from jaxmia.metrics import rank, rank_all
 from jaxmia.report import charts, compare, gallery, svg
-from jaxmia.report.inputs import Shown, Training, training
+from jaxmia.report.inputs import ReportInputs, Training, training
 from jaxmia.report.inputs import of_run as shown_of
 from jaxmia.report.table import remarks, table
 from jaxmia.report.write import report, save, write
@@ -172,7 +172,7 @@ def material(T=6, N=300, seed=0, names=("good",)):
     scores = {name: phi + rng.normal(size=(T, N)) for name in names}
     summary = summarise(rank_all(scores, member), member, queries=1, about={"test_accuracy": 0.8})
     training = Training(rng.random((T, 3)), rng.random((T, 3)), 0.8, (1,))
-    everything = Shown(
+    everything = ReportInputs(
         y=(np.arange(N) % 10).astype(np.int32), names=tuple("abcdefghij"), reference=phi,
         reference_member=member, leave_out=nobody_else(T), training=training,
         x=rng.integers(0, 255, (N, 8, 8, 3)).astype(np.uint8),

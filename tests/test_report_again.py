@@ -8,8 +8,8 @@ import pytest
 from jaxmia import design
 from jaxmia.command import app
 from jaxmia.report import write as writing
-from jaxmia.report.inputs import Shown
-from jaxmia.report.previous import CHARTS, clear, lost
+from jaxmia.report.inputs import ReportInputs
+from jaxmia.report.previous import CHARTS, clear, losses
 from jaxmia.storage.files import UnwritableError
 
 M, N = 8, 40
@@ -89,9 +89,9 @@ def test_a_scored_folder_is_drawn_again_where_nothing_is_lost(score, capsys):
 )  # fmt: skip
 def test_what_a_new_page_would_lose_is_seen(page, less, tmp_path):
     (tmp_path / "index.html").write_text(page)
-    assert lost(tmp_path, Shown()) == less
-    all_of_it = Shown(x=np.zeros((2, 3)), names=("dog", "cat"), price=2.0)
-    assert lost(tmp_path, all_of_it) == []
+    assert losses(tmp_path, ReportInputs()) == less
+    all_of_it = ReportInputs(x=np.zeros((2, 3)), names=("dog", "cat"), price=2.0)
+    assert losses(tmp_path, all_of_it) == []
 
 
 def test_a_report_without_its_page_is_not_done(tmp_path):

@@ -27,7 +27,7 @@ from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
 from jaxmia.metrics import rank_all
 from jaxmia.report import figures
-from jaxmia.report.inputs import Shown
+from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.table import table
 from jaxmia.report.write import write
 from jaxmia.types import Attacker
@@ -189,8 +189,8 @@ def run(flags: Flags) -> dict[str, Any]:
     figures.saved(power_figure(rows), flags.out / "report" / "power.svg")
     figures.saved(power_figure(rows), flags.out / "report" / "power.png")
     alt = "AUC and TPR at 0.1 % FPR against SNPs per person of the pool, with what theory expects."
-    shown = Shown(own={"power": alt})
-    write(flags.out, ranked, member, None, summary, shown)
+    inputs = ReportInputs(own={"power": alt})
+    write(flags.out, ranked, member, None, summary, inputs)
     return summary
 
 

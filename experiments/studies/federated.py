@@ -29,7 +29,7 @@ from jaxmia.federated import Federation, Observed
 from jaxmia.metrics import rank_all
 from jaxmia.models import mlp
 from jaxmia.report import figures
-from jaxmia.report.inputs import Shown
+from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.table import table
 from jaxmia.report.write import write
 from jaxmia.training import processes
@@ -288,12 +288,12 @@ def run(flags: Flags) -> dict[str, Any]:
     summary = summarise(
         ranked, member, queries=1, about=about, shadows=shadows, attacks=ATTACKS | federated.ATTACKS
     )
-    shown = Shown(own={
+    inputs = ReportInputs(own={
         "rounds": "AUC and TPR at 0.1 % FPR of every attack against the round.",
         "varied": "AUC and TPR at 0.1 % FPR against the number of clients and the width.",
         "cosines": "Cosines of examples' gradients with the update, members and non-members.",
     })  # fmt: skip
-    write(flags.out, ranked, member, None, summary, shown)
+    write(flags.out, ranked, member, None, summary, inputs)
     return summary
 
 

@@ -12,26 +12,26 @@ from jaxmia.storage.files import read_json, write_bytes, write_json
 from jaxmia.storage.run import Run
 
 
-def runs(paths: Sequence[Path]) -> list[compare.Compared]:
+def runs(paths: Sequence[Path]) -> list[compare.RunResults]:
     """The folders, opened: runs, or what `jaxmia score` wrote.
 
     Raises `ValueError`, naming the folder, for one that has no scores of known membership.
     """
-    found = []
+    results = []
     for path, name in zip(paths, compare.unique(paths), strict=True):
         phi = None
         if (path / "experiment.json").is_file():
             phi = np.asarray(Run.open(path).signals.phi)[..., 0]
-        found.append(_opened(path, name, phi))
-    return found
+        results.append(_opened(path, name, phi))
+    return results
 
 
-def _opened(path: Path, name: str, phi: np.ndarray | None) -> compare.Compared:
+def _opened(path: Path, name: str, phi: np.ndarray | None) -> compare.RunResults:
     if not (path / "scores.npz").is_file():
         raise ValueError(f"{path}: has no scores.npz; a finished run or a scored folder is needed")
     try:
-        with np.load(path / "scores.npz", allow_pickle=False) as held:
-            arrays = {k: held[k] for k in held.files}
+        with np.load(path / "scores.npz", allow_pickle=False) as archive:
+            arrays = {k: archive[k] for k in archive.files}
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path}/scores.npz: cannot be read ({error})") from error
     summary = read_json(path / "summary.json")
@@ -40,16 +40,16 @@ def _opened(path: Path, name: str, phi: np.ndarray | None) -> compare.Compared:
         raise ValueError(f"{path}: whether the target was trained on them is not known there")
     if phi is not None and phi.shape != member.shape:
         phi = None  # models were added since the scores were written
-    return compare.Compared(name, summary, arrays, member.astype(bool), phi)
+    return compare.RunResults(name, summary, arrays, member.astype(bool), phi)
 
 
 def write(out: Path, paths: Sequence[Path]) -> dict[str, Any]:
     """Writes the page, its charts and `summary.json` into a folder; returns the summary."""
-    found = runs(paths)
-    counted = compare.look(found)
-    charts = compare.draw(counted, found)
+    results = runs(paths)
+    comparison = compare.look(results)
+    charts = compare.draw(comparison, results)
     save(out, charts)
-    write_bytes(out / "index.html", compare.page(counted, charts, found).encode())
-    summary = compare.summary(counted)
+    write_bytes(out / "index.html", compare.page(comparison, charts, results).encode())
+    summary = compare.summary(comparison)
     write_json(out / "summary.json", summary)
     return summary

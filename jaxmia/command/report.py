@@ -15,9 +15,8 @@ from jaxmia.command import compare
 from jaxmia.command.export import pool_of
 from jaxmia.command.terminal import show
 from jaxmia.metrics import rank_all
-from jaxmia.report import inputs
-from jaxmia.report.inputs import Shown
-from jaxmia.report.previous import lost
+from jaxmia.report.inputs import ReportInputs, of_run
+from jaxmia.report.previous import losses
 from jaxmia.report.write import write
 from jaxmia.storage.files import read_json
 from jaxmia.storage.run import Run
@@ -57,35 +56,35 @@ def main(options: Command) -> None:
         return
     run = Run.open(folder)
     data = _examples(run, options)
-    seen = run.signals
-    phi = np.asarray(seen.phi)[..., 0]
-    drawn = inputs.of_run(
+    signals = run.signals
+    phi = np.asarray(signals.phi)[..., 0]
+    inputs = of_run(
         Store(run.path).records(),
-        seen,
+        signals,
         run.member,
         leave_out(run.member),
         data,
         options.show_examples,
     )
-    drawn = drawn._replace(price=options.price)
-    if less := lost(run.path / "report", drawn):
+    inputs = inputs._replace(price=options.price)
+    if less := losses(run.path / "report", inputs):
         raise ValueError(
             f"report: {run.path / 'report' / 'index.html'} shows {', '.join(less)}: give "
             "--show-examples, --data or --price as it was made, or remove it first"
         )
-    write(run.path, rank_all(run.scores, run.member), run.member, phi, run.summary, drawn)
+    write(run.path, rank_all(run.scores, run.member), run.member, phi, run.summary, inputs)
     show(run.summary, options.json)
     print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
 
 
 def _scored(folder: Path, options: Command) -> None:
     """Draws what `jaxmia score` wrote from its scores and summary, where that loses nothing."""
-    if given := [k for k in ("show_examples", "data", "price") if getattr(options, k)]:
-        raise ValueError(f"--{given[0].replace('_', '-')}: is for a run folder, not for {folder}")
+    if flags := [k for k in ("show_examples", "data", "price") if getattr(options, k)]:
+        raise ValueError(f"--{flags[0].replace('_', '-')}: is for a run folder, not for {folder}")
     summary = read_json(folder / "summary.json")
     try:
-        with np.load(folder / "scores.npz", allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
+        with np.load(folder / "scores.npz", allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{folder / 'scores.npz'}: cannot be read ({error!s:.200})") from error
     if not isinstance(summary, dict) or "attacks" not in summary:
@@ -96,7 +95,7 @@ def _scored(folder: Path, options: Command) -> None:
     if member is None or set(arrays) != set(summary["attacks"]):
         raise ValueError(f"report: {folder} holds no membership with its scores: nothing to draw")
     again = f"; all of it: {summary['command']}" if summary.get("command") else ""
-    if less := lost(folder / "report", Shown()):
+    if less := losses(folder / "report", ReportInputs()):
         raise ValueError(
             f"report: {folder / 'report' / 'index.html'} shows {', '.join(less)}, which scores.npz "
             f"and summary.json do not hold{again}"
@@ -120,8 +119,8 @@ def _examples(run: Run, options: Command) -> Any:
 
 def _compare(options: Command) -> None:
     """Several runs side by side."""
-    if given := [k for k in ("show_examples", "data", "price") if getattr(options, k)]:
-        raise ValueError(f"--{given[0].replace('_', '-')}: is for one run, not for several")
+    if flags := [k for k in ("show_examples", "data", "price") if getattr(options, k)]:
+        raise ValueError(f"--{flags[0].replace('_', '-')}: is for one run, not for several")
     out = options.out or Path("comparison")
     summary = compare.write(out, options.runs)
     if options.json:

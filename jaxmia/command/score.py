@@ -20,7 +20,7 @@ from jaxmia.evaluation.summary import SCHEMA, summarise
 from jaxmia.evaluation.unknown import in_summary, unknown
 from jaxmia.metrics import rank_all
 from jaxmia.report.charts import roc_chart
-from jaxmia.report.inputs import Shown
+from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.write import save, write, write_scores, write_summary
 from jaxmia.storage.sources import Source
 from jaxmia.training.progress import Progress
@@ -49,39 +49,39 @@ def score(options: Score) -> dict[str, Any]:
     check(options)
     if streams(options):
         return _streamed(options)
-    seen, member = references(options)
-    queries = np.asarray(seen.phi).shape[-1]
+    signals, member = references(options)
+    queries = np.asarray(signals.phi).shape[-1]
     pairs = None if options.pairs is None else array("--pairs", options.pairs, "iu", (1,))
     leaves = leave_out(member, pairs=pairs)
     person = person_of(options, member)
-    named(options.attacks, seen)
+    named(options.attacks, signals)
     targets: list[Signals] | None = None
     truth: np.ndarray | None = member
     if options.target is not None or options.target_logits is not None:
-        targets, truth = targets_of(options, seen)
+        targets, truth = targets_of(options, signals)
         named(options.attacks, targets[0])
         if targets[0].population is None:  # thresholds are fitted on scores of the same kind
-            seen = replace(seen, population=None)
-    shown = _shown(options, seen, member, leaves if targets is None else None)
+            signals = replace(signals, population=None)
+    inputs = _report_inputs(options, signals, member, leaves if targets is None else None)
     stage, every = Progress().stage, {}
     if truth is not None:
         with stage(f"attacking {len(member)} models"):
-            every = attack_every_model(seen, member, options.attacks, leaves)
+            every = attack_every_model(signals, member, options.attacks, leaves)
     if targets is None:
-        scores, phi = every, np.asarray(seen.phi)[..., 0]
+        scores, phi = every, np.asarray(signals.phi)[..., 0]
         attacked = "every model in turn, the others as its references"
     else:
         with stage(f"attacking {len(targets)} given target{'s' * (len(targets) > 1)}"):
-            scores = attack_targets(targets, seen, member, options.attacks)
+            scores = attack_targets(targets, signals, member, options.attacks)
         phi = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
         attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
     about: dict[str, Any] = {"attacked": attacked, "references": len(member)}
-    about |= _unknown(seen, member, targets, truth)
-    if warnings := _warnings(seen, member, targets, truth, pairs):
+    about |= _unknown(signals, member, targets, truth)
+    if warnings := _warnings(signals, member, targets, truth, pairs):
         about["warnings"] = warnings
     if options.curve:
         with stage("power with fewer models"):
-            about["curve"] = curve(seen, member, options.attacks, leaves)
+            about["curve"] = curve(signals, member, options.attacks, leaves)
     if truth is None:
         models, examples = phi.shape
         summary = {"schema": SCHEMA, "models": models, "examples": examples}
@@ -106,34 +106,34 @@ def score(options: Score) -> dict[str, Any]:
             stage=stage,
         )
         summary["command"] = _command(options)
-        write(options.out, ranked, truth, phi, summary, shown, stage)
+        write(options.out, ranked, truth, phi, summary, inputs, stage)
     return summary
 
 
 def _unknown(
-    seen: Signals, member: np.ndarray, targets: list[Signals] | None, truth: np.ndarray | None
+    signals: Signals, member: np.ndarray, targets: list[Signals] | None, truth: np.ndarray | None
 ) -> dict[str, Any]:
     """What of phi is not known, or infinite, for the summary."""
-    of = unknown(np.asarray(seen.phi), member)
+    of = unknown(np.asarray(signals.phi), member)
     of_attacked = of if targets is None else None
     if targets is not None and truth is not None:
         of_attacked = unknown(np.stack([np.asarray(t.phi) for t in targets]), truth)
-    return in_summary(of_phi([seen, *(targets or [])]), of, of_attacked)
+    return in_summary(of_phi([signals, *(targets or [])]), of, of_attacked)
 
 
 def _warnings(
-    seen: Signals,
+    signals: Signals,
     member: np.ndarray,
     targets: list[Signals] | None,
     truth: np.ndarray | None,
     pairs: np.ndarray | None,
 ) -> list[str]:
     """What is to be said before any number."""
-    out = evidence.of_signals(np.asarray(seen.phi)[..., 0], member)
+    out = evidence.of_signals(np.asarray(signals.phi)[..., 0], member)
     if pairs is not None:
         out += evidence.of_pairs(pairs, member)
-    if seen.margin is not None and seen.y is not None:
-        out += evidence.of_models(np.asarray(seen.margin)[..., 0], member, np.asarray(seen.y))
+    if signals.margin is not None and signals.y is not None:
+        out += evidence.of_models(np.asarray(signals.margin)[..., 0], member, np.asarray(signals.y))
     if targets is not None and truth is not None and targets[0].margin is not None:
         margin = np.stack([np.asarray(t.margin)[..., 0] for t in targets])
         out += evidence.of_models(margin, truth, np.asarray(targets[0].y), "targets")
@@ -152,7 +152,9 @@ def _command(options: Score) -> str:
     return shlex.join(words)
 
 
-def _shown(options: Score, seen: Signals, member: np.ndarray, leaves: LeaveOut | None) -> Shown:
+def _report_inputs(
+    options: Score, signals: Signals, member: np.ndarray, leaves: LeaveOut | None
+) -> ReportInputs:
     """What the page draws besides the scores."""
     x = None
     if options.show_examples is not None:
@@ -162,10 +164,10 @@ def _shown(options: Score, seen: Signals, member: np.ndarray, leaves: LeaveOut |
                 f"--show-examples: {options.show_examples} has {len(x)} examples, "
                 f"the signals have {member.shape[1]}"
             )
-    y = None if seen.y is None else np.asarray(seen.y)
-    return Shown(
+    y = None if signals.y is None else np.asarray(signals.y)
+    return ReportInputs(
         y=y,
-        reference=np.asarray(seen.phi)[..., 0],
+        reference=np.asarray(signals.phi)[..., 0],
         reference_member=member,
         leave_out=leaves,
         x=x,
@@ -198,8 +200,8 @@ def _streamed(options: Score) -> dict[str, Any]:
         targets, truth = targets_of(options, like)
         target = np.stack([np.asarray(t.phi) for t in targets])
         attacked = f"{len(target)} given target{'s' * (len(target) > 1)}"
-    held = streaming.leave_out(member, pairs) if target is None else None
-    work = streaming.StreamedSignals(reference, member, target, truth, held)
+    leaves = streaming.leave_out(member, pairs) if target is None else None
+    work = streaming.StreamedSignals(reference, member, target, truth, leaves)
     about = {"attacked": attacked, "references": reference.shape[0], "command": _command(options)}
     summary, curves = streaming.attack(work, options.attacks, options.out, about)
     write_summary(options.out, summary)

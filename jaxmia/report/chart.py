@@ -108,12 +108,12 @@ class Chart(NamedTuple):
 
     def legend(self) -> list[Line | Area | Dots]:
         """The series that are named, each once, the topmost first."""
-        found: dict[str, Line | Area | Dots] = {}
+        series: dict[str, Line | Area | Dots] = {}
         for panel in self.panels:
             for mark in panel.marks:
                 if isinstance(mark, Line | Area | Dots) and mark.name and mark.tone != "soft":
-                    found.setdefault(mark.name, mark)
-        return list(found.values())[::-1]
+                    series.setdefault(mark.name, mark)
+        return list(series.values())[::-1]
 
 
 COLUMNS = ("panel", "series", "x", "y", "low", "high")

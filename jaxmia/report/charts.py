@@ -38,7 +38,7 @@ def roc_chart(curves: dict[str, Counted], intervals: Mapping[str, Any]) -> Chart
     `intervals` are those that the summary has of each attack's TPR, by level.
     """
     rate = Axis("false-positive rate", LEAST, 1, True, decades(LEAST, 1))
-    found = Axis("true-positive rate", LEAST, 1, True, decades(LEAST, 1))
+    power = Axis("true-positive rate", LEAST, 1, True, decades(LEAST, 1))
     fractions = tuple((v / 4, f"{25 * v} %") for v in range(5))
     fpr = np.geomspace(LEAST, 1, 200)
     tail: list[Mark] = [Line("chance", fpr, fpr, "soft", dash=2)]
@@ -56,7 +56,7 @@ def roc_chart(curves: dict[str, Counted], intervals: Mapping[str, Any]) -> Chart
         at = reach(curve, [LEAST, 1e-3])
         if i < SERIES:
             tail.append(Dots(plain(name), np.array([LEAST, 1e-3]), at.tpr, tone(i), 3.5))
-    linear = (Axis(rate.label, 0, 1, False, fractions), Axis(found.label, 0, 1, False, fractions))
+    linear = (Axis(rate.label, 0, 1, False, fractions), Axis(power.label, 0, 1, False, fractions))
     return Chart(
         "roc",
         "Members found against false alarms",
@@ -64,15 +64,15 @@ def roc_chart(curves: dict[str, Counted], intervals: Mapping[str, Any]) -> Chart
         "0.001 % on and on linear axes; the figures stand in the table of all attacks. "
         + _ranking(curves),
         (
-            Panel(rate, found, tuple(tail), width=560, height=430, key="roc"),
+            Panel(rate, power, tuple(tail), width=560, height=430, key="roc"),
             Panel(*linear, tuple(whole), width=400, height=430, key="roc-linear"),
         ),
     )
 
 
 def _ranking(curves: dict[str, Counted]) -> str:
-    told = [f"{plain(n)} {reach(c, [1e-3]).tpr[0]:.2%}" for n, c in list(curves.items())[:3]]
-    return "At 0.1 % false positives: " + ", ".join(told) + "." if told else ""
+    leaders = [f"{plain(n)} {reach(c, [1e-3]).tpr[0]:.2%}" for n, c in list(curves.items())[:3]]
+    return "At 0.1 % false positives: " + ", ".join(leaders) + "." if leaders else ""
 
 
 def thinned(curve: Counted) -> Int[np.ndarray, " p"]:
@@ -84,18 +84,18 @@ def thinned(curve: Counted) -> Int[np.ndarray, " p"]:
     if len(last) <= HEAD + GRID:
         return last
     fpr = curve.fp[last] / curve.fp[-1]
-    wanted = np.concatenate([np.geomspace(fpr[HEAD - 1], 1, GRID), np.linspace(0, 1, 101)])
-    at = np.searchsorted(fpr, wanted, side="right") - 1
+    grid = np.concatenate([np.geomspace(fpr[HEAD - 1], 1, GRID), np.linspace(0, 1, 101)])
+    at = np.searchsorted(fpr, grid, side="right") - 1
     return last[np.unique(np.concatenate([np.arange(HEAD), at, [len(last) - 1]]))]
 
 
 def band(curve: Counted, tabulated: Any) -> tuple[np.ndarray, np.ndarray]:
     """The outline of the TPR's intervals at each FPR from 1e-5 on."""
     at = np.unique(np.append(BAND, [1e-5, 1e-3, 1e-2]))
-    found = reach(curve, at, tabulated)
-    at = at[found.tpr > 0]  # nobody found: there is no curve to be uncertain about
-    found = reach(curve, at, tabulated)
-    return np.concatenate([at, at[::-1]]), np.concatenate([found.high, found.low[::-1]])
+    rates = reach(curve, at, tabulated)
+    at = at[rates.tpr > 0]  # nobody found: there is no curve to be uncertain about
+    rates = reach(curve, at, tabulated)
+    return np.concatenate([at, at[::-1]]), np.concatenate([rates.high, rates.low[::-1]])
 
 
 def _tail(name: str, number: int, curve: Counted, intervals: Any) -> Line:
@@ -119,20 +119,20 @@ def _whole(name: str, number: int, curve: Counted) -> Line:
 
 def power_chart(rows: Sequence[dict[str, Any]], order: Sequence[str]) -> Chart:
     """What each attack gains from more shadow models, as `curve.curve` has measured it."""
-    seen = [r for r in rows if r["references"]]
-    ends = [r["references"] for r in seen] or [1]
-    named = tuple((float(n), str(n)) for n in sorted(set(ends)))
-    x = Axis("references of one target", min(ends) / 1.1, max(ends) * 1.1, True, named)
-    rates = [a["tpr_at_fpr"]["0.001"] for r in seen for a in r["attacks"].values()]
+    points = [r for r in rows if r["references"]]
+    ends = [r["references"] for r in points] or [1]
+    ticks = tuple((float(n), str(n)) for n in sorted(set(ends)))
+    x = Axis("references of one target", min(ends) / 1.1, max(ends) * 1.1, True, ticks)
+    rates = [a["tpr_at_fpr"]["0.001"] for r in points for a in r["attacks"].values()]
     low = 10.0 ** np.floor(np.log10(max(min([1e-3, *(v for v in rates if v)]), LEAST)))
     high = 10.0 ** np.ceil(np.log10(max([2e-3, *rates])))
-    areas = [a["auc"] for r in seen for a in r["attacks"].values()] or [0.5]
+    areas = [a["auc"] for r in points for a in r["attacks"].values()] or [0.5]
     bottom, top = min(0.5, *areas) - 0.01, max(0.6, *areas) + 0.01
     left: list[Mark] = [Rule("chance", y=1e-3)]
     right: list[Mark] = [Rule("chance", y=0.5)]
-    known = [n for n in order if any(n in r["attacks"] for r in seen)]
-    for i, name in reversed(list(enumerate(known))):
-        of = [(r["references"], r["attacks"][name]) for r in seen if name in r["attacks"]]
+    names = [n for n in order if any(n in r["attacks"] for r in points)]
+    for i, name in reversed(list(enumerate(names))):
+        of = [(r["references"], r["attacks"][name]) for r in points if name in r["attacks"]]
         n = np.array([k for k, _ in of], float)
         style: dict[str, Any] = {
             "tone": tone(i), "dots": True, "key": order.index(name),
@@ -154,22 +154,22 @@ def power_chart(rows: Sequence[dict[str, Any]], order: Sequence[str]) -> Chart:
 
 def phi_chart(phi: Float[np.ndarray, "T N"], member: Bool[np.ndarray, "T N"]) -> Chart | None:
     """Histograms of phi over all targets: examples they were trained on, and others."""
-    seen = np.isfinite(phi)
-    if not seen.any():
+    finite = np.isfinite(phi)
+    if not finite.any():
         return None
-    some = phi[seen]
+    some = phi[finite]
     low, high = np.quantile(some, [0.0005, 0.9995]).astype(float)
     edges = np.linspace(low, high + 1e-9 + (high == low), 81)
     marks, highest = [], 0.0
-    for chosen, kind, name in (
-        (~member & seen, "out", "non-members"),
-        (member & seen, "in", "members"),
+    for side, kind, name in (
+        (~member & finite, "out", "non-members"),
+        (member & finite, "in", "members"),
     ):
-        if chosen.any():
-            count, _ = np.histogram(np.clip(phi[chosen], edges[0], edges[-1]), edges)
-            density = count / chosen.sum() / np.diff(edges)
+        if side.any():
+            count, _ = np.histogram(np.clip(phi[side], edges[0], edges[-1]), edges)
+            density = count / side.sum() / np.diff(edges)
             highest = max(highest, float(density.max()))
-            marks.append(Area(f"{name} ({chosen.sum():,})", edges, density, kind))
+            marks.append(Area(f"{name} ({side.sum():,})", edges, density, kind))
     x = Axis("φ, the logit of the true class's probability", edges[0], edges[-1], False,
              even(edges[0], edges[-1], 7))  # fmt: skip
     y = Axis("density", 0, highest * 1.05, False, even(0, highest, 4))

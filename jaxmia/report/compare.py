@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float
 from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach
 from jaxmia.evaluation.figures import LEVELS
 from jaxmia.metrics import rank_all
-from jaxmia.report import charts
 from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone
+from jaxmia.report.charts import LEAST, phi_chart, roc_chart
 from jaxmia.report.contents import intervals
 from jaxmia.report.frame import dial, embedded, environment, frame, rounded, script
 from jaxmia.storage.store import differences
 
 
-class Compared(NamedTuple):
+class RunResults(NamedTuple):
     """One run: its name, and what its folder holds. `phi` may be absent."""
 
     name: str
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     key: int  # its place among all, the one that gives away most first
     name: str
     attack: str
-    found: dict[str, Any]
+    figures: dict[str, Any]
     tpr: float
     low: float
     high: float
@@ -51,16 +51,16 @@ class Comparison(NamedTuple):
     intervals: dict[str, Any]
 
 
-def look(runs: Sequence[Compared]) -> Comparison:
+def look(runs: Sequence[RunResults]) -> Comparison:
     """The strongest attack of each run; raises `ValueError` for a run that has none."""
-    chosen, curves, spans = {}, {}, {}
+    strongest, curves, spans = {}, {}, {}
     for run in runs:
-        found = count(rank_all(run.scores, run.member))
-        if not found:
+        attack_curves = count(rank_all(run.scores, run.member))
+        if not attack_curves:
             raise ValueError(f"{run.name}: no attack could be scored, so there is nothing to show")
-        chosen[run.name] = next(iter(found))
-        curves[run.name] = found[chosen[run.name]]
-        spans[run.name] = intervals(run.summary)[chosen[run.name]]
+        strongest[run.name] = next(iter(attack_curves))
+        curves[run.name] = attack_curves[strongest[run.name]]
+        spans[run.name] = intervals(run.summary)[strongest[run.name]]
     rates = {k: float(reach(c, [DEFAULT]).tpr[0]) for k, c in curves.items()}
     order = sorted(curves, key=lambda k: -rates[k])
     curves = {k: curves[k] for k in order}
@@ -73,8 +73,8 @@ def look(runs: Sequence[Compared]) -> Comparison:
             Row(
                 order.index(run.name),
                 run.name,
-                chosen[run.name],
-                run.summary["attacks"][chosen[run.name]],
+                strongest[run.name],
+                run.summary["attacks"][strongest[run.name]],
                 float(r.tpr[i]),
                 float(r.low[i]),
                 float(r.high[i]),
@@ -85,10 +85,10 @@ def look(runs: Sequence[Compared]) -> Comparison:
     return Comparison(rows, at, curves, reached, spans)
 
 
-def draw(of: Comparison, runs: Sequence[Compared]) -> dict[str, Chart]:
+def draw(of: Comparison, runs: Sequence[RunResults]) -> dict[str, Chart]:
     """The charts of a comparison, by name."""
-    drawn: list[Chart | None] = [charts.roc_chart(of.curves, of.intervals), _frontier(of.rows)]
-    parts = [(r.name, charts.phi_chart(r.phi, r.member)) for r in runs if r.phi is not None]
+    charts: list[Chart | None] = [roc_chart(of.curves, of.intervals), _frontier(of.rows)]
+    parts = [(r.name, phi_chart(r.phi, r.member)) for r in runs if r.phi is not None]
     panels = tuple(
         p._replace(title=plain(name, 40), width=400, height=240, marks=_unnumbered(p.marks))
         for name, chart in parts
@@ -97,8 +97,8 @@ def draw(of: Comparison, runs: Sequence[Compared]) -> dict[str, Chart]:
     )
     if panels:
         alt = "Histograms of phi of members and non-members of every run."
-        drawn.append(Chart("phi", "What an attacker sees", alt, panels))
-    return {c.name: c for c in drawn if c is not None}
+        charts.append(Chart("phi", "What an attacker sees", alt, panels))
+    return {c.name: c for c in charts if c is not None}
 
 
 def _unnumbered(marks: Sequence[Any]) -> tuple[Mark, ...]:
@@ -108,20 +108,20 @@ def _unnumbered(marks: Sequence[Any]) -> tuple[Mark, ...]:
 
 def _frontier(rows: Sequence[Row]) -> Chart | None:
     """Test accuracy against what is found."""
-    known = [r for r in rows if r.test is not None]
-    if len(known) < 2:
+    points = [r for r in rows if r.test is not None]
+    if len(points) < 2:
         return None
-    x = np.array([r.test for r in known], float)
+    x = np.array([r.test for r in points], float)
     low, high = float(x.min()), float(x.max())
     room = max(0.01, 0.15 * (high - low))
     across = Axis("test accuracy", low - room, min(high + room, 1.02), False,
                   even(low - room, min(high + room, 1.0), 5))  # fmt: skip
-    ends = [v for r in known for v in (r.low, r.tpr, r.high) if v > 0]
-    least = 10.0 ** np.floor(np.log10(max(min([1e-3, *ends]), charts.LEAST)))
+    ends = [v for r in points for v in (r.low, r.tpr, r.high) if v > 0]
+    least = 10.0 ** np.floor(np.log10(max(min([1e-3, *ends]), LEAST)))
     most = 10.0 ** np.ceil(np.log10(max([1e-2, *ends])))
     up = Axis("TPR at 0.1 % FPR", float(least), float(most), True, decades(least, most))
     marks: list[Mark] = []
-    for r in known:
+    for r in points:
         at = np.array([r.test]), np.array([r.tpr])
         span = np.array([r.low]), np.array([r.high])
         marks.append(Dots(plain(r.name, 40), *at, tone(r.key), 4.5, span))
@@ -134,12 +134,12 @@ def _frontier(rows: Sequence[Row]) -> Chart | None:
         "frontier",
         "What protection costs",
         "Test accuracy of every run against the share of training examples that is found at 0.1 % "
-        "false positives: " + ", ".join(f"{plain(r.name)} {r.tpr:.2%}" for r in known) + ".",
+        "false positives: " + ", ".join(f"{plain(r.name)} {r.tpr:.2%}" for r in points) + ".",
         (Panel(across, up, tuple(marks), width=720, height=360, key="frontier"),),
     )
 
 
-def page(of: Comparison, drawn: dict[str, Chart], runs: Sequence[Compared]) -> str:
+def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -> str:
     """The page, as HTML."""
     ordered = sorted(of.rows, key=lambda r: r.tpr)
     least, most = ordered[0], ordered[-1]
@@ -174,7 +174,7 @@ def page(of: Comparison, drawn: dict[str, Chart], runs: Sequence[Compared]) -> s
             levels=of.levels,
             fixed=list(LEVELS),
             fields=differing([r.summary for r in runs]),
-            charts=drawn,
+            charts=charts,
             data=embedded(content),
         )
     )
@@ -182,15 +182,15 @@ def page(of: Comparison, drawn: dict[str, Chart], runs: Sequence[Compared]) -> s
 
 def differing(summaries: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """The fields of the experiments in which the runs differ, with each one's value."""
-    told = []
+    experiments = []
     for s in summaries:
         about = {k: v for k, v in (s.get("experiment") or {}).items() if k not in ("plan", "git")}
-        told.append({"models": s["models"], "examples": s["examples"], **about})
+        experiments.append({"models": s["models"], "examples": s["examples"], **about})
     names: dict[str, None] = {}
-    for other in told[1:]:
-        for line in differences(told[0], other):
+    for other in experiments[1:]:
+        for line in differences(experiments[0], other):
             names[line.split(" is ")[0]] = None
-    return [(name, [_value(t, name) for t in told]) for name in names]
+    return [(name, [_value(t, name) for t in experiments]) for name in names]
 
 
 def _value(tree: Any, path: str) -> str:
@@ -205,9 +205,9 @@ def summary(of: Comparison) -> dict[str, Any]:
         "runs": {
             r.name: {
                 "attack": r.attack,
-                "auc": r.found["auc"],
-                "tpr_at_fpr": r.found["tpr_at_fpr"],
-                "intervals": r.found.get("intervals"),
+                "auc": r.figures["auc"],
+                "tpr_at_fpr": r.figures["tpr_at_fpr"],
+                "intervals": r.figures.get("intervals"),
                 "test_accuracy": r.test,
                 "generalization_gap": r.gap,
             }

@@ -25,22 +25,22 @@ from jaxmia.report.chart import (
 CLASSES = 24  # that are drawn, the most exposed
 
 
-class Known(NamedTuple):
-    """What the references say of every example, and the example's name for people."""
+class MeanPhi(NamedTuple):
+    """Mean phi of every example over the models trained on it, and the others; NaN of none."""
 
     inside: Float[np.ndarray, " N"]
     outside: Float[np.ndarray, " N"]
 
 
-def known(phi: Float[np.ndarray, "R N"], member: Bool[np.ndarray, "R N"]) -> Known:
-    """Mean phi of the models that were trained on each example, and of the others."""
-    seen = np.isfinite(phi)
+def mean_phi(phi: Float[np.ndarray, "R N"], member: Bool[np.ndarray, "R N"]) -> MeanPhi:
+    """Mean finite phi of each example over the models trained on it, and over the others."""
+    finite = np.isfinite(phi)
     means = []
-    for side in (member & seen, ~member & seen):
+    for side in (member & finite, ~member & finite):
         count = side.sum(0)
         total = np.where(side, phi, 0).sum(0, dtype=np.float64)
         means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-    return Known(*means)
+    return MeanPhi(*means)
 
 
 def chances(low: Any, high: Any) -> tuple[tuple[float, str], ...]:
@@ -49,19 +49,19 @@ def chances(low: Any, high: Any) -> tuple[tuple[float, str], ...]:
     values = [float(w.removesuffix(" %")) / 100 for w in words]
     logits = [float(np.log(p) - np.log1p(-p)) for p in values]
     room = (high - low) / 7
-    told: list[tuple[float, str]] = []
-    for wanted in (4, 6, 2, 7, 1, 8, 0, 5, 3):  # 50 %, 99 %, 1 %, ...: the most telling first
-        at = logits[wanted]
-        if low <= at <= high and all(abs(at - other) > room for other, _ in told):
-            told.append((at, words[wanted]))
-    return tuple(sorted(told))
+    ticks: list[tuple[float, str]] = []
+    for place in (4, 6, 2, 7, 1, 8, 0, 5, 3):  # 50 %, 99 %, 1 %, ...: the most telling first
+        at = logits[place]
+        if low <= at <= high and all(abs(at - other) > room for other, _ in ticks):
+            ticks.append((at, words[place]))
+    return tuple(sorted(ticks))
 
 
 def memory_chart(
-    known: Known, shares: Float[np.ndarray, " N"], drawn: Int[np.ndarray, " P"]
+    means: MeanPhi, shares: Float[np.ndarray, " N"], examples: Int[np.ndarray, " P"]
 ) -> Chart | None:
     """Every example: what models say of it that were trained on it, against those that were not."""
-    x, y = known.outside[drawn], known.inside[drawn]
+    x, y = means.outside[examples], means.inside[examples]
     fine = np.isfinite(x) & np.isfinite(y)
     if not fine.any():
         return None
@@ -69,14 +69,14 @@ def memory_chart(
     low, high = float(both.min()), float(both.max())
     low, high = low - 0.03 * (high - low) - 0.1, high + 0.03 * (high - low) + 0.1
     marks: list[Mark] = [Line("", np.array([low, high]), np.array([low, high]), "soft", dash=2)]
-    share = shares[drawn]
-    for kind, name, chosen in (
+    share = shares[examples]
+    for kind, name, group in (
         ("cold", "never found", share == 0),
         ("warm", "found in some of its models", (share > 0) & (share < 0.5)),
         ("hot", "found in half of its models or more", share >= 0.5),
     ):
-        at = np.flatnonzero(chosen & fine)
-        marks.append(Dots(name, x[at], y[at], kind, 2.2 if kind == "cold" else 3, ids=drawn[at]))
+        at = np.flatnonzero(group & fine)
+        marks.append(Dots(name, x[at], y[at], kind, 2.2 if kind == "cold" else 3, ids=examples[at]))
     ticks = chances(low, high)
     return Chart(
         "memory",
@@ -167,33 +167,33 @@ def _gaussian(case: Case) -> Panel:
     room = 0.15 * (high - low) + 1e-3
     low, high = low - room, high + room
     at = np.linspace(low, high, 160)
-    marks, highest = [], 0.0
+    densities, highest = [], 0.0
     for kind, name, phi in (("out", "OUT", case.outside), ("in", "IN", case.inside)):
         sd = max(float(phi.std()), 1e-6)
         density = np.exp(-0.5 * ((at - phi.mean()) / sd) ** 2) / (sd * np.sqrt(2 * np.pi))
         highest = max(highest, float(density.max()))
-        marks.append((kind, name, phi, density))
-    drawn: list[Mark] = []
-    for i, (kind, name, phi, density) in enumerate(marks):
+        densities.append((kind, name, phi, density))
+    marks: list[Mark] = []
+    for i, (kind, name, phi, density) in enumerate(densities):
         edges = np.append(at - (at[1] - at[0]) / 2, at[-1] + (at[1] - at[0]) / 2)
-        drawn.append(Area(f"{name} references", edges, density, kind))
+        marks.append(Area(f"{name} references", edges, density, kind))
         rug = np.full(len(phi), -highest * (0.07 + 0.09 * i))
-        drawn.append(Dots("", phi, rug, kind, 1.8))
-    drawn.append(Rule("target", x=case.target, kind="target"))
+        marks.append(Dots("", phi, rug, kind, 1.8))
+    marks.append(Rule("target", x=case.target, kind="target"))
     x = Axis("φ", low, high, False, even(low, high, 4))
     y = Axis("", -0.24 * highest, highest * 1.15, False, ((0.0, ""),))
-    return Panel(x, y, tuple(drawn), case.title, 320, 214, "gaussian")
+    return Panel(x, y, tuple(marks), case.title, 320, 214, "gaussian")
 
 
-def reliability_chart(told: Mapping[str, Any], order: Sequence[str]) -> Chart:
+def reliability_chart(posteriors: Mapping[str, Any], order: Sequence[str]) -> Chart:
     """How often a stated probability of membership came true, by bins of what was stated."""
     axis = Axis("stated probability of membership", 0, 1, False,
                 tuple((v / 4, f"{25 * v} %") for v in range(5)))  # fmt: skip
     marks: list[Mark] = [Line("as stated", np.array([0, 1]), np.array([0, 1]), "soft", dash=2)]
-    for name in reversed([n for n in order if n in told][:3]):
-        found, key = told[name]["reliability"], order.index(name)
-        x, y = np.asarray(found["stated"]), np.asarray(found["true"])
-        ends = np.asarray(found["low"]), np.asarray(found["high"])
+    for name in reversed([n for n in order if n in posteriors][:3]):
+        bins, key = posteriors[name]["reliability"], order.index(name)
+        x, y = np.asarray(bins["stated"]), np.asarray(bins["true"])
+        ends = np.asarray(bins["low"]), np.asarray(bins["high"])
         marks.append(Line(plain(name), x, y, tone(key), key=key))
         marks.append(Dots(plain(name), x, y, tone(key), 3, ends))
     return Chart(

@@ -18,13 +18,15 @@ def environment() -> Any:
     """Jinja2 with everything escaped, and the page's own files as templates."""
     import jinja2
 
-    made = jinja2.Environment(
+    env = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters.update(percent=percent, short=plain, broken=_broken, number=lambda v: f"{v:,.0f}")
-    made.globals.update(swatch=_markup(svg.swatch), panels=_panels, span=_span)
-    return made
+    env.filters.update(
+        percent=percent, short=plain, breakable=_breakable, number=lambda v: f"{v:,.0f}"
+    )
+    env.globals.update(swatch=_markup(svg.swatch), panels=_panels, span=_span)
+    return env
 
 
 def script() -> str:
@@ -66,7 +68,7 @@ def _span(low: float, high: float) -> str:
     return f"{_fixed(low)}–{percent(high)}"
 
 
-def _broken(name: str) -> Any:
+def _breakable(name: str) -> Any:
     """A name that may break after its underscores."""
     from markupsafe import Markup, escape
 
@@ -94,8 +96,8 @@ def _panels(chart: Chart) -> list[Any]:
 
 def rounded(values: Sequence[float] | np.ndarray, digits: int = 4) -> list[float | None]:
     """Numbers with so many digits, None for what is none."""
-    told = [float(f"{float(v):.{digits}g}") for v in values]
-    return [v if np.isfinite(v) else None for v in told]
+    numbers = [float(f"{float(v):.{digits}g}") for v in values]
+    return [v if np.isfinite(v) else None for v in numbers]
 
 
 def dial(level: float, others: int) -> str:

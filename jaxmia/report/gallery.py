@@ -27,8 +27,8 @@ def picture(x: np.ndarray, shape: tuple[int, ...] = ()) -> str:
 def words(x: np.ndarray, features: int = 4) -> str:
     """The first features of a row, as text."""
     row = np.asarray(x).reshape(-1)
-    told = ", ".join(f"{v:.4g}" for v in row[:features])
-    return told + (", …" if len(row) > features else "")
+    text = ", ".join(f"{v:.4g}" for v in row[:features])
+    return text + (", …" if len(row) > features else "")
 
 
 def is_image(x: np.ndarray, shape: tuple[int, ...] = ()) -> bool:

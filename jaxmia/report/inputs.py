@@ -19,7 +19,7 @@ class Training(NamedTuple):
     diverged: tuple[int, ...] = ()
 
 
-class Shown(NamedTuple):
+class ReportInputs(NamedTuple):
     """What a report draws besides the scores; what is absent is left out.
 
     `reference` is phi of the models that the targets were held against (view 0), `leave_out` which
@@ -47,13 +47,13 @@ def of_run(
     leave_out: LeaveOut,
     data: Data | None = None,
     examples: bool = False,
-) -> Shown:
+) -> ReportInputs:
     """A run's own material. The examples themselves only if they are public, or asked for.
 
     `examples` asks for them; records that belong to people are never shown unasked.
     """
     may = data is not None and (examples or (data.public and data.person is None))
-    return Shown(
+    return ReportInputs(
         y=None if signals.y is None else np.asarray(signals.y),
         names=data.label_names if data is not None else (),
         reference=np.asarray(signals.phi)[..., 0],
@@ -76,8 +76,10 @@ def training(records: list[dict[str, Any]], models: int) -> Training | None:
             curves[name][m, : len(values)] = [np.nan if v is None else v for v in values]
     if not curves["loss"].size:
         return None
-    known = [v for r in records for m, v in r.get("test_accuracy", {}).items() if int(m) < models]
-    tested = [v for v in known if v is not None]
+    accuracies = [
+        v for r in records for m, v in r.get("test_accuracy", {}).items() if int(m) < models
+    ]
+    finite = [v for v in accuracies if v is not None]
     diverged = sorted({m for r in records for m in r.get("diverged", []) if m < models})
-    test = float(np.mean(tested)) if tested else None
+    test = float(np.mean(finite)) if finite else None
     return Training(curves["loss"], curves["accuracy"], test, tuple(diverged))

@@ -11,7 +11,7 @@ from jaxmia.evaluation import figures
 from jaxmia.evaluation.exposure import GRID, histogram, reach
 from jaxmia.report import example_charts, gallery
 from jaxmia.report.chart import Chart, plain
-from jaxmia.report.contents import Found, Shown, cloud, label
+from jaxmia.report.contents import Contents, ReportInputs, cloud, label
 from jaxmia.report.frame import dial, embedded, environment, frame, rounded, script
 from jaxmia.report.table import remarks
 
@@ -20,12 +20,16 @@ PICTURES = 12  # of them that are shown
 
 
 def page(
-    folder: Path, found: Found, drawn: dict[str, Chart], summary: dict[str, Any], shown: Shown
+    folder: Path,
+    contents: Contents,
+    charts: dict[str, Chart],
+    summary: dict[str, Any],
+    inputs: ReportInputs,
 ) -> str:
     """The page for a folder, as HTML."""
     about = summary.get("experiment") or {}
-    lead = next(iter(found.curves), None)
-    pictures = _pictures(found, shown) if lead else {}
+    lead = next(iter(contents.curves), None)
+    pictures = _pictures(contents, inputs) if lead else {}
     return (
         environment()
         .get_template("page.html")
@@ -33,40 +37,40 @@ def page(
             **frame(script()),
             title=plain(str(about.get("name", "membership inference")), 80),
             lead=lead,
-            found=found,
-            at=found.start,
-            attacks=[(n, summary["attacks"][n]) for n in _ordered(found, summary)],
-            keys={name: i for i, name in enumerate(found.curves)},
+            contents=contents,
+            at=contents.start,
+            attacks=[(n, summary["attacks"][n]) for n in _ordered(contents, summary)],
+            keys={name: i for i, name in enumerate(contents.curves)},
             figures=sorted(figures.FIGURES, key=lambda figure: figure.level is None),
             attacked=_attacked(summary),
             attacker=_attacker(summary, lead),
             summary=summary,
             remarks=[line.replace("\\[", "[") for line in remarks(summary)],
-            charts=drawn,
-            exposed=_rows(found, shown, found.start) if lead else [],
+            charts=charts,
+            exposed=_rows(contents, inputs, contents.start) if lead else [],
             pictures=pictures,
             strips=bool(pictures)
-            and shown.x is not None
-            and not gallery.is_image(shown.x[0], shown.shape),
-            share=found.exposed[found.start].half() if lead else 0.0,
-            words=[_words(v, found) for v in found.levels],
-            drawn_examples=len(cloud(found)) if found.known is not None and lead else 0,
-            own=[(alt, _embedded(folder / f"{name}.svg")) for name, alt in shown.own.items()],
-            cost=_cost(summary, shown.price),
+            and inputs.x is not None
+            and not gallery.is_image(inputs.x[0], inputs.shape),
+            share=contents.exposed[contents.start].half() if lead else 0.0,
+            words=[_words(v, contents) for v in contents.levels],
+            drawn_examples=len(cloud(contents)) if contents.mean_phi is not None and lead else 0,
+            own=[(alt, _embedded(folder / f"{name}.svg")) for name, alt in inputs.own.items()],
+            cost=_cost(summary, inputs.price),
             details=json.dumps(about, indent=1, ensure_ascii=False),
-            data=_data(found, drawn, shown, pictures) if lead else None,
+            data=_data(contents, charts, inputs, pictures) if lead else None,
         )
     )
 
 
-def _ordered(found: Found, summary: dict[str, Any]) -> list[str]:
-    known = [n for n in found.curves if n in summary["attacks"]]
-    return [*known, *(n for n in summary["attacks"] if n not in found.curves)]
+def _ordered(contents: Contents, summary: dict[str, Any]) -> list[str]:
+    names = [n for n in contents.curves if n in summary["attacks"]]
+    return [*names, *(n for n in summary["attacks"] if n not in contents.curves)]
 
 
 def _attacked(summary: dict[str, Any]) -> str:
-    if told := summary.get("attacked"):
-        return str(told)
+    if targets := summary.get("attacked"):
+        return str(targets)
     return f"each of {summary['models']} models in turn, by the others, trained the same way"
 
 
@@ -87,10 +91,10 @@ def _cost(summary: dict[str, Any], price: float | None) -> str | None:
     if not rate:
         return None
     hours, thousand = summary["models"] / rate, 1000 / rate
-    told = f"{_hours(hours)} for {summary['models']} models; a thousand take {_hours(thousand)}"
+    text = f"{_hours(hours)} for {summary['models']} models; a thousand take {_hours(thousand)}"
     if price is not None:
-        told += f"; at {price:g} an hour that is {hours * price:.2f}, and {thousand * price:.2f}"
-    return told
+        text += f"; at {price:g} an hour that is {hours * price:.2f}, and {thousand * price:.2f}"
+    return text
 
 
 def _hours(hours: float) -> str:
@@ -99,9 +103,9 @@ def _hours(hours: float) -> str:
     return f"{60 * hours:.1f} min" if hours < 2 else f"{hours:.1f} h"
 
 
-def _words(level: float, found: Found) -> str:
+def _words(level: float, contents: Contents) -> str:
     """How often an attacker may be wrong, in plain words."""
-    others = int(next(iter(found.curves.values())).fp[-1]) if found.curves else 1
+    others = int(next(iter(contents.curves.values())).fp[-1]) if contents.curves else 1
     return dial(level, others)
 
 
@@ -110,50 +114,52 @@ class Row(NamedTuple):
 
     example: int
     label: str
-    found: int
+    finds: int
     models: int
     posterior: float | None
 
 
-def _rows(found: Found, shown: Shown, level: int) -> list[Row]:
-    exposed = found.exposed[level]
+def _rows(contents: Contents, inputs: ReportInputs, level: int) -> list[Row]:
+    exposed = contents.exposed[level]
     return [
         Row(
             int(i),
-            label(shown, int(i)),
+            label(inputs, int(i)),
             int(exposed.found[i]),
             int(exposed.models[i]),
-            _posterior(found, int(i)),
+            _posterior(contents, int(i)),
         )
         for i in exposed.order()[:EXPOSED]
         if exposed.found[i]
     ]
 
 
-def _posterior(found: Found, example: int) -> float | None:
-    if found.posterior is None or not np.isfinite(found.posterior[example]):
+def _posterior(contents: Contents, example: int) -> float | None:
+    if contents.posterior is None or not np.isfinite(contents.posterior[example]):
         return None
-    return round(float(found.posterior[example]), 4)
+    return round(float(contents.posterior[example]), 4)
 
 
-def _pictures(found: Found, shown: Shown) -> dict[int, str]:
+def _pictures(contents: Contents, inputs: ReportInputs) -> dict[int, str]:
     """The most exposed examples of every level, as pictures."""
-    if shown.x is None:
+    if inputs.x is None:
         return {}
-    wanted: dict[int, None] = {}
-    for exposed in [found.exposed[found.start], *found.exposed]:
+    examples: dict[int, None] = {}
+    for exposed in [contents.exposed[contents.start], *contents.exposed]:
         for i in exposed.order()[:PICTURES]:
             if exposed.found[i]:
-                wanted[int(i)] = None
-    return {i: gallery.picture(shown.x[i], shown.shape) for i in list(wanted)[:60]}
+                examples[int(i)] = None
+    return {i: gallery.picture(inputs.x[i], inputs.shape) for i in list(examples)[:60]}
 
 
-def _data(found: Found, drawn: dict[str, Chart], shown: Shown, pictures: dict[int, str]) -> Any:
+def _data(
+    contents: Contents, charts: dict[str, Chart], inputs: ReportInputs, pictures: dict[int, str]
+) -> Any:
     """What the page's script works with."""
-    content: dict[str, Any] = {
-        "levels": found.levels,
-        "start": found.start,
-        "words": [_words(v, found) for v in found.levels],
+    data: dict[str, Any] = {
+        "levels": contents.levels,
+        "start": contents.start,
+        "words": [_words(v, contents) for v in contents.levels],
         "grid": rounded(np.array(GRID)),
         "attacks": [
             {
@@ -161,35 +167,35 @@ def _data(found: Found, drawn: dict[str, Chart], shown: Shown, pictures: dict[in
                 "tpr": rounded(r.tpr, 6),
                 "low": rounded(r.low, 6),
                 "high": rounded(r.high, 6),
-                "grid": rounded(reach(found.curves[name], GRID).tpr),
+                "grid": rounded(reach(contents.curves[name], GRID).tpr),
             }
-            for name, r in found.reach.items()
+            for name, r in contents.reach.items()
         ],
-        "half": rounded([e.half() for e in found.exposed]),
-        "histogram": [histogram(e).tolist() for e in found.exposed],
+        "half": rounded([e.half() for e in contents.exposed]),
+        "histogram": [histogram(e).tolist() for e in contents.exposed],
         "exposed": [
-            [list(row) for row in _rows(found, shown, i)] for i in range(len(found.levels))
+            [list(row) for row in _rows(contents, inputs, i)] for i in range(len(contents.levels))
         ],
         "pictures": {str(i): uri for i, uri in pictures.items()},
     }
-    if found.classes:
-        at = example_charts.shown_classes(found.classes[found.start])
-        content["classes"] = [
+    if contents.classes:
+        at = example_charts.shown_classes(contents.classes[contents.start])
+        data["classes"] = [
             {
                 "share": rounded(c.found[at] / np.maximum(c.members[at], 1)),
                 "low": rounded(c.low[at]),
                 "high": rounded(c.high[at]),
             }
-            for c in found.classes
+            for c in contents.classes
         ]
-    if "memory" in drawn and found.known is not None:
-        at = cloud(found)
-        content["cloud"] = {
+    if "memory" in charts and contents.mean_phi is not None:
+        at = cloud(contents)
+        data["cloud"] = {
             "id": at.tolist(),
-            "label": None if shown.y is None else np.asarray(shown.y)[at].tolist(),
-            "out": rounded(found.known.outside[at]),
-            "in": rounded(found.known.inside[at]),
-            "models": found.exposed[0].models[at].tolist(),
-            "found": [e.found[at].tolist() for e in found.exposed],
+            "label": None if inputs.y is None else np.asarray(inputs.y)[at].tolist(),
+            "out": rounded(contents.mean_phi.outside[at]),
+            "in": rounded(contents.mean_phi.inside[at]),
+            "models": contents.exposed[0].models[at].tolist(),
+            "found": [e.found[at].tolist() for e in contents.exposed],
         }
-    return embedded(content)
+    return embedded(data)

@@ -4,14 +4,14 @@ import contextlib
 import re
 from pathlib import Path
 
-from jaxmia.report.inputs import Shown
+from jaxmia.report.inputs import ReportInputs
 from jaxmia.storage.files import UnwritableError
 
 CHARTS = ("roc", "curve", "phi", "memory", "exposure", "gaussians", "reliability", "training")
 TABLES = ("attacks.csv", "examples.csv")
 PAGE = "index.html"  # written last: where it is, the report is whole
 OF_SIGNALS = ("memory", "phi", "gaussians")  # charts that scores and summary do not hold
-NAMED = re.compile(r"<tr data-example=[^>]*><td>\d+</td><td>\d+</td><td>\d+ [^<]+</td>")
+LABEL_WITH_NAME = re.compile(r"<tr data-example=[^>]*><td>\d+</td><td>\d+</td><td>\d+ [^<]+</td>")
 
 
 def clear(folder: Path) -> None:
@@ -26,22 +26,22 @@ def clear(folder: Path) -> None:
         except NotADirectoryError:
             return
         except OSError as error:
-            told = f"cannot remove {folder / name}: {error.strerror or error}"
-            raise UnwritableError(told) from error
+            message = f"cannot remove {folder / name}: {error.strerror or error}"
+            raise UnwritableError(message) from error
 
 
-def lost(folder: Path, shown: Shown) -> list[str]:
-    """What the page that lies in a report's folder shows, and one drawn of `shown` would not."""
+def losses(folder: Path, inputs: ReportInputs) -> list[str]:
+    """What the page that lies in a report's folder shows, and one drawn of `inputs` would not."""
     page = ""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         page = (folder / PAGE).read_text()
-    signals = shown.reference is not None
+    signals = inputs.reference is not None
     there = [name for name in OF_SIGNALS if (folder / f"{name}.svg").exists()]
     out = [f"the chart {name}" for name in there if not signals]
-    if 'id="gallery"' in page and shown.x is None:
+    if 'id="gallery"' in page and inputs.x is None:
         out.append("pictures of examples")
-    if NAMED.search(page) and not shown.names:
+    if LABEL_WITH_NAME.search(page) and not inputs.names:
         out.append("names of labels")
-    if "an hour that is" in page and shown.price is None:
+    if "an hour that is" in page and inputs.price is None:
         out.append("the price")
     return out

@@ -32,11 +32,11 @@ def png(chart: Chart) -> bytes:
     for number, panel in enumerate(chart.panels):
         _panel(figure.add_subplot(down, across, number + 1), panel)
     figure.suptitle(_text(chart.title), x=0.01, ha="left", fontsize=12, fontweight="bold")
-    named = chart.legend()
-    if len(named) > 1:
-        handles = [_handle(mark) for mark in named]
+    series = chart.legend()
+    if len(series) > 1:
+        handles = [_handle(mark) for mark in series]
         columns = max(1, int(size[0] // 2.4))
-        figure.legend(handles, [_text(m.name) for m in named], loc="outside lower left",
+        figure.legend(handles, [_text(m.name) for m in series], loc="outside lower left",
                       ncols=columns, frameon=False, fontsize=8)  # fmt: skip
     out = io.BytesIO()
     with matplotlib.rc_context({"path.simplify": True}):

@@ -40,12 +40,12 @@ def inline(panel: Panel, alt: str) -> str:
 def document(chart: Chart) -> str:
     """A chart as a file: panels side by side, the legend below, light or dark as its reader."""
     width = sum(p.width for p in chart.panels)
-    named = chart.legend() if len(chart.legend()) > 1 else []
-    column = max([_LEGEND_WIDTH, *(50 + 7 * len(plain(mark.name, 34)) for mark in named)])
+    series = chart.legend() if len(chart.legend()) > 1 else []
+    column = max([_LEGEND_WIDTH, *(50 + 7 * len(plain(mark.name, 34)) for mark in series)])
     columns = max(1, int(width // column))
     top = 30
     bottom = top + max(p.height for p in chart.panels)
-    height = bottom + -(-len(named) // columns) * _LEGEND_ROW + (12 if named else 0)
+    height = bottom + -(-len(series) // columns) * _LEGEND_ROW + (12 if series else 0)
     root = Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
     root.set("role", "img")
     root.set("width", str(width))
@@ -60,7 +60,7 @@ def document(chart: Chart) -> str:
         place = ElementTree.SubElement(root, "g", transform=f"translate({x} {top})")
         _panel(place, panel)
         x += panel.width
-    for i, mark in enumerate(named):
+    for i, mark in enumerate(series):
         at = (14 + i % columns * column, bottom + 14 + i // columns * _LEGEND_ROW)
         _swatch(root, mark, *at)
     return ElementTree.tostring(root, encoding="unicode")

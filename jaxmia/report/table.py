@@ -16,13 +16,13 @@ def table(summary: dict[str, Any]) -> Table:
     out.add_column("attack", overflow="fold", max_width=24)
     for figure in figures.FIGURES:
         out.add_column(figure.short, justify="right", no_wrap=True)
-    for name, found in summary["attacks"].items():
-        if found["auc"] is None:
+    for name, attack in summary["attacks"].items():
+        if attack["auc"] is None:
             out.add_row(escape(name), *["–"] * len(figures.FIGURES))
             continue
-        values = [f.text(f.at(found)).removesuffix("%") for f in figures.FIGURES]
+        values = [f.text(f.at(attack)).removesuffix("%") for f in figures.FIGURES]
         out.add_row(f"[bold]{escape(name)}[/bold]", *values)
-        if (over := found["targets"]) and over["count"] > 1:
+        if (over := attack["targets"]) and over["count"] > 1:
             spread = [_pair(f.at(over), f.percent) for f in figures.FIGURES]
             out.add_row(f"  {over['count']} targets", *spread, style="dim")
     return out
@@ -49,24 +49,24 @@ def remarks(summary: dict[str, Any]) -> list[str]:
     if retrained := summary.get("retrained"):
         out.append(f"trained again with another key, since they diverged: {list(retrained)}")
     out += _at_shadow_threshold(summary["attacks"])
-    for name, found in summary["attacks"].items():
-        if found["not_scorable"]:
-            out.append(f"{escape(name[:80])}: {found['not_scorable']} scores cannot be given")
+    for name, attack in summary["attacks"].items():
+        if attack["not_scorable"]:
+            out.append(f"{escape(name[:80])}: {attack['not_scorable']} scores cannot be given")
     out += list(dict.fromkeys(n for a in summary["attacks"].values() for n in a.get("notes", [])))
     return out
 
 
 def _at_shadow_threshold(attacks: dict[str, Any]) -> list[str]:
     """What an attacker really gets, by the attack that finds most at 0.1 % FPR."""
-    told = {
-        name: found["at_shadow_threshold"]["0.001"]
-        for name, found in attacks.items()
-        if found.get("at_shadow_threshold") and found["tpr_at_fpr"]
+    thresholds = {
+        name: attack["at_shadow_threshold"]["0.001"]
+        for name, attack in attacks.items()
+        if attack.get("at_shadow_threshold") and attack["tpr_at_fpr"]
     }
-    if not told:
+    if not thresholds:
         return []
-    best = max(told, key=lambda name: attacks[name]["tpr_at_fpr"]["0.001"])
-    at = told[best]
+    best = max(thresholds, key=lambda name: attacks[name]["tpr_at_fpr"]["0.001"])
+    at = thresholds[best]
     if at["fpr"] is None or at["precision"]["0.1"] is None:
         return []
     return [

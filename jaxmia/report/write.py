@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float
 from jaxmia.evaluation import figures
 from jaxmia.evaluation.summary import Stage
 from jaxmia.metrics import Ranked
-from jaxmia.report import chart, previous, raster, svg
-from jaxmia.report.chart import Chart
-from jaxmia.report.contents import Found, draw, look
-from jaxmia.report.inputs import Shown
+from jaxmia.report import previous, raster, svg
+from jaxmia.report.chart import COLUMNS, Chart, rows
+from jaxmia.report.contents import Contents, draw, look
+from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.page import page
 from jaxmia.storage.files import write_bytes, write_json, writing
 
@@ -27,7 +27,7 @@ def write(
     member: Bool[np.ndarray, "T N"],
     phi: Float[np.ndarray, "T N"] | None,
     summary: dict[str, Any],
-    shown: Shown | None = None,
+    inputs: ReportInputs | None = None,
     stage: Stage = nullcontext,
 ) -> list[Path]:
     """Writes `scores.npz`, `summary.json` and then the report, its page last; returns the files.
@@ -39,8 +39,8 @@ def write(
         file = write_scores(folder, {name: r.score for name, r in ranked.items()}, member)
     write_summary(folder, summary)
     with stage("drawing"):
-        drawn = report(folder / "report", ranked, member, phi, summary, shown)
-    return [file, folder / "summary.json", *drawn]
+        files = report(folder / "report", ranked, member, phi, summary, inputs)
+    return [file, folder / "summary.json", *files]
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
@@ -70,60 +70,60 @@ def report(
     member: Bool[np.ndarray, "T N"],
     phi: Float[np.ndarray, "T N"] | None,
     summary: dict[str, Any],
-    shown: Shown | None = None,
+    inputs: ReportInputs | None = None,
 ) -> list[Path]:
     """Writes the page, every chart as SVG, PNG and CSV, and the numbers of attacks and examples."""
-    shown = shown or Shown()
-    found = look(ranked, summary, shown)
-    charts = draw(found, member, phi, summary, shown)
+    inputs = inputs or ReportInputs()
+    contents = look(ranked, summary, inputs)
+    charts = draw(contents, member, phi, summary, inputs)
     files = save(folder, charts)
     files.append(_csv(folder / "attacks.csv", *_attacks(summary)))
-    if found.exposed:
-        files.append(_csv(folder / "examples.csv", *_examples(found, shown)))
+    if contents.exposed:
+        files.append(_csv(folder / "examples.csv", *_examples(contents, inputs)))
     files.append(folder / "index.html")
-    write_bytes(files[-1], page(folder, found, charts, summary, shown).encode())
+    write_bytes(files[-1], page(folder, contents, charts, summary, inputs).encode())
     return files
 
 
 def save(folder: Path, charts: dict[str, Chart]) -> list[Path]:
     """Writes charts as files: `NAME.svg`, `NAME.png` and `NAME.csv`."""
     files = []
-    for name, drawn in charts.items():
-        contents = (("svg", svg.document(drawn).encode()), ("png", raster.png(drawn)))
+    for name, plot in charts.items():
+        contents = (("svg", svg.document(plot).encode()), ("png", raster.png(plot)))
         for ending, content in contents:
             files.append(folder / f"{name}.{ending}")
             write_bytes(files[-1], content)
-        files.append(_csv(folder / f"{name}.csv", chart.COLUMNS, chart.rows(drawn)))
+        files.append(_csv(folder / f"{name}.csv", COLUMNS, rows(plot)))
     return files
 
 
 def _attacks(summary: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple]]:
     head = ("attack", "figure", "value", "low", "high", "mean_over_targets", "sd_over_targets")
     rows, nothing = [], (None, None)
-    for name, found in summary["attacks"].items():
-        if found["auc"] is None:
+    for name, attack in summary["attacks"].items():
+        if attack["auc"] is None:
             continue
-        over, ends = found.get("targets") or {}, found.get("intervals") or {}
+        over, ends = attack.get("targets") or {}, attack.get("intervals") or {}
         for figure in figures.FIGURES:
-            values = (figure.at(found), *(figure.at(ends) or nothing))
+            values = (figure.at(attack), *(figure.at(ends) or nothing))
             rows.append((name, figure.key, *values, *(figure.at(over) or nothing)))
     return head, rows
 
 
-def _examples(found: Found, shown: Shown) -> tuple[tuple[str, ...], Iterable[tuple]]:
+def _examples(contents: Contents, inputs: ReportInputs) -> tuple[tuple[str, ...], Iterable[tuple]]:
     """Every example: in how many of its models it is found at 0.1 % FPR, and what is known."""
     head = ("example", "label", "found", "models", "posterior", "phi_in", "phi_out")
-    at = found.exposed[found.start]
+    at = contents.exposed[contents.start]
     none = [None] * len(at.found)
-    known = found.known
+    means = contents.mean_phi
     columns = (
         range(len(at.found)),
-        none if shown.y is None else np.asarray(shown.y).tolist(),
+        none if inputs.y is None else np.asarray(inputs.y).tolist(),
         at.found.tolist(),
         at.models.tolist(),
-        none if found.posterior is None else found.posterior.tolist(),
-        none if known is None else known.inside.tolist(),
-        none if known is None else known.outside.tolist(),
+        none if contents.posterior is None else contents.posterior.tolist(),
+        none if means is None else means.inside.tolist(),
+        none if means is None else means.outside.tolist(),
     )
     return head, zip(*columns, strict=True)
 
