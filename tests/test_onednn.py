@@ -171,7 +171,7 @@ def test_without_the_package_all_is_as_before(alone, monkeypatch):
     monkeypatch.setattr(native, "_LIBRARY", ("no-such-package", "libdnnl.so"))
     assert conv.choices("cpu") == ("tiled",) and not alone.exists()
     line = next(x for x in doctor.doctor(self_test=False) if x.what == "oneDNN")
-    assert line.sound and "pip install 'jaxmia[cpu]'" in line.told
+    assert line.sound and "pip install 'jaxmia[cpu]'" in line.text
     with pytest.raises(ValueError, match="convolution='onednn' is not ready on this machine"):
         with conv.using("onednn"):
             conv.conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 7)))
@@ -182,7 +182,7 @@ def test_without_a_compiler_all_is_as_before(alone, monkeypatch):
     monkeypatch.setenv("PATH", str(alone))
     assert conv.choices("cpu") == ("tiled",)
     line = next(x for x in doctor.doctor(self_test=False) if x.what == "oneDNN")
-    assert not line.sound and "no C++ compiler" in line.told
+    assert not line.sound and "no C++ compiler" in line.text
     assert not alone.exists()  # a compiler may come
 
 

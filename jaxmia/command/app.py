@@ -24,8 +24,8 @@ def main(args: list[str] | None = None) -> None:
         raise SystemExit(0)
     if not args or args[0] not in commands:
         wrong = f"{args[0][:80]!r} is no command" if args else "name a command"
-        known = ", ".join([*commands, *more])
-        print(f"{plain(f'{prog}: {wrong}')}; known: {known}", file=sys.stderr)
+        names = ", ".join([*commands, *more])
+        print(f"{plain(f'{prog}: {wrong}')}; known: {names}", file=sys.stderr)
         raise SystemExit(2)
     module = _module(commands[args[0]])
     options = parsed(module.Command, args[1:], prog=f"{prog} {args[0]}")

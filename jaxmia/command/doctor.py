@@ -37,15 +37,15 @@ class Line(NamedTuple):
     """Something that was looked at; `sound` is False where a run would suffer."""
 
     what: str
-    told: str
+    text: str
     sound: bool = True
 
 
 def doctor(self_test: bool = True) -> Iterator[Line]:
     """Looks at what a run rests on, line by line, and last runs a small one."""
     yield Line("system", f"{platform.platform()}, {machine.cores()} cores")
-    found = machine.versions(MORE)
-    yield Line("versions", ", ".join(f"{k} {v}" for k, v in found.items()))
+    versions = machine.versions(MORE)
+    yield Line("versions", ", ".join(f"{k} {v}" for k, v in versions.items()))
     yield Line("revision", machine.revision() or "not a checkout")
     yield _devices()
     yield _convolutions()
@@ -56,8 +56,12 @@ def doctor(self_test: bool = True) -> Iterator[Line]:
     root = data.folder_of()
     ready = [f"{p.name} {p.version}" for p in data.ready()] if root.is_dir() else []
     yield Line("TFDS", f"{root}: {', '.join(ready) or 'nothing is ready'}")
-    told = {k: v for k, v in sorted(os.environ.items()) if k.startswith(("JAX_", "XLA_", "SLURM_"))}
-    yield Line("environment", ", ".join(f"{k}={v[:80]}" for k, v in told.items()) or "nothing set")
+    variables = {
+        k: v for k, v in sorted(os.environ.items()) if k.startswith(("JAX_", "XLA_", "SLURM_"))
+    }
+    yield Line(
+        "environment", ", ".join(f"{k}={v[:80]}" for k, v in variables.items()) or "nothing set"
+    )
     if self_test:
         yield _self_test()
 
@@ -66,11 +70,11 @@ def _devices() -> Line:
     start = time.perf_counter()
     try:
         here = processes.start(machine.cache_folder() / "programs")
-        told = machine.device()
+        device = machine.device()
     except Exception as error:  # whatever a driver raises: it is what was asked for
         return Line("devices", f"{type(error).__name__}: {error!s:.300}", sound=False)
     many = f", process {here.index} of {here.count}" if here.count > 1 else ""
-    return Line("devices", f"{told}{many}, ready in {time.perf_counter() - start:.1f} s")
+    return Line("devices", f"{device}{many}, ready in {time.perf_counter() - start:.1f} s")
 
 
 def _convolutions() -> Line:
@@ -104,8 +108,8 @@ def _self_test() -> Line:
             finite = bool(np.isfinite(run.signals.phi).all())
     except Exception as error:  # to be pasted into a report, whatever it is
         return Line("self-test", f"{type(error).__name__}: {error!s:.500}", sound=False)
-    told = f"8 models, AUC {area:.3f} on random labels, {time.perf_counter() - start:.1f} s"
-    return Line("self-test", told, sound=finite and area > 0.7)
+    text = f"8 models, AUC {area:.3f} on random labels, {time.perf_counter() - start:.1f} s"
+    return Line("self-test", text, sound=finite and area > 0.7)
 
 
 def main(options: Command) -> None:
@@ -115,8 +119,9 @@ def main(options: Command) -> None:
         lines.append(line)
         if not options.json:
             mark = " " if line.sound else "!"
-            print(f"{mark} {line.what:<16} {line.told}", flush=True)
+            print(f"{mark} {line.what:<16} {line.text}", flush=True)
     if options.json:
-        print(json.dumps([line._asdict() for line in lines]))
+        keys = ("what", "told", "sound")
+        print(json.dumps([dict(zip(keys, line, strict=True)) for line in lines]))
     if not all(line.sound for line in lines):
         raise SystemExit(1)

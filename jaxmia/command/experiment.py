@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxmia import machine, pipeline
 from jaxmia.attacks import ATTACKS
 from jaxmia.command.explain import explain
-from jaxmia.command.flags import Flags, cluster, command, overridden, shard, width, written
+from jaxmia.command.flags import Flags, cluster, command, flag_text, overridden, shard, width
 from jaxmia.command.inputs import Score
 from jaxmia.command.score import score
 from jaxmia.command.terminal import guarded, parsed, show
@@ -31,9 +31,9 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
         batch_size=recipe.batch_size,
         dtype=recipe.dtype,
         seed=experiment.seed,
-        design=written(experiment.design),
-        views=written(experiment.views),
-        copies=written(experiment.copies),
+        design=flag_text(experiment.design),
+        views=flag_text(experiment.views),
+        copies=flag_text(experiment.copies),
         attacks=experiment.attacks,
     )
     flags = parsed(Flags, args, default=default, prog=f"python -m experiments.{experiment.name}")
@@ -41,7 +41,7 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
 
 
 def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
-    changed = overridden(experiment, default, flags)
+    experiment = overridden(experiment, default, flags)
     index, count = shard(flags)
     here = processes.start(machine.cache_folder() / "programs", cluster(flags))
     progress = Progress(flags.quiet or here.index > 0)
@@ -59,11 +59,11 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         retrain_diverged=flags.retrain_diverged,
         progress=progress,
     )
-    target = _target(changed, flags, progress)
+    target = _target(experiment, flags, progress)
     if flags.explain:
-        print("\n".join(explain(changed, options)))
+        print("\n".join(explain(experiment, options)))
         return
-    run = pipeline.run(changed, options)
+    run = pipeline.run(experiment, options)
     if not (run.path / "summary.json").exists():
         return  # other workers are not done
     if run.evaluated or here.index == 0:

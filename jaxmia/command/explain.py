@@ -25,10 +25,10 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
         experiment.recipe, data, mesh, experiment.models, options.width, options.block
     )
     trials = trials or measure(experiment.recipe, data, mesh, [(plan.width, plan.convolution)])
-    chosen = next(t for t in trials if (t.width, t.convolution) == (plan.width, plan.convolution))
+    trial = next(t for t in trials if (t.width, t.convolution) == (plan.width, plan.convolution))
     expected = members(experiment, data)
     steps = expected // min(experiment.recipe.batch_size, expected) * experiment.recipe.epochs
-    seconds = chosen.step_seconds * steps * experiment.models
+    seconds = trial.step_seconds * steps * experiment.models
     blocks = -(-experiment.models // plan.block)
     lines = [
         f"device: {machine.device()}",
@@ -52,8 +52,8 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
 
 def _private(experiment: Experiment, data: Data, members: int, width: int) -> list[str]:
     """What DP-SGD guarantees, and what the gradients of single examples take."""
-    told = defences.guarantee(experiment.recipe, members)
-    if told is None:
+    guarantee = defences.guarantee(experiment.recipe, members)
+    if guarantee is None:
         return []
     params, _ = jax.eval_shape(
         experiment.recipe.model(data).init, jax.random.key(0, impl="threefry2x32")
@@ -62,9 +62,9 @@ def _private(experiment: Experiment, data: Data, members: int, width: int) -> li
     whole = slots(schedule(experiment.recipe, members)[0], len(data.y))
     group = min(defences.microbatch(experiment.recipe) or whole, whole)
     return [
-        f"DP-SGD: epsilon {told.epsilon:.3f} at delta {told.delta:g} ({told.relation}), noise "
-        f"multiplier {told.noise_multiplier:.3f}, clip {told.clip:g}, sampling rate "
-        f"{told.rate:.4f}, {told.steps} steps",
+        f"DP-SGD: epsilon {guarantee.epsilon:.3f} at delta {guarantee.delta:g} "
+        f"({guarantee.relation}), noise multiplier {guarantee.noise_multiplier:.3f}, "
+        f"clip {guarantee.clip:g}, sampling rate {guarantee.rate:.4f}, {guarantee.steps} steps",
         f"gradients of {group} examples at once: {group * one / 2**20:.1f} MiB on a device "
         f"(microbatch=None: {whole}, {whole * one / 2**20:.1f} MiB)",
     ]

@@ -63,9 +63,9 @@ def export(run: Run, out: Path, file: Path | None = None) -> list[Path]:
         "member": run.member,
     }
     for name, array in arrays.items():
-        held = io.BytesIO()
-        np.save(held, array, allow_pickle=False)
-        write_bytes(out / f"{name}.npy", held.getvalue())
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        write_bytes(out / f"{name}.npy", buffer.getvalue())
     order = {
         "pool": identity["pool"],
         "rows": "row i of x, y, views and member's columns is example i",

@@ -88,7 +88,7 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
     recipe = replace(
         experiment.recipe, epochs=flags.epochs, batch_size=flags.batch_size, dtype=flags.dtype
     )
-    changed = replace(
+    experiment = replace(
         experiment,
         recipe=recipe,
         models=flags.models,
@@ -96,21 +96,21 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
         attacks=tuple(flags.attacks),
     )
     if flags.design != default.design:
-        changed = replace(changed, design=parse(flags.design, design.DESIGNS, "--design"))
+        experiment = replace(experiment, design=parse(flags.design, design.DESIGNS, "--design"))
     if flags.views != default.views:
-        changed = replace(changed, views=parse(flags.views, augment.VIEWS, "--views"))
+        experiment = replace(experiment, views=parse(flags.views, augment.VIEWS, "--views"))
     if flags.copies != default.copies:
         copies = None if flags.copies == "none" else parse(flags.copies, augment.VIEWS, "--copies")
-        changed = replace(changed, copies=copies)
+        experiment = replace(experiment, copies=copies)
     for text in flags.defence:
-        changed = replace(changed, recipe=_defended(changed.recipe, text))
+        experiment = replace(experiment, recipe=_defended(experiment.recipe, text))
     if flags.outputs:
         steps = [parse(text, defences.OUTPUTS, "--outputs") for text in flags.outputs]
-        told = steps[0] if len(steps) == 1 else defences.outputs.composed(*steps)
-        changed = replace(changed, outputs=told)
+        outputs = steps[0] if len(steps) == 1 else defences.outputs.composed(*steps)
+        experiment = replace(experiment, outputs=outputs)
     if flags.data is not None:
-        changed = replace(changed, data=data.arrays(str(flags.data.absolute())))
-    return changed
+        experiment = replace(experiment, data=data.arrays(str(flags.data.absolute())))
+    return experiment
 
 
 HOW = ("workdir", "width", "block", "shard_index", "shard_count", "checkpoint_seconds", "json",
@@ -135,14 +135,14 @@ def _defended(recipe: Recipe, text: str) -> Recipe:
     def later(defence: Callable[..., Recipe]) -> Callable[..., Recipe]:
         return lambda *args, **kwargs: defence(recipe, *args, **kwargs)
 
-    known = {name: later(defence) for name, defence in defences.TRAINING.items()}
-    found = parse(text, known, "--defence")
-    if not isinstance(found, Recipe):
+    choices = {name: later(defence) for name, defence in defences.TRAINING.items()}
+    outcome = parse(text, choices, "--defence")
+    if not isinstance(outcome, Recipe):
         raise ValueError(f"--defence: {text[:80]!r} must be written with its settings: {text}()")
-    return found
+    return outcome
 
 
-def written(value: Any) -> str:
+def flag_text(value: Any) -> str:
     """A value as a flag shows it."""
     if value is None:
         return "none"

@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from jaxmia import signals
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
 from jaxmia.evaluation import constant
+from jaxmia.signals import OF_LOGITS
 from jaxmia.storage.run import Run
 from jaxmia.storage.sources import WORDS, opened
 from jaxmia.types import SIGNALS, Signals
@@ -93,33 +93,33 @@ class Score:
 
 def check(options: Score) -> None:
     """Raises `ValueError` for options that do not go together, or that nothing would read."""
-    given = {f.name for f in fields(options) if getattr(options, f.name) not in (None, False)}
-    if not given & {"signals", "logits", "run"}:
+    present = {f.name for f in fields(options) if getattr(options, f.name) not in (None, False)}
+    if not present & {"signals", "logits", "run"}:
         raise ValueError("give either --signals and --member, or --logits and --labels, or --run")
     for name, others in EXCLUDES.items():
-        if name in given and (also := [o for o in others if o in given]):
+        if name in present and (also := [o for o in others if o in present]):
             raise ValueError(f"{_flag(name)} and {_flag(also[0])} do not go together")
     for name, others in NEEDS.items():
-        if name in given and not given & set(others):
+        if name in present and not present & set(others):
             raise ValueError(f"{_flag(name)} needs {' or '.join(map(_flag, others))}")
-    if "logits" in given and "labels" not in given:
+    if "logits" in present and "labels" not in present:
         raise ValueError("--logits needs --labels")
-    targets = given & {"target", "target_logits"}
-    if targets and "run" not in given:
+    targets = present & {"target", "target_logits"}
+    if targets and "run" not in present:
         for of in ("population", *INSIDE):
-            if (of in given) != (f"target_{of}" in given):
+            if (of in present) != (f"target_{of}" in present):
                 raise ValueError(f"{_flag(of)} and {_flag('target_' + of)} go together")
-    if targets and "person" in given and "target_member" not in given:
+    if targets and "person" in present and "target_member" not in present:
         raise ValueError("--person needs --target-member: without it nothing is measured")
     for of, signal in INSIDE.items():
         used = [name for name, attack in ATTACKS.items() if signal in attack.needs]
-        if given & {of, f"target_{of}"} and not set(options.attacks) & set(used):
-            flag = _flag(of if of in given else f"target_{of}")
+        if present & {of, f"target_{of}"} and not set(options.attacks) & set(used):
+            flag = _flag(of if of in present else f"target_{of}")
             raise ValueError(f"{flag}: no attack asked for looks at it; those that do: {used}")
     if options.stream == "always":
-        if "signals" not in given:
+        if "signals" not in present:
             raise ValueError("--stream always needs --signals and --member")
-        if also := [name for name in IN_MEMORY if name in given]:
+        if also := [name for name in IN_MEMORY if name in present]:
             raise ValueError(f"--stream always: does not go with {_flag(also[0])}")
 
 
@@ -166,12 +166,12 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
     if options.logits is not None:
         assert options.labels is not None
         y = array("--labels", options.labels, "iu", (1,))
-        seen = _of_logits("--logits", array("--logits", options.logits, "f", (3,)), y)
+        signals = _of_logits("--logits", array("--logits", options.logits, "f", (3,)), y)
     else:
         assert options.signals is not None
         phi = array("--signals", options.signals, "f", (2, 3))
-        seen = Signals(phi.reshape(*phi.shape[:2], -1), _labels_of(options, phi.shape[1]))
-    shape = np.asarray(seen.phi).shape
+        signals = Signals(phi.reshape(*phi.shape[:2], -1), _labels_of(options, phi.shape[1]))
+    shape = np.asarray(signals.phi).shape
     member = _member("--member", options.member, (2,), shape[:2])
     population = None
     if options.population is not None:
@@ -184,59 +184,60 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
             f"--signals: has {shape[0]} models and {shape[1]} examples, 2 of each are needed"
         )
     constant.refuse(
-        "--signals" if options.logits is None else "--logits", constant.span(np.asarray(seen.phi))
+        "--signals" if options.logits is None else "--logits",
+        constant.span(np.asarray(signals.phi)),
     )
-    return replace(seen, population=population, **_inside(options, "", shape)), member
+    return replace(signals, population=population, **_inside(options, "", shape)), member
 
 
-def targets_of(options: Score, seen: Signals) -> tuple[list[Signals], np.ndarray | None]:
+def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndarray | None]:
     """The given targets' signals, and their membership if it was told."""
     as_logits = options.logits is not None or options.target_logits is not None
     file = options.target_logits or options.target
     assert file is not None
     name = "--target-logits" if options.target_logits else "--target"
-    like = _like(seen, as_logits)
-    asked = array(name, file, "f", (2, 3) if as_logits and like[-1] > 1 else (1, 2, 3))
+    like = _like(signals, as_logits)
+    answers = array(name, file, "f", (2, 3) if as_logits and like[-1] > 1 else (1, 2, 3))
     full = 2 if not as_logits and like[-1] == 1 else 3
-    one = asked.ndim == full - 1 or (asked.ndim == 1)
-    if asked.ndim > full and like[-1] == 1:
-        full, one = asked.ndim, False
-    asked = asked[None] if one else asked
-    asked = asked.reshape(len(asked), -1, like[-1]) if asked.ndim == 2 else asked
-    classes = asked.shape[-1] if options.target_logits else like[-1]
-    if asked.shape[1:] != (like[0], classes):
-        raise ValueError(f"{name}: has {asked.shape[1:]} for each model, not {like}")
+    one = answers.ndim == full - 1 or (answers.ndim == 1)
+    if answers.ndim > full and like[-1] == 1:
+        full, one = answers.ndim, False
+    answers = answers[None] if one else answers
+    answers = answers.reshape(len(answers), -1, like[-1]) if answers.ndim == 2 else answers
+    classes = answers.shape[-1] if options.target_logits else like[-1]
+    if answers.shape[1:] != (like[0], classes):
+        raise ValueError(f"{name}: has {answers.shape[1:]} for each model, not {like}")
     population = None
     if options.target_population is not None:
         population = array("--target-population", options.target_population, "f", (1, 2, 3))
         population = population[None] if one else population
         population = population.reshape(*population.shape[:2], -1)
-        if len(population) != len(asked):
+        if len(population) != len(answers):
             raise ValueError(
-                f"--target-population: has {len(population)} targets, {name} has {len(asked)}"
+                f"--target-population: has {len(population)} targets, {name} has {len(answers)}"
             )
-    inside = _inside(options, "target_", asked.shape[:2], one)
+    inside = _inside(options, "target_", answers.shape[:2], one)
     for of, signal in INSIDE.items():
-        like, own = getattr(seen, signal), inside.get(signal)
+        like, own = getattr(signals, signal), inside.get(signal)
         if own is not None and (like is None or like.shape[2:] != own.shape[2:]):
             there = "absent" if like is None else f"{like.shape[1:]} for each model"
             raise ValueError(
                 f"{_flag('target_' + of)}: has {own.shape[1:]}, the models' is {there}"
             )
     targets = []
-    for i, z in enumerate(asked):
-        own = _of_logits(name, z, _labels(options, seen)) if as_logits else Signals(z, seen.y)
-        held = None if population is None else population[i]
+    for i, z in enumerate(answers):
+        own = _of_logits(name, z, _labels(options, signals)) if as_logits else Signals(z, signals.y)
+        own_population = None if population is None else population[i]
         within = {k: v[i] for k, v in inside.items()}
-        targets.append(replace(own, population=held, **within))
+        targets.append(replace(own, population=own_population, **within))
     of = constant.span(np.stack([np.asarray(t.phi) for t in targets]))
-    constant.refuse(name, of, constant.span(np.asarray(seen.phi)))
+    constant.refuse(name, of, constant.span(np.asarray(signals.phi)))
     if options.target_member is None:
         return targets, None
     truth = _member("--target-member", options.target_member, (1, 2), None)
     truth = truth[None] if truth.ndim == 1 else truth
-    if truth.shape != asked.shape[:2]:
-        raise ValueError(f"--target-member: has shape {truth.shape}, not {asked.shape[:2]}")
+    if truth.shape != answers.shape[:2]:
+        raise ValueError(f"--target-member: has shape {truth.shape}, not {answers.shape[:2]}")
     return targets, truth
 
 
@@ -253,29 +254,29 @@ def _inside(
         if (file := getattr(options, prefix + of)) is None:
             continue
         least = 2 if of == "gradient_norms" else 3
-        found = array(_flag(prefix + of), file, "f", (least - one, 3 - one))
-        found = found[None] if one else found
-        if found.shape[:2] != tuple(shape[:2]):
-            raise ValueError(f"{_flag(prefix + of)}: has shape {found.shape}, not {shape[:2]}")
-        found = found.reshape(*found.shape[:2], -1)
+        values = array(_flag(prefix + of), file, "f", (least - one, 3 - one))
+        values = values[None] if one else values
+        if values.shape[:2] != tuple(shape[:2]):
+            raise ValueError(f"{_flag(prefix + of)}: has shape {values.shape}, not {shape[:2]}")
+        values = values.reshape(*values.shape[:2], -1)
         if of == "gradient_norms":
-            if np.nanmin(found) < 0:
+            if np.nanmin(values) < 0:
                 raise ValueError(f"{_flag(prefix + of)}: has a negative norm")
-            found = np.log(np.maximum(found, np.finfo(np.float32).tiny))
-        out[signal] = found
+            values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
+        out[signal] = values
     return out
 
 
-def _like(seen: Signals, as_logits: bool) -> tuple[int, int]:
+def _like(signals: Signals, as_logits: bool) -> tuple[int, int]:
     """The examples, and the queries or classes, that a target's signals must have."""
     if not as_logits:
-        return np.asarray(seen.phi).shape[1:]
-    if seen.logits is not None:
-        return np.asarray(seen.logits).shape[1:]
-    if np.asarray(seen.phi).shape[-1] != 1:
+        return np.asarray(signals.phi).shape[1:]
+    if signals.logits is not None:
+        return np.asarray(signals.logits).shape[1:]
+    if np.asarray(signals.phi).shape[-1] != 1:
         raise ValueError("--target-logits: the run has several views; give their phi as --target")
-    assert seen.y is not None
-    return len(seen.y), max(2, int(seen.y.max()) + 1)
+    assert signals.y is not None
+    return len(signals.y), max(2, int(signals.y.max()) + 1)
 
 
 def _labels_of(options: Score, examples: int) -> np.ndarray | None:
@@ -290,10 +291,10 @@ def _labels_of(options: Score, examples: int) -> np.ndarray | None:
     return y.astype(np.int32)
 
 
-def _labels(options: Score, seen: Signals) -> np.ndarray:
+def _labels(options: Score, signals: Signals) -> np.ndarray:
     if options.labels is None:
-        assert seen.y is not None
-        return np.asarray(seen.y)
+        assert signals.y is not None
+        return np.asarray(signals.y)
     return array("--labels", options.labels, "iu", (1,))
 
 
@@ -307,11 +308,10 @@ def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
         )
     y = y.astype(np.int32)
     labels = np.broadcast_to(y, z.shape[:-1])
-    found = {
-        k: np.asarray(of(z.astype(np.float32), labels))[..., None]
-        for k, of in signals.OF_LOGITS.items()
+    of_logits = {
+        k: np.asarray(of(z.astype(np.float32), labels))[..., None] for k, of in OF_LOGITS.items()
     }
-    return Signals(y=y, logits=z, **found)
+    return Signals(y=y, logits=z, **of_logits)
 
 
 def _member(name: str, file: Path, ndim: tuple[int, ...], shape: tuple | None) -> np.ndarray:

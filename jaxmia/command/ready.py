@@ -16,8 +16,8 @@ class Command:
 
 def main(options: Command) -> None:
     """Prints a line for each set."""
-    found = data.ready(options.data_dir)
-    for p in found:
+    sets = data.ready(options.data_dir)
+    for p in sets:
         print(f"{p.name:<24} {p.version:<8} {p.examples:>10} examples  {p.format:<13} {p.folder}")
-    if not found:
+    if not sets:
         print("none is ready; `jaxmia data prepare NAME` prepares one", file=sys.stderr)

@@ -32,14 +32,14 @@ def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:
     if ("--attacks", "help") in itertools.pairwise(words):
         Console(highlight=False).print(attacks_table(ATTACKS))
         raise SystemExit(0)
-    told = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(stderr):
             return tyro.cli(kind, args=args, **settings)
     except SystemExit as end:
         if end.code in (0, None):
             raise
-        words = re.sub(r"[─│╭╮╰╯]+", " ", told.getvalue())
+        words = re.sub(r"[─│╭╮╰╯]+", " ", stderr.getvalue())
         print(plain(f"{settings['prog']}: {' '.join(words.split())[:600]}"), file=sys.stderr)
         raise SystemExit(2) from None
 
