@@ -152,7 +152,7 @@
     if (bold) td.classList.add("b");
     row.append(td);
   };
-  const shown = () => {
+  const update = () => {
     const f = data.levels[now], lead = data.attacks[0];
     tell("words", data.words[now]);
     tell("level", level(f)); tell("chance", level(f));
@@ -173,10 +173,10 @@
     const most = one("#most tbody");
     if (most) {
       const posterior = all("#most thead th").length > 6;
-      most.replaceChildren(...data.exposed[now].map(([id, label, found, models, p], i) => {
+      most.replaceChildren(...data.exposed[now].map(([id, label, finds, models, p], i) => {
         const row = document.createElement("tr");
         row.dataset.example = id;
-        [i + 1, id, label, found, models, percent(found / models, 0)].forEach((w) => cell(row, w));
+        [i + 1, id, label, finds, models, percent(finds / models, 0)].forEach((w) => cell(row, w));
         if (posterior) cell(row, p === null ? "–" : p.toFixed(3));
         follow(row);
         return row;
@@ -185,12 +185,12 @@
     const gallery = document.getElementById("gallery");
     if (gallery) {
       const rows = data.exposed[now].filter(([id]) => data.pictures[id]).slice(0, 12);
-      gallery.replaceChildren(...rows.map(([id, label, found, models]) => {
+      gallery.replaceChildren(...rows.map(([id, label, finds, models]) => {
         const item = document.createElement("li"), image = new Image(), words = document.createElement("span"), b = document.createElement("b");
         item.dataset.example = id;
         image.src = data.pictures[id]; image.alt = `Example ${id}, label ${label}`;
         b.textContent = label;
-        words.append(b, ` in ${found} of ${models}`);
+        words.append(b, ` in ${finds} of ${models}`);
         item.append(image, words);
         follow(item);
         return item;
@@ -248,7 +248,7 @@
 
   const slider = document.getElementById("level");
   slider.value = data.start;
-  slider.addEventListener("input", () => { now = +slider.value; shown(); });
-  shown();
+  slider.addEventListener("input", () => { now = +slider.value; update(); });
+  update();
   if (cloud && data.exposed && data.exposed[now].length) point(cloud.id.indexOf(data.exposed[now][0][0]));
 })();
