@@ -137,17 +137,17 @@ def sequential(case: Case) -> Stepper:
         shadow = one.init(key)
         at = jnp.arange(recipe.batch_size)
         compiled = jax.jit(step, donate_argnums=1).lower(pool, shadow, at, key).compile()
-    rng, held = np.random.default_rng(0), [shadow]
+    rng, current = np.random.default_rng(0), [shadow]
     memory = compiled.memory_analysis()
 
     def seconds() -> float:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         order = rng.permutation(len(case.data.y))[: case.steps * recipe.batch_size]
         keys = jax.device_put(jax.random.split(key, case.steps), device)
         for i, at in enumerate(order.reshape(case.steps, -1)):
-            held[0], loss = compiled(pool, held[0], jax.device_put(at, device), keys[i])
-        jax.block_until_ready((held[0], loss))
-        return (time.perf_counter() - begun) / case.steps
+            current[0], loss = compiled(pool, current[0], jax.device_put(at, device), keys[i])
+        jax.block_until_ready((current[0], loss))
+        return (time.perf_counter() - start) / case.steps
 
     seconds()
     size = memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else 0
@@ -166,9 +166,9 @@ def work(case: Case) -> tuple[float, float]:
 
     def counted(function: Callable, *arguments: Any) -> dict[str, float]:
         with conv.using("canonical"):  # XLA sees no operations of a foreign call
-            found = jax.jit(function).lower(*arguments).compile().cost_analysis()
-        assert isinstance(found, dict)
-        return found
+            costs = jax.jit(function).lower(*arguments).compile().cost_analysis()
+        assert isinstance(costs, dict)
+        return costs
 
     forward = counted(lambda p, s, x: apply(p, s, x, key, True)[0], params, state, x)
     step = counted(
@@ -269,14 +269,14 @@ def measured(name: str, case: Case, flags: Flags) -> list[dict[str, Any]]:
     flops, moved = work(case)
     limits = {"gemm": gemm(case.recipe.dtype), "copy": copy()}
     ours = [at for at in timed if at[0] == "jaxmia"]
-    asked = {at: asking(case, *at[1:]) for at in ours[:1]}
+    queries = {at: asking(case, *at[1:]) for at in ours[:1]}
     took = {at: [] for at in (*timed, *limits, "ask")}
     for _ in range(1 if flags.quick else flags.rounds):
         for at, one in timed.items():
             took[at].append(one.step_seconds())
         for at, rate in limits.items():
             took[at].append(rate())
-        for seconds in asked.values():
+        for seconds in queries.values():
             took["ask"].append(seconds())
     middle = {at: float(np.median(v)) for at, v in took.items() if v}
     best = min(ours, key=lambda at: middle[at], default=None)
@@ -300,7 +300,7 @@ def measured(name: str, case: Case, flags: Flags) -> list[dict[str, Any]]:
                 "memory_share": memory,
                 "compile_s": one.compile_seconds,
                 "peak_bytes": one.bytes or None,
-                "ask_us": 1e6 * middle["ask"] if at in asked else None,
+                "ask_us": 1e6 * middle["ask"] if at in queries else None,
                 **({"measurement": False} if flags.quick else {}),
             }
         )
@@ -319,7 +319,7 @@ def about() -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows of one recipe as lines, with the ratios to the others."""
-    chosen = next((r for r in rows if r["auto"]), rows[0])
+    best = next((r for r in rows if r["auto"]), rows[0])
     lines = []
     for r in rows:
         lines.append(
@@ -328,7 +328,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             f"{r['flops_per_s'] / 1e9:>9,.1f}{r['arithmetic_share']:>7.0%}{r['memory_share']:>7.0%}"
             f"{r['compile_s']:>8.1f} s"
             f"{(r['peak_bytes'] or 0) / 2**20:>8,.0f} MiB"
-            f"{chosen['models_per_hour'] / r['models_per_hour']:>8.2f}{' *' if r['auto'] else ''}"
+            f"{best['models_per_hour'] / r['models_per_hour']:>8.2f}{' *' if r['auto'] else ''}"
             f"{' no measurement' if 'measurement' in r else ''}"
         )
     return lines
@@ -343,16 +343,16 @@ HEAD = (
 def main() -> None:
     """Times, prints, appends."""
     flags = tyro.cli(Flags, prog="python -m experiments.throughput", description=__doc__)
-    known = cases(flags.quick)
-    if unknown := set(flags.recipes) - set(known):
-        print(f"--recipes: {unknown.pop()!r} is not one of {', '.join(known)}", file=sys.stderr)
+    choices = cases(flags.quick)
+    if unknown := set(flags.recipes) - set(choices):
+        print(f"--recipes: {unknown.pop()!r} is not one of {', '.join(choices)}", file=sys.stderr)
         raise SystemExit(2)
     processes.start()
-    told = sys.stderr if flags.json else sys.stdout
-    print(HEAD, file=told)
-    for name in flags.recipes or known:
-        rows = measured(name, known[name](), flags)
-        print("\n".join(table(rows)), file=told, flush=True)
+    stream = sys.stderr if flags.json else sys.stdout
+    print(HEAD, file=stream)
+    for name in flags.recipes or choices:
+        rows = measured(name, choices[name](), flags)
+        print("\n".join(table(rows)), file=stream, flush=True)
         if flags.json:
             print("\n".join(json.dumps(r) for r in rows), flush=True)
         if not flags.quick:

@@ -68,7 +68,7 @@ def programs_of(work: Work) -> Programs:
         logits=work.options.keep_logits or "logits" in asked,
         copies=experiment.copies,
         outputs=experiment.outputs,
-        wanted=asked,
+        extra=asked,
     )
 
 

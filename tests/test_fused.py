@@ -12,7 +12,7 @@ from jaxmia.data import synthetic
 from jaxmia.models import cnn, conv, fast, fused, native, resnet, wrn
 
 ready = native.native()
-pytestmark = pytest.mark.skipif(ready.library is None, reason=f"oneDNN: {ready.told}")
+pytestmark = pytest.mark.skipif(ready.library is None, reason=f"oneDNN: {ready.reason}")
 
 
 def noise(*shape, seed=0):

@@ -19,7 +19,7 @@ from jaxmia.models import cnn, conv, mlp, native, onednn
 from jaxmia.training import parallel, plan
 
 ready = native.native()
-needs = pytest.mark.skipif(ready.library is None, reason=f"oneDNN: {ready.told}")
+needs = pytest.mark.skipif(ready.library is None, reason=f"oneDNN: {ready.reason}")
 
 
 def noise(*shape, seed=0):
@@ -191,11 +191,11 @@ def test_a_source_that_does_not_compile_is_told_and_not_tried_again(alone, monke
     sources = native._sources()
     monkeypatch.setattr(native, "_sources", lambda: sources | {"onednn.cc": b"int main( {"})
     assert conv.choices("cpu") == ("tiled",)
-    assert "onednn.cc:1:" in native.native().told and "error" in native.native().told
+    assert "onednn.cc:1:" in native.native().reason and "error" in native.native().reason
     (verdict,) = alone.glob("*.json")
     verdict.write_text(json.dumps({"wrong": "as it was"}))
     native.native.cache_clear()
-    assert native.native().told == "as it was"
+    assert native.native().reason == "as it was"
 
 
 @needs
@@ -207,7 +207,7 @@ def test_wrong_products_are_found_and_not_used(alone, monkeypatch):
     )
     monkeypatch.setattr(native, "_sources", lambda: sources | {"onednn.cc": wrong})
     assert sources["onednn.cc"] != wrong and native.native().library is None
-    assert "products differ from XLA's by" in native.native().told
+    assert "products differ from XLA's by" in native.native().reason
     assert not list(alone.glob("*.so"))
 
 

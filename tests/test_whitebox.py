@@ -284,7 +284,7 @@ def test_differences_of_twins_are_those_of_their_own_draws():
     scores["gradients"][0, 3] = np.nan
     weight = rng.integers(0, 3, (3, 200)).astype(float)
     for values in scores.values():
-        auc, rates = experiment_of.drawn(values, member, weight)
+        auc, rates = experiment_of.bootstrap_replicates(values, member, weight)
         for d in range(3):
             copies = np.repeat(np.arange(200), weight[d].astype(int))
             np.testing.assert_allclose(auc[d], metrics.auc(values[:, copies], member[:, copies]))

@@ -64,15 +64,15 @@ def scored(checkout: Path, folder: Path, attacks: tuple[str, ...]) -> dict[str, 
         cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert child.stderr is not None
-    peak = threading.Thread(target=watch, args=(child.pid, seen := [0]))
+    peak = threading.Thread(target=watch, args=(child.pid, highest := [0]))
     peak.start()
     stages: dict[str, float] = {}
-    begun, name = {}, ""
+    starts, name = {}, ""
     for line in child.stderr:
         now, name = time.perf_counter() - start, line.strip()
-        if (ended := re.sub(r": took [0-9:]+$", "", name)) in begun and ended != name:
-            stages[ended] = round(now - begun[ended], 2)
-        begun[name] = now
+        if (ended := re.sub(r": took [0-9:]+$", "", name)) in starts and ended != name:
+            stages[ended] = round(now - starts[ended], 2)
+        starts[name] = now
     _, status, used = os.wait4(child.pid, 0)
     peak.join()
     if status:
@@ -81,7 +81,7 @@ def scored(checkout: Path, folder: Path, attacks: tuple[str, ...]) -> dict[str, 
         "seconds": time.perf_counter() - start,
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "stages": stages,
-        "peak_bytes": seen[0] * 1024,
+        "peak_bytes": highest[0] * 1024,
         "scores_bytes": (folder / "out" / "scores.npz").stat().st_size,
     }
 
@@ -130,8 +130,8 @@ def main() -> None:
     flags = tyro.cli(Flags, prog="python -m experiments.benchmarks.evaluation", description=__doc__)
     rows = measured(flags)
     for r in rows:
-        told = f"{r['version']}: {r['seconds']:.1f} s, {r['peak_bytes'] / 2**30:.2f} GiB"
-        print(told + (f", {r['ratio']:.2f} of the other" if "ratio" in r else ""))
+        text = f"{r['version']}: {r['seconds']:.1f} s, {r['peak_bytes'] / 2**30:.2f} GiB"
+        print(text + (f", {r['ratio']:.2f} of the other" if "ratio" in r else ""))
         for stage, seconds in r["stages"].items():
             print(f"  {stage:<40}{seconds:>8.1f} s")
     with flags.out.open("a") as out:

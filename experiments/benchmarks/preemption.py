@@ -96,15 +96,15 @@ def simulated(block: Block, up: np.ndarray, restart: float) -> float:
     to the last thing on it that lasts.
     """
     ends = [0.0, *np.cumsum(block.stretches).tolist()]
-    done = [0.0, *np.cumsum(block.work).tolist()]
+    progress = [0.0, *np.cumsum(block.work).tolist()]
     number, at = 0, 0  # blocks finished, and stretches of the one that is worked on
     for machine, seconds in enumerate(up.tolist()):
-        left = seconds - (restart if machine else 0.0)
-        if left <= 0:
+        remaining = seconds - (restart if machine else 0.0)
+        if remaining <= 0:
             continue
-        blocks, rest = divmod(ends[at] + left, ends[-1])
+        blocks, rest = divmod(ends[at] + remaining, ends[-1])
         number, at = number + int(blocks), bisect.bisect_right(ends, rest) - 1
-    return 1 - (number * done[-1] + done[at]) / float(up.sum())
+    return 1 - (number * progress[-1] + progress[at]) / float(up.sum())
 
 
 def row(flags: Flags, models: int, every: float, note: str = "") -> dict:
@@ -124,15 +124,15 @@ def row(flags: Flags, models: int, every: float, note: str = "") -> dict:
 
 def rows(flags: Flags) -> list[dict]:
     """Every block size with every time that is shorter than it, Young's, and no checkpoints."""
-    found = []
+    entries = []
     for models in flags.blocks:
         whole = models * flags.model_seconds
         times = {t: "" for t in flags.every if t < whole}
         if (best := young(flags, models)) < whole:
             times[best] = "Young"
         times[whole] = "none"
-        found += [row(flags, models, t, times[t]) for t in sorted(times)]
-    return found
+        entries += [row(flags, models, t, times[t]) for t in sorted(times)]
+    return entries
 
 
 def young(flags: Flags, models: int) -> float:
@@ -140,29 +140,29 @@ def young(flags: Flags, models: int) -> float:
     return math.sqrt(2 * models * flags.save_seconds * flags.mtbp)
 
 
-def table(found: list[dict]) -> str:
+def table(entries: list[dict]) -> str:
     """Markdown: a line for each row."""
     lines = [
         "| models in a block | seconds between checkpoints | wasted, simulated | exact |",
         "| --- | --- | --- | --- |",
     ]
-    for r in found:
+    for r in entries:
         when = {"none": "no checkpoints", "Young": f"{r['every']:.0f} (Young)"}
-        told = when.get(r["note"], f"{r['every']:.0f}")
-        lines.append(f"| {r['block']} | {told} | {r['wasted']:.1%} | {r['exact']:.1%} |")
+        interval = when.get(r["note"], f"{r['every']:.0f}")
+        lines.append(f"| {r['block']} | {interval} | {r['wasted']:.1%} | {r['exact']:.1%} |")
     return "\n".join(lines)
 
 
-def figure(flags: Flags, found: list[dict], path: Path) -> Path:
+def figure(flags: Flags, entries: list[dict], path: Path) -> Path:
     """Lines in closed form, simulated dots; the best time between checkpoints, and Young's."""
-    drawn, axes = blank(7.2, 4.4)
+    chart, axes = blank(7.2, 4.4)
     for models, colour in zip(flags.blocks, COLOURS * len(flags.blocks), strict=False):
         seconds, save = models * flags.model_seconds, models * flags.save_seconds
         times = np.geomspace(min(5.0, seconds / 2), seconds, 200)
         blocks = [Block.of(seconds, float(t), save) for t in times]
         waste = [1 - seconds / expected(b, flags.mtbp, flags.restart) for b in blocks]
         axes.plot(times, np.multiply(100, waste), color=colour, lw=1.4, label=f"{models} models")
-        for r in (r for r in found if r["block"] == models):
+        for r in (r for r in entries if r["block"] == models):
             mark = {"Young": "*", "none": "s"}.get(r["note"], "o")
             size = 11 if mark == "*" else 5
             axes.plot(r["every"], 100 * r["wasted"], mark, color=colour, ms=size, mec="white")
@@ -174,7 +174,7 @@ def figure(flags: Flags, found: list[dict], path: Path) -> Path:
     axes.set_yticks(ticks, [f"{t} %" for t in ticks])
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
-    return saved(drawn, path)
+    return saved(chart, path)
 
 
 def main() -> None:
@@ -184,10 +184,10 @@ def main() -> None:
         flags = tyro.cli(Flags, prog=prog, description=__doc__)
     except ValueError as error:
         raise SystemExit(f"{prog}: {error}") from error
-    found = rows(flags)
-    print("\n".join(map(json.dumps, found)) if flags.json else table(found))
+    entries = rows(flags)
+    print("\n".join(map(json.dumps, entries)) if flags.json else table(entries))
     if flags.out:
-        figure(flags, found, flags.out)
+        figure(flags, entries, flags.out)
 
 
 if __name__ == "__main__":

@@ -66,13 +66,13 @@ def stored(flags: Flags, name: str) -> dict[str, Any]:
 
 def rates() -> dict[str, dict[str, Any]]:
     """By recipe, milliseconds of a step at the chosen width and microseconds of a query."""
-    found: dict[str, dict[str, Any]] = {}
+    by_recipe: dict[str, dict[str, Any]] = {}
     for row in map(json.loads, ROWS.read_text().splitlines()):
         if row["method"] == "jaxmia":
-            own = found.setdefault(row["recipe"], {})
+            own = by_recipe.setdefault(row["recipe"], {})
             own |= {"step_ms": row["step_ms"]} if row["auto"] else {}
             own |= {"ask_us": row["ask_us"]} if row["ask_us"] is not None else {}
-    return found
+    return by_recipe
 
 
 def hours(flags: Flags, recipe: str, step_ms: float, ask_us: float) -> dict[str, Any]:

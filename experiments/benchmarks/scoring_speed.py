@@ -69,11 +69,11 @@ def refit(phi: np.ndarray, member: np.ndarray) -> Callable[[], float]:
         start = time.perf_counter()
         for t in range(TARGETS):
             others = np.arange(len(phi)) != t
-            keep, seen = member[others], phi[others]
+            keep, reference = member[others], phi[others]
             for j in range(phi.shape[1]):
                 fits = [
                     (g.mean(0), g.std(0) + 1e-30)
-                    for g in (seen[keep[:, j], j], seen[~keep[:, j], j])
+                    for g in (reference[keep[:, j], j], reference[~keep[:, j], j])
                 ]
                 z = [((phi[t, j] - mean) / s) ** 2 / 2 + np.log(s) for mean, s in fits]
                 float((z[1] - z[0]).mean())
@@ -150,12 +150,12 @@ def main() -> None:
     flags = tyro.cli(
         Flags, prog="python -m experiments.benchmarks.scoring_speed", description=__doc__
     )
-    told = sys.stderr if flags.json else sys.stdout
-    print(HEAD, file=told)
+    stream = sys.stderr if flags.json else sys.stdout
+    print(HEAD, file=stream)
     for models, examples, queries, names in cases(flags.quick):
         rows = measured(models, examples, queries, names, 1 if flags.quick else flags.rounds)
         for r in rows:
-            print(line(r), file=told, flush=True)
+            print(line(r), file=stream, flush=True)
             if flags.json:
                 print(json.dumps(r), flush=True)
         if not flags.quick:

@@ -51,12 +51,14 @@ def draw(folder: Path, models: int, examples: int, seed: int = 0) -> None:
                 file.flush()
 
 
-def watch(process: int, seen: list[int]) -> None:
+def watch(process: int, highest: list[int]) -> None:
     """Its highest resident memory in KiB; getrusage counts ours at the fork."""
     while True:
         try:
             lines = Path(f"/proc/{process}/status").read_text().splitlines()
-            seen[0] = max(seen[0], next(int(w.split()[1]) for w in lines if w.startswith("VmHWM")))
+            highest[0] = max(
+                highest[0], next(int(w.split()[1]) for w in lines if w.startswith("VmHWM"))
+            )
         except (OSError, StopIteration):
             return
         time.sleep(0.02)
@@ -69,20 +71,20 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=1_000_000)
     parser.add_argument("--attacks", nargs="+", default=["lira_online"])
     parser.add_argument("--folder", type=Path, default=None, help="where there is room")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=flags.folder) as name:
         folder = Path(name)
-        draw(folder, given.models, given.examples)
+        draw(folder, flags.models, flags.examples)
         start = time.perf_counter()
         child = subprocess.Popen(
             [sys.executable, "-c", "from jaxmia.command.app import main; main()", "score",
              "--signals", str(folder / "phi.npy"), "--member", str(folder / "member.npy"),
              "--stream", "always", "--out", str(folder / "out"), "--json",
-             "--attacks", *given.attacks],
+             "--attacks", *flags.attacks],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert child.stdout is not None
-        peak = threading.Thread(target=watch, args=(child.pid, seen := [0]))
+        peak = threading.Thread(target=watch, args=(child.pid, highest := [0]))
         peak.start()
         out = child.stdout.read()
         _, status, used = os.wait4(child.pid, 0)
@@ -90,15 +92,15 @@ def main() -> None:
         seconds = time.perf_counter() - start
         if status:
             raise SystemExit(f"jaxmia score ended with status {status}")
-        found = json.loads(out)
+        summary = json.loads(out)
         row = {
-            "models": given.models,
-            "examples": given.examples,
-            "attacks": {k: a["auc"] for k, a in found["attacks"].items()},
-            "rounding": {k: a["rounding"] for k, a in found["attacks"].items()},
+            "models": flags.models,
+            "examples": flags.examples,
+            "attacks": {k: a["auc"] for k, a in summary["attacks"].items()},
+            "rounding": {k: a["rounding"] for k, a in summary["attacks"].items()},
             "seconds": round(seconds, 1),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-            "peak_resident_gib": round(seen[0] / 2**20, 3),
+            "peak_resident_gib": round(highest[0] / 2**20, 3),
             "cores": cores(),
             "versions": versions(),
         }

@@ -41,7 +41,7 @@ ATTACKER = Attacker(
     "the pool's allele frequencies",
     "the genotype; the population's frequencies",
 )
-KNOWN = {name: GLOBAL_THRESHOLD._replace(attacker=ATTACKER) for name in ATTACKS}
+DESCRIPTIONS = {name: GLOBAL_THRESHOLD._replace(attacker=ATTACKER) for name in ATTACKS}
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ def people(flags: Flags) -> People:
         reference = len(genotype) // 3 if flags.reference is None else flags.reference
         at = (30, 100, 300, 1000, 3000, 10_000)
         snps = flags.snps or tuple(s for s in at if s < genotype.shape[1]) + (genotype.shape[1],)
-    known, rest = genotype[:reference], genotype[reference:]
+    panel, rest = genotype[:reference], genotype[reference:]
     if flags.data is not None and not 2 <= reference < len(genotype):
         raise ValueError(
             f"--reference: {reference} must be from 2 to {len(genotype) - 1}, the file's people"
         )
     if reference:
-        p = np.nanmean(known, axis=0)
+        p = np.nanmean(panel, axis=0)
     sizes = flags.pool_sizes or (
         (50, 100, 200, 400) if flags.data is None else (len(rest) // 4, len(rest) // 2)
     )
@@ -132,7 +132,7 @@ def power(of: People, flags: Flags) -> list[dict[str, Any]]:
     for size in of.sizes:
         for snps in of.snps:
             scores, member = attacked(of, flags, size, snps)
-            found = {
+            by_attack = {
                 name: {
                     "auc": metrics.auc(score, member),
                     "tpr_at_fpr": {"0.001": metrics.tpr_at_fpr(score, member, 1e-3)},
@@ -143,7 +143,7 @@ def power(of: People, flags: Flags) -> list[dict[str, Any]]:
                 "auc": float(allele_frequencies.expected_auc(snps, size)),
                 "tpr_at_fpr": {"0.001": float(allele_frequencies.expected_tpr(snps, size, 1e-3))},
             }
-            rows.append({"people": size, "snps": snps, "attacks": found, "expected": expected})
+            rows.append({"people": size, "snps": snps, "attacks": by_attack, "expected": expected})
     return rows
 
 
@@ -185,7 +185,9 @@ def run(flags: Flags) -> dict[str, Any]:
     }
     ranked = rank_all(scores, member)
     shadows = Shadows(ranked, member, nobody_else(flags.pools))
-    summary = summarise(ranked, member, queries=1, about=about, shadows=shadows, attacks=KNOWN)
+    summary = summarise(
+        ranked, member, queries=1, about=about, shadows=shadows, attacks=DESCRIPTIONS
+    )
     figures.saved(power_figure(rows), flags.out / "report" / "power.svg")
     figures.saved(power_figure(rows), flags.out / "report" / "power.png")
     alt = "AUC and TPR at 0.1 % FPR against SNPs per person of the pool, with what theory expects."
@@ -194,7 +196,7 @@ def run(flags: Flags) -> dict[str, Any]:
     return summary
 
 
-def told(flags: Flags) -> None:
+def main(flags: Flags) -> None:
     """Runs, and prints the power and the table."""
     summary = run(flags)
     if flags.json:
@@ -204,16 +206,16 @@ def told(flags: Flags) -> None:
         f"{'pool':>6}{'SNPs':>7}   AUC: expected, likelihood ratio, Homer    TPR at 0.1 %"
     )
     for r in summary["power"]:
-        found = [r["expected"], *(r["attacks"][k] for k in ATTACKS)]
-        aucs = "".join(f"{f['auc']:>8.3f}" for f in found)
-        rates = "".join(f"{f['tpr_at_fpr']['0.001']:>9.2%}" for f in found)
+        columns = [r["expected"], *(r["attacks"][k] for k in ATTACKS)]
+        aucs = "".join(f"{f['auc']:>8.3f}" for f in columns)
+        rates = "".join(f"{f['tpr_at_fpr']['0.001']:>9.2%}" for f in columns)
         console.print(f"{r['people']:>6}{r['snps']:>7}{aucs}   {rates}")
     console.print(table(summary))
     console.print(f"report: {flags.out / 'report' / 'index.html'}")
 
 
 if __name__ == "__main__":
-    chosen = parsed(
+    flags = parsed(
         Flags, None, prog="python -m experiments.studies.allele_frequencies", description=__doc__
     )
-    guarded(lambda: told(chosen))
+    guarded(lambda: main(flags))

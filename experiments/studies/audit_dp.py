@@ -102,22 +102,22 @@ def trained(flags: Flags, epsilon: float | None) -> Run:
 
 def audited(flags: Flags, epsilon: float | None) -> dict[str, Any]:
     """What is promised of these models and what was found of them."""
-    found = trained(flags, epsilon)
-    chosen = slice(0, flags.canaries)
-    score, member = found.scores[ATTACK][:, chosen], found.member[:, chosen]
-    phi = np.asarray(found.signals.phi)[:, chosen, 0]
-    promise = found.summary.get("differential_privacy")
+    shadow_run = trained(flags, epsilon)
+    canary = slice(0, flags.canaries)
+    score, member = shadow_run.scores[ATTACK][:, canary], shadow_run.member[:, canary]
+    phi = np.asarray(shadow_run.signals.phi)[:, canary, 0]
+    promise = shadow_run.summary.get("differential_privacy")
     rates, spans = metrics.figures(score, member, LEVELS), metrics.bootstrap(score, member, LEVELS)
     curve = metrics.roc(score, member)
-    seen = np.searchsorted(curve.fpr, np.geomspace(1e-4, 1, 300), side="right") - 1
-    keep = np.unique(seen)
+    points = np.searchsorted(curve.fpr, np.geomspace(1e-4, 1, 300), side="right") - 1
+    keep = np.unique(points)
     out: dict[str, Any] = {
         "epsilon": epsilon,
         "promise": promise,
         "models": len(member),
         "canaries": flags.canaries,
-        "train_accuracy": found.summary["train_accuracy"],
-        "test_accuracy": found.summary["test_accuracy"],
+        "train_accuracy": shadow_run.summary["train_accuracy"],
+        "test_accuracy": shadow_run.summary["test_accuracy"],
         "auc": rates.auc,
         "auc_interval": spans.auc.tolist(),
         "tpr_at_fpr": dict(zip(map(str, LEVELS), rates.tpr_at_fpr.tolist(), strict=True)),
@@ -251,7 +251,7 @@ def run(flags: Flags) -> list[dict[str, Any]]:
     return rows
 
 
-def told(flags: Flags) -> None:
+def main(flags: Flags) -> None:
     """Runs, and prints promise and measurement."""
     rows = run(flags)
     if flags.json:
@@ -285,4 +285,4 @@ def told(flags: Flags) -> None:
 
 if __name__ == "__main__":
     flags = parsed(Flags, None, prog="python -m experiments.studies.audit_dp")
-    guarded(lambda: told(flags))
+    guarded(lambda: main(flags))

@@ -147,13 +147,13 @@ def runs(flags: Flags, setup: Setup, cell: str) -> dict[str, tuple[Run, np.ndarr
     chance = np.zeros(examples)  # of the others, enough are always in
     chance[: examples // 2 + setup.canaries // 2] = 1.0
     chance[canary] = 0.5
-    made = {
+    pools = {
         "natural": (setup.source, design.complementary_halves, np.arange(examples)),
         "canaries": (data.mislabelled(setup.source, canary), design.poisson(chance), canary),
     }
     folder = flags.workdir or Path("checkpoints") / f"defences_{flags.data}"
     out = {}
-    for kind, (source, who, columns) in made.items():
+    for kind, (source, who, columns) in pools.items():
         name = f"{cell.replace(' ', '_').replace('=', '_')}_{kind}"
         experiment = Experiment(name, source, recipe, flags.models, who, attacks=())
         block = max(1, flags.models // 4)
@@ -165,7 +165,7 @@ def runs(flags: Flags, setup: Setup, cell: str) -> dict[str, tuple[Run, np.ndarr
 QUIET = Progress(quiet=True)
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """What a defence's models say of the examples in question, and how they were trained."""
 
     phi: np.ndarray  # [M, n]
@@ -173,23 +173,23 @@ class Seen(NamedTuple):
     facts: dict[str, Any]
 
 
-def seen(run: Run, columns: np.ndarray, told: Callable | None = None) -> Seen:
+def observe(run: Run, columns: np.ndarray, outputs: Callable | None = None) -> Observation:
     """A run's signals, or those of its logits after an output defence."""
     phi = np.asarray(run.signals.phi)[:, columns, 0]
-    if told is not None:
+    if outputs is not None:
         z, y = np.asarray(run.signals.logits)[:, columns], np.asarray(run.signals.y)[columns]
-        phi = np.asarray(signals.phi(np.asarray(told(z)), np.broadcast_to(y, z.shape[:2])))
-    known = ("train_accuracy", "test_accuracy", "differential_privacy")
-    facts = {k: run.summary[k] for k in known if k in run.summary}
+        phi = np.asarray(signals.phi(np.asarray(outputs(z)), np.broadcast_to(y, z.shape[:2])))
+    fields = ("train_accuracy", "test_accuracy", "differential_privacy")
+    facts = {k: run.summary[k] for k in fields if k in run.summary}
     # a block without the compilation: the median of all but the first
     records = Store(run.path).records()
     took = [s for r in records for s in r["seconds"].values()]
     each = [len(r["models"]) for r in records]
     rate = np.median([3600 * n / s for n, s in zip(each, took, strict=True)][1:] or [np.nan])
-    return Seen(phi, run.member[:, columns], facts | {"models_per_hour": float(rate)})
+    return Observation(phi, run.member[:, columns], facts | {"models_per_hour": float(rate)})
 
 
-def figures(own: Seen, others: Seen | None) -> dict[str, Any]:
+def figures(own: Observation, others: Observation | None) -> dict[str, Any]:
     """AUC and TPR at 0.1 % FPR of LiRA, with 95 % intervals, by the others' models or its own."""
     y = np.zeros(own.phi.shape[1], np.int32)
     mine = Signals(own.phi[..., None], y)
@@ -198,24 +198,24 @@ def figures(own: Seen, others: Seen | None) -> dict[str, Any]:
     else:
         theirs = Signals(others.phi[..., None], y)
         score = attack_by_others(mine, theirs, own.member, [ATTACK])[ATTACK]
-    found = metrics.bootstrap(score, own.member, (LEVEL,), draws=400)
+    spans = metrics.bootstrap(score, own.member, (LEVEL,), draws=400)
     return {
         "auc": metrics.auc(score, own.member),
-        "auc_interval": found.auc.tolist(),
+        "auc_interval": spans.auc.tolist(),
         "tpr": metrics.tpr_at_fpr(score, own.member, LEVEL),
-        "tpr_interval": found.tpr_at_fpr[0].tolist(),
+        "tpr_interval": spans.tpr_at_fpr[0].tolist(),
         "non_members": int((~own.member).sum()),
     }
 
 
-def rows(cell: str, kind: str, own: Seen, plain: Seen) -> list[dict[str, Any]]:
+def rows(cell: str, kind: str, own: Observation, plain: Observation) -> list[dict[str, Any]]:
     """A cell's figures on one kind of examples, both ways of attacking."""
-    known = {"cell": cell, "examples": kind, "models": len(own.phi), **own.facts}
-    told = [known | {"attack": "adaptive"} | figures(own, None)]
-    return [*told, known | {"attack": "non-adaptive"} | figures(own, plain)]
+    common = {"cell": cell, "examples": kind, "models": len(own.phi), **own.facts}
+    adaptive = [common | {"attack": "adaptive"} | figures(own, None)]
+    return [*adaptive, common | {"attack": "non-adaptive"} | figures(own, plain)]
 
 
-def chosen(flags: Flags, names: list[str]) -> list[str]:
+def selection(flags: Flags, names: list[str]) -> list[str]:
     """The cells that were asked for."""
     if unknown := [o for o in flags.only if not any(n.startswith(o) for n in names)]:
         raise ValueError(f"--only: {unknown[0]!r} starts no cell; there are {', '.join(names)}")
@@ -236,32 +236,32 @@ def run(flags: Flags) -> None:
     where = flags.results / f"defences_{flags.data}.jsonl"
     if not flags.draw:
         grid(flags, where)
-    told = [json.loads(line) for line in where.read_text().splitlines()]
-    where.with_suffix(".md").write_text(defences_figures.table(told) + "\n")
-    print(defences_figures.table(told, defences_figures.best(told)))
+    entries = [json.loads(line) for line in where.read_text().splitlines()]
+    where.with_suffix(".md").write_text(defences_figures.table(entries) + "\n")
+    print(defences_figures.table(entries, defences_figures.best(entries)))
     print(f"all strengths: {where.with_suffix('.md')}")
-    defences_figures.frontier(told, flags.figures / f"defences_{flags.data}.svg")
+    defences_figures.frontier(entries, flags.figures / f"defences_{flags.data}.svg")
 
 
 def grid(flags: Flags, where: Path) -> None:
     """All cells, and their rows."""
     setup = SETUPS[flags.data]()
-    names = chosen(flags, [*setup.cells, *OUTPUTS])
-    found: list[dict[str, Any]] = []
+    names = selection(flags, [*setup.cells, *OUTPUTS])
+    entries: list[dict[str, Any]] = []
     plain: dict[str, Any] = {}
-    losses: dict[str, Seen] = {}
-    wanted = {"none": "no defence", "mixup alpha=1": "mixup", "mixup_mmd weight=3": "mixup + MMD"}
+    losses: dict[str, Observation] = {}
+    titles = {"none": "no defence", "mixup alpha=1": "mixup", "mixup_mmd weight=3": "mixup + MMD"}
     for name in names:
         if name in setup.cells:
-            made = runs(flags, setup, name)
-            plain = plain or made
+            current = runs(flags, setup, name)
+            plain = plain or current
         for kind in ("natural", "canaries"):
-            run, columns = (made if name in setup.cells else plain)[kind]
-            own = seen(run, columns, OUTPUTS.get(name))
-            found += rows(name, kind, own, seen(*plain[kind]))
-            if kind == "natural" and name in wanted:
-                losses[wanted[name]] = own
-        natural, canaries = found[-4], found[-2]
+            run, columns = (current if name in setup.cells else plain)[kind]
+            own = observe(run, columns, OUTPUTS.get(name))
+            entries += rows(name, kind, own, observe(*plain[kind]))
+            if kind == "natural" and name in titles:
+                losses[titles[name]] = own
+        natural, canaries = entries[-4], entries[-2]
         print(
             f"{name:<26} test {natural['test_accuracy']:.3f}  natural AUC {natural['auc']:.3f} "
             f"TPR {natural['tpr']:.2%}  canaries AUC {canaries['auc']:.3f} "
@@ -270,8 +270,8 @@ def grid(flags: Flags, where: Path) -> None:
         )
         jax.clear_caches()  # another cell is another program
     where.parent.mkdir(parents=True, exist_ok=True)
-    where.write_text("".join(json.dumps(row | about()) + "\n" for row in found))
-    if len(losses) == len(wanted):
+    where.write_text("".join(json.dumps(row | about()) + "\n" for row in entries))
+    if len(losses) == len(titles):
         path = flags.figures / f"defences_{flags.data}_losses.svg"
         defences_figures.losses({k: (s.phi, s.member) for k, s in losses.items()}, path)
 

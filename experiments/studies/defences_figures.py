@@ -106,18 +106,18 @@ def frontier(rows: list[dict[str, Any]], path: Path) -> None:
     saved(figure, path)
 
 
-def losses(found: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
+def losses(defences: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
     """Histograms of the loss of members and non-members, one panel for each defence."""
-    figure, _ = blank(12.5, 3.6, len(found))
+    figure, _ = blank(12.5, 3.6, len(defences))
     bins = np.geomspace(1e-9, 30, 90)
-    for axes, (name, (phi, member)) in zip(figure.axes, found.items(), strict=True):
+    for axes, (name, (phi, member)) in zip(figure.axes, defences.items(), strict=True):
         loss = np.clip(np.logaddexp(0, -phi.astype(np.float64)), bins[0], bins[-1])
-        for chosen, colour, label in (
+        for mask, colour, label in (
             (member, COLOURS[1], "members"),
             (~member, COLOURS[0], "non-members"),
         ):
-            count, _ = np.histogram(loss[chosen], bins)
-            share = count / chosen.sum()
+            count, _ = np.histogram(loss[mask], bins)
+            share = count / mask.sum()
             axes.stairs(share, bins, fill=True, alpha=0.35, color=colour)
             axes.stairs(share, bins, color=colour, lw=1.4, label=label)
         axes.set(xscale="log", xlabel="loss", title=name)

@@ -96,13 +96,13 @@ def trained(flags: Flags, say: Any) -> Observed:
     return federated.federate(settings, source, flags.federations, flags.seed, say=say)
 
 
-def signals(seen: Observed, flags: Flags) -> dict[str, np.ndarray]:
+def signals(observation: Observed, flags: Flags) -> dict[str, np.ndarray]:
     """`[M, N, R, 1 + L]` of both forms; the batch is no larger than what a client holds."""
     own = flags.examples // flags.clients // 2
     size = min(flags.batch_size, own)
     return {
-        "cosine": federated.cosine(seen),
-        "gradient_difference": federated.gradient_difference(seen, flags.rate, size),
+        "cosine": federated.cosine(observation),
+        "gradient_difference": federated.gradient_difference(observation, flags.rate, size),
     }
 
 
@@ -114,14 +114,16 @@ def calibrated(score: np.ndarray, member: np.ndarray) -> np.ndarray:
     return lira.leave_one_out(score.astype(np.float32), member, variance="global")
 
 
-def scores(seen: Observed, flags: Flags, upto: int | None = None) -> dict[str, np.ndarray]:
+def scores(observation: Observed, flags: Flags, upto: int | None = None) -> dict[str, np.ndarray]:
     """Every attack's `[M, N]` after so many rounds."""
-    last = seen.phi[..., :upto]
-    found = {"global_threshold": _last(last)}
-    for name, signal in signals(seen, flags).items():
-        found[name] = federated.accumulated(signal[..., :upto, 0])
-        found[f"{name}_lira_online_global_variance"] = calibrated(found[name], seen.member)
-    return {name: found[name] for name in NAMES}
+    last = observation.phi[..., :upto]
+    by_attack = {"global_threshold": _last(last)}
+    for name, signal in signals(observation, flags).items():
+        by_attack[name] = federated.accumulated(signal[..., :upto, 0])
+        by_attack[f"{name}_lira_online_global_variance"] = calibrated(
+            by_attack[name], observation.member
+        )
+    return {name: by_attack[name] for name in NAMES}
 
 
 def _last(phi: np.ndarray) -> np.ndarray:
@@ -131,31 +133,35 @@ def _last(phi: np.ndarray) -> np.ndarray:
     return np.take_along_axis(phi, at[..., None], -1)[..., 0].astype(np.float64)
 
 
-def told(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
+def rates(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
     """AUC and TPR at 0.1 % FPR."""
     rate = metrics.tpr_at_fpr(score, member, 1e-3)
     return {"auc": metrics.auc(score, member), "tpr_at_0.001": rate}
 
 
-def by_round(seen: Observed, flags: Flags) -> list[dict[str, Any]]:
+def by_round(observation: Observed, flags: Flags) -> list[dict[str, Any]]:
     """A row for each of some rounds: each form in that round alone, and accumulated up to it."""
     rows = []
-    each = signals(seen, flags)
+    each = signals(observation, flags)
     for r in sorted({*np.unique(np.geomspace(1, flags.rounds, 12).astype(int)), flags.rounds}):
         row: dict[str, Any] = {"round": int(r)}
-        row |= {k: told(v, seen.member) for k, v in scores(seen, flags, int(r)).items()}
-        row |= {f"{k}_of_round": told(v[:, :, r - 1, 0], seen.member) for k, v in each.items()}
+        row |= {
+            k: rates(v, observation.member) for k, v in scores(observation, flags, int(r)).items()
+        }
+        row |= {
+            f"{k}_of_round": rates(v[:, :, r - 1, 0], observation.member) for k, v in each.items()
+        }
         rows.append(row)
     return rows
 
 
-def by_layer(seen: Observed, flags: Flags) -> list[dict[str, Any]]:
+def by_layer(observation: Observed, flags: Flags) -> list[dict[str, Any]]:
     """A row for each layer: both forms, accumulated."""
-    each = signals(seen, flags)
-    names = ("whole", *seen.layers)
+    each = signals(observation, flags)
+    names = ("whole", *observation.layers)
     return [
         {"layer": name}
-        | {k: told(federated.accumulated(v[..., i]), seen.member) for k, v in each.items()}
+        | {k: rates(federated.accumulated(v[..., i]), observation.member) for k, v in each.items()}
         for i, name in enumerate(names)
     ]
 
@@ -169,18 +175,18 @@ def varied(flags: Flags, middle: Observed, say: Any) -> dict[str, list[dict[str,
         rows = []
         for value in values:
             there = replace(flags, **{field: value})
-            seen = middle if value == own else trained(there, lambda line: None)
-            row = {field: value, "accuracy": np.nanmean(seen.accuracy, axis=0).tolist()}
-            row |= {k: told(v, seen.member) for k, v in scores(seen, there).items()}
-            first = signals(seen, there)["cosine"][..., 0, 0]
+            observation = middle if value == own else trained(there, lambda line: None)
+            row = {field: value, "accuracy": np.nanmean(observation.accuracy, axis=0).tolist()}
+            row |= {k: rates(v, observation.member) for k, v in scores(observation, there).items()}
+            first = signals(observation, there)["cosine"][..., 0, 0]
             if not np.isnan(first).any():
-                row["cosine_of_first_round"] = told(first, seen.member)
+                row["cosine_of_first_round"] = rates(first, observation.member)
             rows.append(row)
-            found = ", ".join(
+            text = ", ".join(
                 f"{short} {row[k]['auc']:.3f} {row[k]['tpr_at_0.001']:.2%}"
                 for k, short in zip(NAMES, SHORT, strict=True)
             )
-            say(f"{field} {value}: {found}")
+            say(f"{field} {value}: {text}")
         out[field] = rows
     return out
 
@@ -230,9 +236,9 @@ def varied_figure(rows: dict[str, list[dict[str, Any]]]) -> Any:
     return figure
 
 
-def cosines_figure(seen: Observed, flags: Flags) -> Any:
+def cosines_figure(observation: Observed, flags: Flags) -> Any:
     """Histograms of the cosines of members and non-members: in the first round, the last, all."""
-    cosine = signals(seen, flags)["cosine"][..., 0]
+    cosine = signals(observation, flags)["cosine"][..., 0]
     parts = {
         "first round": cosine[..., 0],
         "last round": cosine[..., -1],
@@ -240,15 +246,15 @@ def cosines_figure(seen: Observed, flags: Flags) -> Any:
     }
     figure, _ = figures.blank(11.5, 3.6, 3)
     for panel, (name, values) in zip(figure.axes, parts.items(), strict=True):
-        known = ~np.isnan(values)
-        low, high = np.quantile(values[known], [0.001, 0.999]).tolist()
+        present = ~np.isnan(values)
+        low, high = np.quantile(values[present], [0.001, 0.999]).tolist()
         bins = np.linspace(low, high, 61)
-        for chosen, colour, label in (
-            (seen.member & known, figures.COLOURS[1], "members"),
-            (~seen.member & known, figures.COLOURS[0], "non-members"),
+        for mask, colour, label in (
+            (observation.member & present, figures.COLOURS[1], "members"),
+            (~observation.member & present, figures.COLOURS[0], "non-members"),
         ):
-            count, _ = np.histogram(np.clip(values[chosen], bins[0], bins[-1]), bins)
-            density = count / chosen.sum() / np.diff(bins)
+            count, _ = np.histogram(np.clip(values[mask], bins[0], bins[-1]), bins)
+            density = count / mask.sum() / np.diff(bins)
             panel.stairs(density, bins, fill=True, alpha=0.35, color=colour)
             panel.stairs(density, bins, color=colour, lw=1.4, label=label)
         panel.set(xlabel=f"cosine, {name}")
@@ -264,26 +270,26 @@ def run(flags: Flags) -> dict[str, Any]:
     """Trains, observes, attacks, varies; writes the report and the figures."""
     processes.start(machine.cache_folder() / "programs")
     say = Progress(flags.json).say
-    seen = trained(flags, say)
-    found, member = scores(seen, flags), seen.member
+    observation = trained(flags, say)
+    by_attack, member = scores(observation, flags), observation.member
     about: dict[str, Any] = {
         "attacked": f"each of {flags.federations} federations of {flags.clients} clients",
-        "train_accuracy": float(np.nanmean(seen.accuracy[:, 0])),
-        "test_accuracy": float(np.nanmean(seen.accuracy[:, 1])),
-        "rounds": by_round(seen, flags),
-        "layers": by_layer(seen, flags),
-        "varied": varied(flags, seen, say),
+        "train_accuracy": float(np.nanmean(observation.accuracy[:, 0])),
+        "test_accuracy": float(np.nanmean(observation.accuracy[:, 1])),
+        "rounds": by_round(observation, flags),
+        "layers": by_layer(observation, flags),
+        "varied": varied(flags, observation, say),
     }
     about["generalization_gap"] = about["train_accuracy"] - about["test_accuracy"]
     pictures = {
         "rounds": rounds_figure(about["rounds"]),
         "varied": varied_figure(about["varied"]),
-        "cosines": cosines_figure(seen, flags),
+        "cosines": cosines_figure(observation, flags),
     }
     for name, figure in pictures.items():
         for ending in ("svg", "png"):
             figures.saved(figure, flags.out / "report" / f"{name}.{ending}")
-    ranked = rank_all(found, member)
+    ranked = rank_all(by_attack, member)
     shadows = Shadows(ranked, member, leave_out(member))
     summary = summarise(
         ranked, member, queries=1, about=about, shadows=shadows, attacks=ATTACKS | federated.ATTACKS
@@ -326,7 +332,5 @@ def main(flags: Flags) -> None:
 
 
 if __name__ == "__main__":
-    chosen = parsed(
-        Flags, None, prog="python -m experiments.studies.federated", description=__doc__
-    )
-    guarded(lambda: main(chosen))
+    flags = parsed(Flags, None, prog="python -m experiments.studies.federated", description=__doc__)
+    guarded(lambda: main(flags))

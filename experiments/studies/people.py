@@ -67,23 +67,23 @@ class Flags:
     """No progress."""
 
 
-def trained(flags: Flags, known: bool) -> Run:
+def trained(flags: Flags, by_person: bool) -> Run:
     """A run whose design draws persons if it knows them, else records."""
     experiment = Experiment(
         name="people",
-        data=data.people(flags.persons, habit=flags.habit, known=known, seed=flags.seed),
+        data=data.people(flags.persons, habit=flags.habit, known=by_person, seed=flags.seed),
         recipe=recipes.sgd(mlp(32), epochs=flags.epochs, batch_size=32, rate=0.05),
         models=flags.models,
         attacks=(ATTACK, "global_threshold"),
         seed=flags.seed,
     )
-    folder = flags.out / ("by_person" if known else "by_row")
+    folder = flags.out / ("by_person" if by_person else "by_row")
     return jaxmia.run(experiment, Options(workdir=folder, progress=Progress(flags.quiet)))
 
 
 def run(flags: Flags) -> dict[str, Any]:
     """Both runs, the figures of each, and the picture."""
-    rows, whole = trained(flags, known=False), trained(flags, known=True)
+    rows, whole = trained(flags, by_person=False), trained(flags, by_person=True)
     assert whole.person is not None
     who = persons.people(whole.person)
     total = persons.score_of_people(whole.scores[ATTACK], who, ratio=True)
@@ -100,9 +100,9 @@ def run(flags: Flags) -> dict[str, Any]:
     for n in range(1, int(count.max()) + 1):
         at = count[0] == n
         if (inside[:, at].sum() and (~inside[:, at]).sum()) > 0:
-            found = metrics.figures(total[:, at], inside[:, at], LEVELS)
+            rates = metrics.figures(total[:, at], inside[:, at], LEVELS)
             spans = metrics.bootstrap(total[:, at], inside[:, at], LEVELS)
-            tpr, ends = float(found.tpr_at_fpr[0]), spans.tpr_at_fpr[0].tolist()
+            tpr, ends = float(rates.tpr_at_fpr[0]), spans.tpr_at_fpr[0].tolist()
             by_count.append({"records": n, "persons": int(at.sum()), "tpr": tpr, "interval": ends})
     out = {
         "models": flags.models,
@@ -130,12 +130,12 @@ def _plain(curve: calibration.Reliability) -> dict[str, list[float]]:
 
 
 def _figures(score: np.ndarray, member: np.ndarray) -> dict[str, Any]:
-    found, spans = metrics.figures(score, member, LEVELS), metrics.bootstrap(score, member, LEVELS)
+    rates, spans = metrics.figures(score, member, LEVELS), metrics.bootstrap(score, member, LEVELS)
     return {
         "n": int(np.isfinite(score).sum()),
-        "auc": found.auc,
+        "auc": rates.auc,
         "auc_interval": spans.auc.tolist(),
-        "tpr_at_fpr": dict(zip(("0.01", "0.001"), found.tpr_at_fpr.tolist(), strict=True)),
+        "tpr_at_fpr": dict(zip(("0.01", "0.001"), rates.tpr_at_fpr.tolist(), strict=True)),
         "tpr_interval": dict(zip(("0.01", "0.001"), spans.tpr_at_fpr.tolist(), strict=True)),
     }
 
@@ -150,10 +150,10 @@ def false_alarms(rows: Run, person: np.ndarray) -> dict[str, float]:
     alone = score[out & (beside == 0)]
     cut = np.sort(alone)[::-1][max(0, int(0.01 * len(alone)) - 1)]
     share = beside / np.maximum(others, 1)
-    found = {"no sibling inside": out & (beside == 0)}
-    found["some"] = out & (share > 0) & (share < 1)
-    found["all"] = out & (others > 0) & (share == 1)
-    return {name: float((score[at] >= cut).mean()) for name, at in found.items() if at.any()}
+    cases = {"no sibling inside": out & (beside == 0)}
+    cases["some"] = out & (share > 0) & (share < 1)
+    cases["all"] = out & (others > 0) & (share == 1)
+    return {name: float((score[at] >= cut).mean()) for name, at in cases.items() if at.any()}
 
 
 def picture(out: dict[str, Any]) -> Any:
@@ -184,7 +184,7 @@ def picture(out: dict[str, Any]) -> Any:
     return figure
 
 
-def told(flags: Flags) -> None:
+def main(flags: Flags) -> None:
     """Runs, and prints what was found."""
     out = run(flags)
     if flags.json:
@@ -193,10 +193,10 @@ def told(flags: Flags) -> None:
     table = Table(box=None, pad_edge=False)
     for head in ("", "n", "AUC", "TPR@1%", "TPR@0.1%"):
         table.add_column(head, justify="left" if not head else "right")
-    for name, found in out.items():
-        if isinstance(found, dict) and "auc" in found:
-            rates = [f"{100 * found['tpr_at_fpr'][k]:.2f} %" for k in ("0.01", "0.001")]
-            table.add_row(name, f"{found['n']}", f"{found['auc']:.3f}", *rates)
+    for name, row in out.items():
+        if isinstance(row, dict) and "auc" in row:
+            rates = [f"{100 * row['tpr_at_fpr'][k]:.2f} %" for k in ("0.01", "0.001")]
+            table.add_row(name, f"{row['n']}", f"{row['auc']:.3f}", *rates)
     console.print(table)
     for name, share in out["false_alarms"].items():
         console.print(f"rows drawn, false alarms with {name}: {share:.2%}")
@@ -207,4 +207,4 @@ def told(flags: Flags) -> None:
 
 if __name__ == "__main__":
     flags = parsed(Flags, None, prog="python -m experiments.studies.people")
-    guarded(lambda: told(flags))
+    guarded(lambda: main(flags))

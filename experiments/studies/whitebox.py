@@ -68,8 +68,8 @@ experiment = replace(
 def controls(run: jaxmia.Run) -> dict[str, np.ndarray]:
     """The black-box attacks on -log(1 - p) = softplus(phi), the score still the higher."""
     signals = Signals(phi=np.logaddexp(0, np.asarray(run.signals.phi, np.float64)))
-    found = attack_every_model(signals, run.member, BLACK)
-    return {f"{name}{CONTROL}": score for name, score in found.items()}
+    scores = attack_every_model(signals, run.member, BLACK)
+    return {f"{name}{CONTROL}": score for name, score in scores.items()}
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ class Flags:
 def configured(flags: Flags) -> Experiment:
     """The experiment that the flags ask for."""
     recipe = replace(experiment.recipe, epochs=flags.epochs)
-    changed = replace(experiment, models=flags.models, recipe=recipe, seed=flags.seed)
-    return replace(changed, data=data.arrays(str(flags.data))) if flags.data else changed
+    variant = replace(experiment, models=flags.models, recipe=recipe, seed=flags.seed)
+    return replace(variant, data=data.arrays(str(flags.data))) if flags.data else variant
 
 
-def drawn(
+def bootstrap_replicates(
     score: np.ndarray, member: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUC `[D]` and TPR at each level `[D, L]` of the pooled scores, examples weighted."""
@@ -125,7 +125,7 @@ def compared(
     examples = member.shape[1]
     rng = np.random.default_rng(seed)
     weight = rng.multinomial(examples, np.full(examples, 1 / examples), draws).astype(np.float64)
-    found = {k: drawn(score, member, weight) for k, score in scores.items()}
+    replicates = {k: bootstrap_replicates(score, member, weight) for k, score in scores.items()}
 
     def ends(values: np.ndarray) -> list[float]:
         return [float(v) for v in np.quantile(values, [0.025, 0.975])]
@@ -134,17 +134,21 @@ def compared(
     for name, score in scores.items():
         auc = metrics.auc(score, member)
         rate = metrics.tpr_at_fpr(score, member, list(LEVELS))
-        row: dict[str, Any] = {"attack": name, "auc": auc, "auc_interval": ends(found[name][0])}
+        row: dict[str, Any] = {
+            "attack": name,
+            "auc": auc,
+            "auc_interval": ends(replicates[name][0]),
+        }
         row |= {
             f"tpr_{level:g}": {"found": float(r), "interval": ends(d)}
-            for level, r, d in zip(LEVELS, rate, found[name][1].T, strict=True)
+            for level, r, d in zip(LEVELS, rate, replicates[name][1].T, strict=True)
         }
         if twin := TWINS.get(name):
             row["twin"] = twin
             row["more_auc"] = auc - metrics.auc(scores[twin], member)
-            row["more_auc_interval"] = ends(found[name][0] - found[twin][0])
+            row["more_auc_interval"] = ends(replicates[name][0] - replicates[twin][0])
             other = metrics.tpr_at_fpr(scores[twin], member, list(LEVELS))
-            apart = (found[name][1] - found[twin][1]).T
+            apart = (replicates[name][1] - replicates[twin][1]).T
             for level, r, o, d in zip(LEVELS, rate, other, apart, strict=True):
                 row[f"more_tpr_{level:g}"] = {"found": float(r - o), "interval": ends(d)}
         rows.append(row)
@@ -178,22 +182,22 @@ def _percent(value: float, interval: list[float], sign: str = "") -> str:
 
 def speed(flags: Flags) -> float:
     """Seconds for the gradient norms of all models on the pool and the test part: median of 3."""
-    chosen = configured(flags)
-    whole = chosen.data()
+    setup = configured(flags)
+    whole = setup.data()
     whole = replace(
         whole, x=np.concatenate([whole.x, whole.x_test]), y=np.concatenate([whole.y, whole.y_test])
     )
     processes.start(machine.cache_folder() / "programs")
     mesh = parallel.mesh()
     together = block.programs(
-        chosen.recipe,
+        setup.recipe,
         whole,
-        chosen.views,
+        setup.views,
         members=len(whole.y) // 2,
         width=1,
         mesh=mesh,
         convolution="tiled",
-        wanted={"gradient"},
+        extra={"gradient"},
     )
     many = -(-flags.models // mesh.devices.size) * mesh.devices.size
     models = together.init(None, block.keys(mesh, flags.seed, np.arange(many)))
@@ -233,5 +237,5 @@ def main(flags: Flags) -> None:
 
 
 if __name__ == "__main__":
-    chosen = parsed(Flags, None, prog="python -m experiments.studies.whitebox", description=__doc__)
-    guarded(lambda: main(chosen))
+    flags = parsed(Flags, None, prog="python -m experiments.studies.whitebox", description=__doc__)
+    guarded(lambda: main(flags))

@@ -79,7 +79,7 @@ def _devices() -> Line:
 
 def _convolutions() -> Line:
     ready = native.native()
-    return Line("oneDNN", ready.told, sound=bool(ready.library) or not native.installed())
+    return Line("oneDNN", ready.reason, sound=bool(ready.library) or not native.installed())
 
 
 def _folder(what: str, folder: Path) -> Line:

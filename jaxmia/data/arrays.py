@@ -30,12 +30,12 @@ def arrays(
     """
 
     def load() -> Data:
-        found = _read(Path(file))
-        x, y = examples(file, ("x", "y"), found["x"], found["y"], least=2)
-        person = persons(file, found["person"], len(y)) if "person" in found else None
-        if "x_test" in found:
+        fields = _read(Path(file))
+        x, y = examples(file, ("x", "y"), fields["x"], fields["y"], least=2)
+        person = persons(file, fields["person"], len(y)) if "person" in fields else None
+        if "x_test" in fields:
             at = ("x_test", "y_test")
-            x_test, y_test = examples(file, at, found["x_test"], found["y_test"], least=1)
+            x_test, y_test = examples(file, at, fields["x_test"], fields["y_test"], least=1)
         elif len(y) < 5:
             raise ValueError(
                 f"{file}: x has {len(y)} examples, at least 5 are needed to set a fifth aside; "
@@ -46,7 +46,7 @@ def arrays(
             x, y, x_test, y_test = x[pool], y[pool], x[test], y[test]
             person = person[pool] if person is not None else None
         most = classes or max(int(y.max()), int(y_test.max())) + 1
-        names = tuple(str(n)[:80] for n in found.get("label_names", np.empty(0)).reshape(-1))
+        names = tuple(str(n)[:80] for n in fields.get("label_names", np.empty(0)).reshape(-1))
         called = name or Path(file).stem
         data = Data(called, x, y, x_test, y_test, most, label_names=names, person=person)
         return standardised(data, file) if standardise or is_image(x) else usable(data, file)
@@ -70,16 +70,16 @@ def _read(file: Path) -> dict[str, np.ndarray]:
                 + ": np.savez(FILE, x=x, y=y) writes one"
             )
         with np.load(file, allow_pickle=False) as loaded:
-            found = {key: _array(loaded, key) for key in FIELDS if key in loaded.files}
+            fields = {key: _array(loaded, key) for key in FIELDS if key in loaded.files}
     except Exception as error:  # a damaged header raises whatever its parser does
         raise ValueError(f"{file}: cannot be read as an .npz of plain arrays ({error})") from error
     for key in ("x", "y"):
-        if key not in found:
+        if key not in fields:
             raise ValueError(f"{file}: has no array {key!r}; x and y are needed")
-    if ("x_test" in found) != ("y_test" in found):
-        key = "y_test" if "x_test" in found else "x_test"
+    if ("x_test" in fields) != ("y_test" in fields):
+        key = "y_test" if "x_test" in fields else "x_test"
         raise ValueError(f"{file}: has no array {key!r}; x_test and y_test go together")
-    return found
+    return fields
 
 
 def _array(loaded: np.lib.npyio.NpzFile, key: str) -> np.ndarray:

@@ -51,17 +51,17 @@ def mislabelled(
 
     A network learns such a label by heart or not at all (Aerni et al. 2024).
     """
-    chosen = np.asarray(index)
-    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or len(np.unique(chosen)) != len(chosen):
+    rows = np.asarray(index)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(np.unique(rows)) != len(rows):
         raise ValueError(f"mislabelled: needs a list of different numbers, not {index!r:.80}")
 
     def load() -> Data:
         data = usable(source())
-        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(data.y):
-            raise ValueError(f"mislabelled: {chosen.max()} is not in the pool of {len(data.y)}")
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(data.y):
+            raise ValueError(f"mislabelled: {rows.max()} is not in the pool of {len(data.y)}")
         y = data.y.copy()
-        other = np.random.default_rng(seed).integers(1, data.classes, size=len(chosen))
-        y[chosen] = (y[chosen] + other) % data.classes
-        return replace(data, name=f"{data.name}, {len(chosen)} mislabelled", y=y.astype(np.int32))
+        other = np.random.default_rng(seed).integers(1, data.classes, size=len(rows))
+        y[rows] = (y[rows] + other) % data.classes
+        return replace(data, name=f"{data.name}, {len(rows)} mislabelled", y=y.astype(np.int32))
 
     return load

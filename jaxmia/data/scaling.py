@@ -73,8 +73,8 @@ def in_float32(
     if not exact:
         _refuse_lost(source, x, np.abs((ends[:2] - around) / by).max(0), by)
     if _harmless(ends, around, by, exact):
-        kept = (x, x_test) if exact else (x.astype(np.float32), x_test.astype(np.float32))
-        return *kept, np.float32(shift), np.float32(scale)
+        pair = (x, x_test) if exact else (x.astype(np.float32), x_test.astype(np.float32))
+        return *pair, np.float32(shift), np.float32(scale)
     return *(_scaled(a, around, by) for a in (x, x_test)), np.float32(0), np.float32(1)
 
 
@@ -115,10 +115,10 @@ def _refuse_lost(source: str, x: np.ndarray, size: np.ndarray, by: np.ndarray) -
     if x.dtype.kind in "ui":
         most = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
         step = np.maximum(step, np.where(most > 2.0**53, np.spacing(most), 0))
-    lost = (high > low) & (step > APART * span)
-    if lost.any():
-        at = place(lost)
-        a, b = (np.asarray(end)[lost].flat[0] for end in (low, high))
+    too_close = (high > low) & (step > APART * span)
+    if too_close.any():
+        at = place(too_close)
+        a, b = (np.asarray(end)[too_close].flat[0] for end in (low, high))
         raise ValueError(
             f"{source}: feature {at} of x runs from {a} to {b}, too close together for its size: "
             "subtract its least value first, or standardise (jaxmia.data.standardise)"

@@ -84,12 +84,12 @@ def people(
         person = np.concatenate([np.repeat(np.arange(persons), count), persons + np.arange(test)])
         offset = own * rng.normal(size=(persons + test, features))
         custom = rng.integers(classes, size=persons + test)
-        shown = rng.integers(classes, size=len(person))
-        x = means[shown] + offset[person] + within * rng.normal(size=(len(person), features))
-        y = np.where(rng.random(len(person)) < habit, custom[person], shown).astype(np.int32)
+        component = rng.integers(classes, size=len(person))
+        x = means[component] + offset[person] + within * rng.normal(size=(len(person), features))
+        y = np.where(rng.random(len(person)) < habit, custom[person], component).astype(np.int32)
         x, pool = x.astype(np.float32), len(person) - test
         name = "people" if known else "people, not known"
-        held = person[:pool].astype(np.int64) if known else None
-        return Data(name, x[:pool], y[:pool], x[pool:], y[pool:], classes, person=held)
+        owner = person[:pool].astype(np.int64) if known else None
+        return Data(name, x[:pool], y[:pool], x[pool:], y[pool:], classes, person=owner)
 
     return make

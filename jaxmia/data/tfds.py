@@ -99,7 +99,7 @@ def prepare(name: str, data_dir: str | None = None) -> Prepared:
 
 def ready(data_dir: str | None = None) -> list[Prepared]:
     """The sets that lie ready below a folder, by name and version."""
-    root, found = folder_of(data_dir), []
+    root, sets = folder_of(data_dir), []
     for file in sorted(root.glob("*/**/dataset_info.json")):
         if not (file.parent / "features.json").is_file():
             continue
@@ -108,10 +108,10 @@ def ready(data_dir: str | None = None) -> list[Prepared]:
             lengths = [int(n) for s in info["splits"] for n in s.get("shardLengths", [])]
             name = "/".join(file.parent.relative_to(root).parts[:-1])
             kind = info.get("fileFormat") or "tfrecord"
-            found.append(Prepared(name, file.parent.name, sum(lengths), kind, file.parent))
+            sets.append(Prepared(name, file.parent.name, sum(lengths), kind, file.parent))
         except (ValueError, KeyError, TypeError, OSError):
             continue  # not finished, or not a data set
-    return found
+    return sets
 
 
 def _library() -> Any:
@@ -124,21 +124,21 @@ def _library() -> Any:
 
 def folder_of(data_dir: str | None = None) -> Path:
     """Where TFDS sets lie: as given, TFDS_DATA_DIR, or ~/tensorflow_datasets."""
-    given = data_dir or os.environ.get("TFDS_DATA_DIR")
-    return Path(given).expanduser() if given else Path.home() / "tensorflow_datasets"
+    folder = data_dir or os.environ.get("TFDS_DATA_DIR")
+    return Path(folder).expanduser() if folder else Path.home() / "tensorflow_datasets"
 
 
 def _folder(name: str, data_dir: str | None) -> Path:
     root = folder_of(data_dir)
-    found = [p for p in ready(data_dir) if p.name == name]
-    if not found:
+    versions = [p for p in ready(data_dir) if p.name == name]
+    if not versions:
         have = ", ".join(sorted({p.name for p in ready(data_dir)})) or "none"
         raise FileNotFoundError(
             f"data set {name[:200]!r} is not prepared in {root} (ready there: {have}): "
             f"run `jaxmia data prepare {name[:200]}`"
         )
     kinds = ("array_record", "tfrecord")
-    newest = max(found, key=lambda p: [int(n) for n in p.version.split(".") if n.isdigit()])
+    newest = max(versions, key=lambda p: [int(n) for n in p.version.split(".") if n.isdigit()])
     if newest.format not in kinds:
         raise ValueError(f"{newest.folder}: fileFormat={newest.format!r} is not one of {kinds}")
     return newest.folder
@@ -151,10 +151,10 @@ def _refuse_foreign(folder: Path) -> None:
         node = pending.pop()
         if isinstance(node, dict):
             for key in ("pythonClassName", "type"):
-                named = node.get(key, "")
-                if isinstance(named, str) and named and not _own(named, key):
+                class_name = node.get(key, "")
+                if isinstance(class_name, str) and class_name and not _own(class_name, key):
                     raise ValueError(
-                        f"{folder}/features.json: {key} {named[:200]!r} is not allowed, "
+                        f"{folder}/features.json: {key} {class_name[:200]!r} is not allowed, "
                         "only modules of tensorflow_datasets"
                     )
             pending.extend(node.values())
@@ -162,20 +162,22 @@ def _refuse_foreign(folder: Path) -> None:
             pending.extend(node)
 
 
-def _own(named: str, key: str) -> bool:
-    return named.startswith("tensorflow_datasets.") or (key == "type" and "." not in named)
+def _own(class_name: str, key: str) -> bool:
+    return class_name.startswith("tensorflow_datasets.") or (
+        key == "type" and "." not in class_name
+    )
 
 
 def _keys(name: str, features: Any, image: str, label: str) -> tuple[str, str]:
     core = _library().features
     if not hasattr(features, "items"):
         raise ValueError(f"{name}: has no named features, so it is no classification set")
-    named = sorted(features.items())  # the file keeps them in any order
-    kinds = {k: type(f).__name__ for k, f in named}
-    classes = [k for k, f in named if isinstance(f, core.ClassLabel)]
+    pairs = sorted(features.items())  # the file keeps them in any order
+    kinds = {k: type(f).__name__ for k, f in pairs}
+    classes = [k for k, f in pairs if isinstance(f, core.ClassLabel)]
     images = [
         k
-        for k, f in named
+        for k, f in pairs
         if isinstance(f, (core.Image, core.Tensor))
         and not isinstance(f, (core.ClassLabel, core.Text))
         and f.shape
@@ -188,19 +190,19 @@ def _keys(name: str, features: Any, image: str, label: str) -> tuple[str, str]:
 
 
 def _only(
-    name: str, option: str, noun: str, wanted: str, fit: list[str], kinds: dict[str, str]
+    name: str, option: str, noun: str, choice: str, fit: list[str], kinds: dict[str, str]
 ) -> str:
-    """The one feature that fits, or that is wanted."""
+    """The one feature that fits, or among them the `choice`."""
     if not fit:
         raise ValueError(
             f"{name}: has no {noun}, so it is no classification set; its features are "
             + ", ".join(f"{key[:80]} ({kind})" for key, kind in kinds.items())[:1000]
         )
-    chosen = [key for key in fit if key == wanted] if wanted else fit
-    if len(chosen) != 1:
-        of = f", {wanted[:80]!r} is none" if wanted else ""
+    matches = [key for key in fit if key == choice] if choice else fit
+    if len(matches) != 1:
+        of = f", {choice[:80]!r} is none" if choice else ""
         raise ValueError(f"{name}: name the {noun} by {option}=..., one of {fit} is needed{of}")
-    return chosen[0]
+    return matches[0]
 
 
 def _split(

@@ -70,8 +70,8 @@ def _refuse_classes(source: str, data: Data, y: np.ndarray, y_test: np.ndarray) 
     present = np.unique(y)
     if len(present) < 2:
         raise ValueError(f"{source}: y has one class only, at least two are needed")
-    named = len(data.label_names) >= data.classes  # whoever names them all means them
-    if data.classes > max(100, 10 * len(present)) and not named:
+    complete = len(data.label_names) >= data.classes  # whoever names them all means them
+    if data.classes > max(100, 10 * len(present)) and not complete:
         empty = np.setdiff1d(np.arange(data.classes), present)
         raise ValueError(
             f"{source}: y numbers {data.classes} classes, of which {len(present)} have an example "

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jaxmia import augment
-from jaxmia.defences.changed import with_setting
+from jaxmia.defences.parts import with_setting
 from jaxmia.types import Recipe
 from jaxmia.values import factory
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmia.defences.changed import holds
+from jaxmia.defences.parts import holds
 from jaxmia.recipes import batch_gradient
 from jaxmia.training import batches
 from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
@@ -74,9 +74,9 @@ def guarantee(recipe: Recipe, members: int) -> Guarantee | None:
     settings = (set_to["noise_multiplier"], set_to["epsilon"], set_to["delta"])
     noise = _noise(*settings, batch_size, members, steps)
     most = batches.slots(batch_size, members)
-    spent = _epsilon(noise, set_to["delta"], batch_size, members, steps, most)
+    epsilon = _epsilon(noise, set_to["delta"], batch_size, members, steps, most)
     rate = batch_size / members
-    return Guarantee(spent, set_to["delta"], noise, set_to["clip"], rate, steps)
+    return Guarantee(epsilon, set_to["delta"], noise, set_to["clip"], rate, steps)
 
 
 def microbatch(recipe: Recipe) -> int | None:
@@ -125,7 +125,7 @@ def private_gradient(
             noise_multiplier, epsilon, delta, context.batch_size, context.members, context.steps
         )
         grouped, back = _grouped(len(y), microbatch)
-        lost_key, noise_key = jax.random.split(key)
+        loss_key, noise_key = jax.random.split(key)
         one = context._replace(present=None)
         clipped = clipped_grad(
             lambda p, s, xi, yi, k: loss(apply, p, s, xi, yi, k, one),
@@ -138,14 +138,14 @@ def private_gradient(
         )
         x, y, here = (a[grouped % len(y)] for a in (x, y, context.present))
         here &= grouped < len(context.present)
-        total, seen = clipped(params, state, x, y, lost_key, is_padding_example=~here)
+        total, per_example = clipped(params, state, x, y, loss_key, is_padding_example=~here)
         size = context.batch_size
         privatizer = noise_addition.gaussian_privatizer(
             stddev=noise * clipped.sensitivity(), prng_key=noise_key
         )
         total, _ = privatizer.update(total, privatizer.init(params))
-        value = jnp.where(here, seen.values, 0).sum() / jnp.maximum(here.sum(), 1)
-        logits = seen.aux[1].reshape(len(grouped), -1)[back]
+        value = jnp.where(here, per_example.values, 0).sum() / jnp.maximum(here.sum(), 1)
+        logits = per_example.aux[1].reshape(len(grouped), -1)[back]
         return jax.tree.map(lambda g: g / size, total), value, state, logits
 
     return gradient

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxmia.defences.changed import swapped
+from jaxmia.defences.parts import swapped
 from jaxmia.recipes import decay
 from jaxmia.types import Array, Data, Key, Model, Params, Recipe, State, StepContext
 from jaxmia.values import Value, factory
@@ -82,29 +82,29 @@ def random_values(model: Callable[[Data], Model]) -> Callable[[Data], Model]:
     so that asking again tells nothing more. In training the network is itself.
     """
 
-    def changed(data: Data) -> Model:
+    def build(data: Data) -> Model:
         inner = model(data)
         rng = np.random.default_rng(0)
         x = rng.uniform(data.x.min(), data.x.max(), (RANDOM, *data.x.shape[1:]))
         x = ((x - data.shift) / data.scale).astype(np.float32)
 
         def apply(
-            params: Params, state: State, seen: Array, key: Key, train: bool
+            params: Params, state: State, inputs: Array, key: Key, train: bool
         ) -> tuple[Array, State]:
-            own, after = inner.apply(params, state, seen, key, train)
+            own, after = inner.apply(params, state, inputs, key, train)
             if train:
                 return own, after
-            other, _ = inner.apply(params, state, jnp.asarray(x, seen.dtype), key, False)
-            values = jnp.sort(other, -1)[chosen(own, RANDOM)]
+            other, _ = inner.apply(params, state, jnp.asarray(x, inputs.dtype), key, False)
+            values = jnp.sort(other, -1)[bucket(own, RANDOM)]
             rank = jnp.argsort(jnp.argsort(own, -1), -1)
             return jnp.take_along_axis(values, rank, -1), after
 
         return Model(inner.init, apply)
 
-    return changed
+    return build
 
 
-def chosen(logits: Array, among: int) -> Array:
+def bucket(logits: Array, among: int) -> Array:
     """A number below `among` for each answer, by its bits."""
     bits = lax.bitcast_convert_type(logits.astype(jnp.float32), jnp.uint32)
     odd = 2 * jnp.arange(1, logits.shape[-1] + 1, dtype=jnp.uint32) + 1

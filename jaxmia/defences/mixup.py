@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import jax
 
-from jaxmia.defences.changed import holds
+from jaxmia.defences.parts import holds
 from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
 from jaxmia.values import factory
 
@@ -42,12 +42,12 @@ def mixed(loss: Callable, alpha: float = 1.0) -> Callable:
         weight_key, order_key = jax.random.split(jax.random.fold_in(key, 1))
         w = jax.random.beta(weight_key, alpha, alpha)
         other = jax.random.permutation(order_key, len(y))
-        seen = apply(params, state, w * x + (1 - w) * x[other], key, True)
+        forward = apply(params, state, w * x + (1 - w) * x[other], key, True)
 
         def of(labels: Array) -> Array:
-            return loss(lambda *_: seen, params, state, x, labels, key, context)[0]
+            return loss(lambda *_: forward, params, state, x, labels, key, context)[0]
 
-        logits, state = seen
+        logits, state = forward
         return w * of(y) + (1 - w) * of(y[other]), (state, logits)
 
     return mixture

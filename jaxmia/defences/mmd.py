@@ -50,8 +50,8 @@ def with_mmd(gradient: Callable, weight: float = 3.0) -> Callable:
 
         def term(params: Params) -> Array:
             inside, outside = (
-                jax.nn.softmax(apply(params, state, seen, key, True)[0])
-                for seen in (x, context.validation)
+                jax.nn.softmax(apply(params, state, inputs, key, True)[0])
+                for inputs in (x, context.validation)
             )
             return weight * mmd(inside, lax.stop_gradient(outside))
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxmia.defences.hamp import chosen
+from jaxmia.defences.hamp import bucket
 from jaxmia.types import Array
 from jaxmia.values import factory
 
@@ -23,12 +23,12 @@ Outputs = Callable[[Float[Array, "*b C"]], Float[Array, "*b C"]]
 def composed(*steps: Outputs) -> Outputs:
     """One after the other."""
 
-    def told(z: Array) -> Array:
+    def answer(z: Array) -> Array:
         for step in steps:
             z = step(z)
         return z
 
-    return told
+    return answer
 
 
 @factory
@@ -45,7 +45,7 @@ def top_k(k: int) -> Outputs:
     if k < 1:
         raise ValueError(f"top_k: k={k} must be 1 or more")
 
-    def told(z: Array) -> Array:
+    def answer(z: Array) -> Array:
         classes = z.shape[-1]
         if k >= classes:
             return z
@@ -53,7 +53,7 @@ def top_k(k: int) -> Outputs:
         rest = jax.nn.logsumexp(jnp.where(rank < k, -jnp.inf, z), -1, keepdims=True)
         return jnp.where(rank < k, z, rest - math.log(classes - k))
 
-    return told
+    return answer
 
 
 @factory
@@ -62,7 +62,7 @@ def rounded(digits: int) -> Outputs:
     if not 0 <= digits <= 6:
         raise ValueError(f"rounded: digits={digits} must be from 0 to 6")
 
-    def told(z: Array) -> Array:
+    def answer(z: Array) -> Array:
         p = jnp.round(jax.nn.softmax(z) * 10.0**digits) / 10.0**digits
         # the first class stays the first, also among equals
         first = z.argmax(-1, keepdims=True) == jnp.arange(z.shape[-1]).reshape(
@@ -70,18 +70,18 @@ def rounded(digits: int) -> Outputs:
         )
         return jnp.log(jnp.maximum(p, LEAST)) + jnp.where(first, 1e-6, 0)
 
-    return told
+    return answer
 
 
 @factory
 def label_only() -> Outputs:
     """Nothing but the class (Choquette-Choo et al. 2021): probability 1, and `LEAST` for others."""
 
-    def told(z: Array) -> Array:
+    def answer(z: Array) -> Array:
         first = jax.nn.one_hot(z.argmax(-1), z.shape[-1])
         return jnp.log(jnp.maximum(first, LEAST))
 
-    return told
+    return answer
 
 
 @factory
@@ -98,13 +98,13 @@ def mem_guard(budget: float, boundary: float = 0.95) -> Outputs:
             f"mem_guard: budget={budget} must be from 0 to 2, boundary={boundary} between 0.5 and 1"
         )
 
-    def told(z: Array) -> Array:
+    def answer(z: Array) -> Array:
         first = jax.nn.one_hot(z.argmax(-1), z.shape[-1], dtype=bool)
         others = jax.nn.logsumexp(jnp.where(first, -jnp.inf, z), -1, keepdims=True)
-        changed = jnp.where(first, math.log(boundary), z - others + math.log1p(-boundary))
+        noisy = jnp.where(first, math.log(boundary), z - others + math.log1p(-boundary))
         apart = 2 * jnp.abs(jax.nn.softmax(z).max(-1) - boundary)
         chance = jnp.minimum(1, budget / jnp.maximum(apart, LEAST))
-        coin = chosen(z, 1 << 20) / (1 << 20)
-        return jnp.where((coin < chance)[..., None], changed, z)
+        coin = bucket(z, 1 << 20) / (1 << 20)
+        return jnp.where((coin < chance)[..., None], noisy, z)
 
-    return told
+    return answer

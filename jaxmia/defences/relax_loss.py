@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmia.defences.changed import swapped
+from jaxmia.defences.parts import swapped
 from jaxmia.recipes import decay
 from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
 from jaxmia.values import Value, factory

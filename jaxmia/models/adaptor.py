@@ -37,12 +37,12 @@ def nnx_module(build: Callable[[Data, nnx.Rngs], nnx.Module]) -> Callable[[Data]
         def apply(
             params: Params, state: State, x: Array, key: Key, train: bool
         ) -> tuple[Array, State]:
-            held = (
+            states = (
                 _filled(params_like, params),
                 _fresh(streams_like, key),
                 _filled(rest_like, state),
             )
-            module = nnx.merge(graph, *held)
+            module = nnx.merge(graph, *states)
             module.train() if train else module.eval()
             logits = module(x).astype(jnp.float32)
             _, _, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
@@ -85,8 +85,8 @@ def linen_module(build: Callable[[Data], Any]) -> Callable[[Data], Model]:
         accepted = inspect.signature(module.__call__).parameters
 
         def mode(train: bool) -> dict[str, bool]:
-            told = {"train": train, "training": train, "deterministic": not train}
-            return {name: value for name, value in told.items() if name in accepted}
+            flags = {"train": train, "training": train, "deterministic": not train}
+            return {name: value for name, value in flags.items() if name in accepted}
 
         def init(key: Key) -> tuple[Params, State]:
             variables = module.init(key, jnp.zeros((1, *data.x.shape[1:])), **mode(False))

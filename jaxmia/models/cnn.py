@@ -10,11 +10,11 @@ from jaxmia.models.fused import Pending, activated
 from jaxmia.models.layers import (
     Conv,
     ConvNorm,
+    after_dropout,
     check_dropout,
     check_norm,
     convolved,
     image_shape,
-    kept,
     max_pool,
 )
 from jaxmia.types import Array, Data, Model
@@ -42,7 +42,7 @@ class _Cnn(nnx.Module):
             else:
                 x = convolution(activated(pending))
                 pending = Pending(max_pool(x) if pools else x)
-        return self.head(kept(self.dropout, activated(pending).mean((1, 2))))
+        return self.head(after_dropout(self.dropout, activated(pending).mean((1, 2))))
 
 
 @factory

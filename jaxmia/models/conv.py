@@ -42,7 +42,7 @@ IMPLEMENTATIONS = ("onednn", "tiled", "canonical", "grouped", "im2col", "shifted
 TILE = 1 << 17  # numbers of a patch matrix that is built at once
 FEW = 8  # input channels below which a convolution is done as products of rows
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_chosen: contextvars.ContextVar[str] = contextvars.ContextVar("convolution", default="")
+_override: contextvars.ContextVar[str] = contextvars.ContextVar("convolution", default="")
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -73,16 +73,16 @@ def using(name: str) -> Iterator[None]:
     """
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"convolution={name!r} is not one of {IMPLEMENTATIONS}")
-    token = _chosen.set(name)
+    token = _override.set(name)
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _override.reset(token)
 
 
-def chosen() -> str:
+def implementation() -> str:
     """The implementation that programs traced here use."""
-    return _chosen.get() or choices(jax.default_backend())[0]
+    return _override.get() or choices(jax.default_backend())[0]
 
 
 def conv(
@@ -94,7 +94,7 @@ def conv(
     """Cross-correlation of images with a kernel, as every network here computes it."""
     strides = (stride, stride) if isinstance(stride, int) else stride
     pads = padded(x.shape[1:3], w.shape[:2], strides, padding)
-    name = chosen()
+    name = implementation()
     if name == "onednn":
         if onednn.takes(x, w):
             return _foreign(strides, pads, x.shape[1:3], w.shape[:2])(x, w)
@@ -134,10 +134,10 @@ def _plain(x: Array, w: Array, strides: tuple[int, int], pads: Padding) -> jax.A
 
 
 @functools.cache
-def _owned(chosen: str, strides, pads: Padding, size, kernel) -> Callable:
+def _owned(name: str, strides, pads: Padding, size, kernel) -> Callable:
     """The convolution of one shape, with both gradients as convolutions of stride 1."""
-    many = _grouped if chosen == "grouped" else (lambda one, _: looped(one))
-    tiled = chosen == "tiled"
+    many = _grouped if name == "grouped" else (lambda one, _: looped(one))
+    tiled = name == "tiled"
     out = [
         (n + sum(p) - k) // s + 1 for n, p, k, s in zip(size, pads, kernel, strides, strict=True)
     ]
@@ -229,8 +229,8 @@ def looped(one: Callable) -> Callable:
     @rule.def_vmap
     def many(size: int, batched: list[bool], *operands: Array) -> tuple[Any, Any]:
         def at(rows: tuple) -> Any:
-            left = iter(rows)
-            return rule(*(next(left) if b else a for b, a in zip(batched, operands, strict=True)))
+            slices = iter(rows)
+            return rule(*(next(slices) if b else a for b, a in zip(batched, operands, strict=True)))
 
         rows = tuple(a for b, a in zip(batched, operands, strict=True) if b)
         out = lax.map(at, rows)
@@ -273,8 +273,8 @@ def _by_tiles(x: Array, g: Array, kernel, strides, pads: Padding) -> jax.Array:
     size = max(n for n in range(1, min(room, batch) + 1) if batch % n == 0)
 
     def add(total: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
-        seen, back = at
-        patches = jnp.concatenate(_windows(seen, kernel, strides, pads), axis=-1)
+        images, back = at
+        patches = jnp.concatenate(_windows(images, kernel, strides, pads), axis=-1)
         product = jnp.matmul(
             patches.reshape(-1, count).T,
             back.reshape(-1, back.shape[-1]),
@@ -290,10 +290,10 @@ def _by_tiles(x: Array, g: Array, kernel, strides, pads: Padding) -> jax.Array:
 def _by_rows(x: Array, w: Array, strides, pads: Padding) -> jax.Array:
     """A row of the kernel at a time, its positions beside each other: one product for each."""
     high, wide = w.shape[:2]
-    seen = jnp.concatenate(_windows(x, (1, wide), (1, strides[1]), pads), axis=-1)
-    rows = (seen.shape[1] - high) // strides[0] + 1
+    windows = jnp.concatenate(_windows(x, (1, wide), (1, strides[1]), pads), axis=-1)
+    rows = (windows.shape[1] - high) // strides[0] + 1
     return sum(
-        lax.slice_in_dim(seen, i, i + (rows - 1) * strides[0] + 1, strides[0], axis=1)
+        lax.slice_in_dim(windows, i, i + (rows - 1) * strides[0] + 1, strides[0], axis=1)
         @ w[i].reshape(-1, w.shape[3])
         for i in range(high)
     )

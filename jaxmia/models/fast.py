@@ -14,11 +14,11 @@ from jaxmia.models.layers import (
     Conv,
     ConvNorm,
     Norm,
+    after_dropout,
     check_dropout,
     check_norm,
     convolved,
     image_shape,
-    kept,
 )
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
@@ -33,8 +33,8 @@ class _Stage(nnx.Module):
 
     def __call__(self, x: Pending) -> Pending:
         inner, _ = convolved(x, self.first, self.norm, pool=True)
-        out, seen = self.second.after(inner, emits=True)
-        return Pending(seen + activated(out), rectify=False)
+        out, activation = self.second.after(inner, emits=True)
+        return Pending(activation + activated(out), rectify=False)
 
 
 class _Fast(nnx.Module):
@@ -51,7 +51,7 @@ class _Fast(nnx.Module):
         pending, _ = self.stem.after(Pending(x, rectify=False))
         for stage in self.stages:
             pending = stage(pending)
-        return self.head(kept(self.dropout, activated(pending).max((1, 2)))) * 0.125
+        return self.head(after_dropout(self.dropout, activated(pending).max((1, 2)))) * 0.125
 
 
 @factory

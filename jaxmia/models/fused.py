@@ -35,7 +35,7 @@ class Pending(NamedTuple):
     rectify: bool = True
 
 
-class Made(NamedTuple):
+class LayerOutput(NamedTuple):
     """What a layer made, and of it the sums over each channel and of squares; its input."""
 
     z: Float[Array, "B P R O"]
@@ -55,7 +55,7 @@ def activated(x: Pending) -> jax.Array:
 
 def fuses(x: Pending, w: Array) -> bool:
     """Whether `layer` can be called on this: float32, and oneDNN chosen."""
-    return conv.chosen() == "onednn" and x.y.dtype == jnp.float32 == w.dtype
+    return conv.implementation() == "onednn" and x.y.dtype == jnp.float32 == w.dtype
 
 
 def layer(
@@ -67,7 +67,7 @@ def layer(
     pool: bool = False,
     sums: bool = False,
     emits: bool = False,
-) -> Made:
+) -> LayerOutput:
     """Activates, convolves, and with `pool` takes the maximum of each 2 x 2 square.
 
     `sums` and `emits` ask for the sums and the activated input; else they are empty.
@@ -76,7 +76,7 @@ def layer(
     options = (stride, stride, *pads[0], *pads[1], int(x.rectify), int(pool))
     none = jnp.zeros(0, jnp.float32)
     more = (none if a is None else a for a in (x.scale, x.shift, x.more))
-    return Made(*_owned(options, sums, emits)(x.y, w, *more))
+    return LayerOutput(*_owned(options, sums, emits)(x.y, w, *more))
 
 
 class _Saved(NamedTuple):
@@ -102,8 +102,8 @@ def _owned(options: tuple[int, ...], sums: bool, emits: bool) -> Any:
         values = tuple(a.value for a in arguments)
         z, one, two, p, which = forward(*values)
         # a network's first layer needs no gradient of the examples
-        seen = [a.perturbed for a in arguments]
-        more = jnp.zeros(int(seen[0] or any(seen[2:])))
+        active = [a.perturbed for a in arguments]
+        more = jnp.zeros(int(active[0] or any(active[2:])))
         return (z, one, two, p), (_Saved(values, z, p, which), more)
 
     def back(saved: tuple[_Saved, Array], cotangents: tuple) -> tuple:
@@ -121,7 +121,7 @@ def _owned(options: tuple[int, ...], sums: bool, emits: bool) -> Any:
     return owned
 
 
-def _made_shape(options: tuple[int, ...], y: Array, w: Array) -> tuple[int, ...]:
+def _output_shape(options: tuple[int, ...], y: Array, w: Array) -> tuple[int, ...]:
     rows, columns = (
         (n + before + after - k) // s + 1
         for n, k, s, before, after in zip(
@@ -135,13 +135,13 @@ def _forward(
     library: ctypes.CDLL, options: tuple, sums: bool, emits: bool, *arguments: Array
 ) -> tuple:
     y, w = arguments[:2]
-    made = _made_shape(options, y, w)
+    shape = _output_shape(options, y, w)
     count = w.shape[3] * sums
     results = (
-        jax.ShapeDtypeStruct(made, jnp.float32),
+        jax.ShapeDtypeStruct(shape, jnp.float32),
         *[jax.ShapeDtypeStruct((count,), jnp.float32)] * 2,
         jax.ShapeDtypeStruct(y.shape if emits else (0,), jnp.float32),
-        jax.ShapeDtypeStruct(made if options[7] else (0,), jnp.uint8),
+        jax.ShapeDtypeStruct(shape if options[7] else (0,), jnp.uint8),
         _room(library, options, y, w, gradient=False),
     )
     call = jax.ffi.ffi_call(native.TARGETS[1], results)

@@ -73,8 +73,8 @@ def _affine(
     else:
         var = jnp.maximum(square - mean * mean, 0.0)
         for average, new in ((norm.mean, mean), (norm.var, var)):
-            kept = norm.momentum * average[...]
-            average[...] = kept + (1 - norm.momentum) * lax.stop_gradient(new)
+            past = norm.momentum * average[...]
+            average[...] = past + (1 - norm.momentum) * lax.stop_gradient(new)
     assert norm.scale is not None and norm.bias is not None
     scale = norm.scale[...] * lax.rsqrt(var + norm.epsilon)
     return scale, norm.bias[...] - mean * scale
@@ -123,12 +123,12 @@ def convolved(
         z = max_pool(z) if pool else z
         return Pending(z if norm is None else norm(z)), p
     training = batch is not None and not batch.use_running_average
-    made = fused.layer(x, kernel, by.stride, by.padding, pool=pool, sums=training, emits=emits)
+    output = fused.layer(x, kernel, by.stride, by.padding, pool=pool, sums=training, emits=emits)
     if batch is None:
-        return Pending(made.z), made.p
-    many = made.z.size // made.z.shape[3]
-    moments = (made.sums / many, made.squares / many) if training else ()
-    return Pending(made.z, *_affine(batch, *moments)), made.p
+        return Pending(output.z), output.p
+    many = output.z.size // output.z.shape[3]
+    moments = (output.sums / many, output.squares / many) if training else ()
+    return Pending(output.z, *_affine(batch, *moments)), output.p
 
 
 def check_dropout(rate: float) -> None:
@@ -142,7 +142,7 @@ def dropout(rate: float, rngs: nnx.Rngs) -> nnx.Dropout | None:
     return nnx.Dropout(rate, rngs=rngs) if rate else None
 
 
-def kept(dropout: nnx.Dropout | None, x: Float[Array, "B C"]) -> Float[Array, "B C"]:
+def after_dropout(dropout: nnx.Dropout | None, x: Float[Array, "B C"]) -> Float[Array, "B C"]:
     """The units that a dropout keeps."""
     return x if dropout is None else dropout(x)
 

@@ -38,7 +38,7 @@ class Native(NamedTuple):
     """The library, registered with XLA; None where there is none, and why in one line."""
 
     library: ctypes.CDLL | None
-    told: str
+    reason: str
 
 
 def installed() -> bool:
@@ -63,10 +63,10 @@ def native() -> Native:
 
 def needed() -> ctypes.CDLL:
     """The library; raises `ValueError` where there is none."""
-    library, told = native()
+    library, why = native()
     if library is None:
         raise ValueError(
-            f"convolution='onednn' is not ready on this machine: {told}; a run that was begun with "
+            f"convolution='onednn' is not ready on this machine: {why}; a run that was begun with "
             "it goes on only where it is"
         )
     return library
@@ -134,18 +134,18 @@ def _built(where: Path) -> str:
     assert library is not None and header is not None
     where.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=where.parent) as folder:
-        made = Path(folder) / where.name
+        candidate = Path(folder) / where.name
         for name, content in _sources().items():
             (Path(folder) / name).write_bytes(content)
         units = [str(Path(folder) / n) for n in _SOURCES if n.endswith(".cc")]
         wrong = _ran(
             compiler, *_OPTIONS, f"-I{jax.ffi.include_dir()}", f"-I{header.parents[2]}",
-            *units, "-o", str(made), str(library), f"-Wl,-rpath,{library.parent}",
+            *units, "-o", str(candidate), str(library), f"-Wl,-rpath,{library.parent}",
         )  # fmt: skip
         if not wrong:
-            wrong = _ran(sys.executable, "-m", "jaxmia.models.trial", str(made))
+            wrong = _ran(sys.executable, "-m", "jaxmia.models.trial", str(candidate))
         if not wrong:
-            os.replace(made, where)
+            os.replace(candidate, where)
     write_json(where.with_suffix(".json"), {"wrong": wrong})
     return wrong
 
@@ -154,15 +154,17 @@ def _ran(*command: str) -> str:
     """What a command complained about; "" if it did not fail."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
     )
-    if not done.returncode:
+    if not process.returncode:
         return ""
-    lines = done.stderr.strip().splitlines() or ["nothing was said"]
-    told = next((line for line in lines if "error" in line.lower()), lines[-1])
-    return f"{Path(command[0]).name} ended with status {done.returncode}: {told.strip()[:300]}"
+    lines = process.stderr.strip().splitlines() or ["nothing was said"]
+    complaint = next((line for line in lines if "error" in line.lower()), lines[-1])
+    return (
+        f"{Path(command[0]).name} ended with status {process.returncode}: {complaint.strip()[:300]}"
+    )

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxmia.models import layers
 from jaxmia.models.adaptor import nnx_module
 from jaxmia.models.fused import Pending, activated
-from jaxmia.models.layers import ConvNorm, check_dropout, check_norm, image_shape, kept
+from jaxmia.models.layers import ConvNorm, after_dropout, check_dropout, check_norm, image_shape
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
 
@@ -20,10 +20,10 @@ class _Block(nnx.Module):
         self.stride, self.more = stride, b - a
 
     def __call__(self, x: Pending) -> Pending:
-        inner, seen = self.first.after(x, emits=True)
+        inner, activation = self.first.after(x, emits=True)
         out, _ = self.second.after(inner)
         # the shortcut without parameters ("option A"): every second pixel, channels of zeros
-        short = seen[:, :: self.stride, :: self.stride]
+        short = activation[:, :: self.stride, :: self.stride]
         return out._replace(more=jnp.pad(short, ((0, 0), (0, 0), (0, 0), (0, self.more))))
 
 
@@ -45,7 +45,7 @@ class _ResNet(nnx.Module):
         pending, _ = self.stem.after(Pending(x, rectify=False))
         for block in self.blocks:
             pending = block(pending)
-        return self.head(kept(self.dropout, activated(pending).mean((1, 2))))
+        return self.head(after_dropout(self.dropout, activated(pending).mean((1, 2))))
 
 
 @factory

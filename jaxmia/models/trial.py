@@ -46,15 +46,15 @@ def difference(library: ctypes.CDLL) -> float:
             one = functools.partial(
                 onednn.product, library, name, want.shape, strides=strides, pads=pads
             )
-            got = jax.jit(one)(p, q)
-            worst = max(worst, float(np.abs(got - want).max() / np.abs(want).max()))
+            product = jax.jit(one)(p, q)
+            worst = max(worst, float(np.abs(product - want).max() / np.abs(want).max()))
     return worst
 
 
 if __name__ == "__main__":
     try:
-        found = difference(native.load(Path(sys.argv[1])))
+        worst = difference(native.load(Path(sys.argv[1])))
     except Exception as error:  # whatever it is, it is the verdict
         raise SystemExit(f"{type(error).__name__}: {reason(error)}") from None
-    if not found < 1e-4:
-        raise SystemExit(f"products differ from XLA's by {found:.1e}")
+    if not worst < 1e-4:
+        raise SystemExit(f"products differ from XLA's by {worst:.1e}")

@@ -25,8 +25,8 @@ class _Block(nnx.Module):
     def __call__(self, x: Array) -> Array:
         b, t, d = x.shape
         q, k, v = self.qkv(self.norm1(x)).reshape(b, t, 3, self.heads, -1).transpose(2, 0, 1, 3, 4)
-        seen = jax.nn.dot_product_attention(q, k, v).reshape(b, t, d)
-        x = x + self.dropout(self.out(seen))
+        context = jax.nn.dot_product_attention(q, k, v).reshape(b, t, d)
+        x = x + self.dropout(self.out(context))
         return x + self.dropout(self.down(jax.nn.gelu(self.up(self.norm2(x)))))
 
 

@@ -11,11 +11,11 @@ from jaxmia.models.layers import (
     Conv,
     ConvNorm,
     Norm,
+    after_dropout,
     check_dropout,
     check_norm,
     convolved,
     image_shape,
-    kept,
 )
 from jaxmia.types import Array, Data, Model
 from jaxmia.values import factory
@@ -29,9 +29,9 @@ class _Block(nnx.Module):
         self.short = Conv(a, b, 1, stride, rngs=rngs) if a != b or stride > 1 else None
 
     def __call__(self, x: Array) -> Array:
-        inner, seen = self.first.after(self.norm.before(x), emits=self.short is not None)
+        inner, activation = self.first.after(self.norm.before(x), emits=self.short is not None)
         out, _ = convolved(inner, self.second)
-        return out.y + (x if self.short is None else self.short(seen))
+        return out.y + (x if self.short is None else self.short(activation))
 
 
 class _Wrn(nnx.Module):
@@ -53,7 +53,7 @@ class _Wrn(nnx.Module):
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        return self.head(kept(self.dropout, activated(self.norm.before(x)).mean((1, 2))))
+        return self.head(after_dropout(self.dropout, activated(self.norm.before(x)).mean((1, 2))))
 
 
 @factory

@@ -111,12 +111,14 @@ class Arrays:
         The rows stay as they are. Gives a line where something was mended.
         """
         shape = (total, *kind["shape"])
-        wanted = self._metadata(name, shape, kind["dtype"], True)
+        description = self._metadata(name, shape, kind["dtype"], True)
         file = self.folder / name / "zarr.json"
         try:
-            found = json.loads(file.read_bytes())
-            found = {k: found[k] for k in wanted} | {"shape": [total, *found["shape"][1:]]}
-            if found == wanted and self.open(name).shape[0] >= total:
+            present = json.loads(file.read_bytes())
+            present = {k: present[k] for k in description} | {
+                "shape": [total, *present["shape"][1:]]
+            }
+            if present == description and self.open(name).shape[0] >= total:
                 return None
         except (ValueError, KeyError, TypeError, IndexError, OSError):
             pass

@@ -27,18 +27,18 @@ def save(folder: Path, epoch: int, tree: Any) -> None:
     Raises `UnwritableError` if it cannot be written; older checkpoints stay.
     """
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-    held = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
+    arrays = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
     place = (Path(folder) / f"{epoch:06d}").absolute()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(place.parent, sum(leaf.nbytes for leaf in held.values()))
+        _check_room(place.parent, sum(leaf.nbytes for leaf in arrays.values()))
         if place.exists():
             shutil.rmtree(place)
         with _only_raising(), _alone() as checkpointer:
-            checkpointer.save(place, held)
+            checkpointer.save(place, arrays)
     except (OSError, ValueError) as error:
         raise UnwritableError(f"cannot write {place}: {reason(error)}") from error
-    write_json(place / "digests.json", {k: _digest(v) for k, v in held.items()})
+    write_json(place / "digests.json", {k: _digest(v) for k, v in arrays.items()})
     for old in _epochs(folder)[:-KEEP]:
         shutil.rmtree(Path(folder) / f"{old:06d}", ignore_errors=True)
 
@@ -70,18 +70,20 @@ def _restored(place: Path, like: Any) -> Any:
 
     digests = json.loads((place / "digests.json").read_text())
     leaves, tree = jax.tree.flatten(like)
-    wanted = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
+    entries = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
     with _only_raising(), _alone() as checkpointer:
-        args = {k: ocp.RestoreArgs(restore_type=np.ndarray) for k in wanted}
-        held = checkpointer.restore(place, item=dict.fromkeys(wanted, 0), restore_args=args)
+        args = {k: ocp.RestoreArgs(restore_type=np.ndarray) for k in entries}
+        arrays = checkpointer.restore(place, item=dict.fromkeys(entries, 0), restore_args=args)
     out = []
     for i, leaf in enumerate(leaves):
-        got = np.asarray(held.get(f"{i:05d}", np.empty(leaf.shape, leaf.dtype)))
-        if got.shape != leaf.shape or got.dtype != leaf.dtype:
-            raise ValueError(f"leaf {i} is {got.dtype} {got.shape}, not {leaf.dtype} {leaf.shape}")
-        if leaf.size and _digest(got) != digests[f"{i:05d}"]:
+        array = np.asarray(arrays.get(f"{i:05d}", np.empty(leaf.shape, leaf.dtype)))
+        if array.shape != leaf.shape or array.dtype != leaf.dtype:
+            raise ValueError(
+                f"leaf {i} is {array.dtype} {array.shape}, not {leaf.dtype} {leaf.shape}"
+            )
+        if leaf.size and _digest(array) != digests[f"{i:05d}"]:
             raise ValueError(f"leaf {i} does not match its digest")
-        out.append(got)
+        out.append(array)
     return jax.tree.unflatten(tree, out)
 
 
@@ -115,9 +117,9 @@ def _only_raising() -> Iterator[None]:
 
 
 def _quiet(before: Callable) -> Callable:
-    def hook(seen: Any) -> None:
-        if not _is_late(seen.exc_value):
-            before(seen)
+    def hook(failure: Any) -> None:
+        if not _is_late(failure.exc_value):
+            before(failure)
 
     hook.jaxmia = True  # type: ignore[attr-defined]
     return hook

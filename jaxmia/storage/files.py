@@ -79,15 +79,15 @@ def read_sealed(path: Path, required: bool = True) -> dict[str, Any]:
 
     Raises `ValueError` for anything else; a file without a seal is taken unless one is `required`.
     """
-    found = json.loads(path.read_bytes())
-    if not isinstance(found, dict):
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
         raise ValueError("is no JSON object")
-    told = found.pop(SEAL, None)
-    if told is None and required:
+    digest = content.pop(SEAL, None)
+    if digest is None and required:
         raise ValueError("has no digest")
-    if told is not None and told != _digest(found):
+    if digest is not None and digest != _digest(content):
         raise ValueError("does not match its digest")
-    return found
+    return content
 
 
 def _digest(content: dict[str, Any]) -> str:

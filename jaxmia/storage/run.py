@@ -38,8 +38,8 @@ class Run:
     def models(self) -> int:
         """How many models are finished, counted from the first."""
         store = Store(self.path)
-        done = sorted(m for r in store.records() for m in r["models"])
-        return next((i for i, m in enumerate(done) if i != m), len(done))
+        numbers = sorted(m for r in store.records() for m in r["models"])
+        return next((i for i, m in enumerate(numbers) if i != m), len(numbers))
 
     @cached_property
     def member(self) -> np.ndarray:
@@ -54,8 +54,8 @@ class Run:
     @cached_property
     def scores(self) -> dict[str, np.ndarray]:
         """The score `[T, N]` of every attack."""
-        with np.load(self.path / "scores.npz", allow_pickle=False) as held:
-            return {k: held[k] for k in held.files if k != "member"}
+        with np.load(self.path / "scores.npz", allow_pickle=False) as archive:
+            return {k: archive[k] for k in archive.files if k != "member"}
 
     def posterior(
         self, prior: float = 0.5, attack: str = "lira_online"
@@ -85,9 +85,9 @@ class Run:
 
 def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:
     """The signals of a run's first models, and their membership."""
-    held: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for name, signal in SIGNALS.items():
         array = store.read(name, models if "M" in signal.axes else None)
         view0 = array is not None and signal.axes.endswith("1")  # stored without their last axis
-        held[name] = array[..., None] if array is not None and view0 else array
-    return Signals(**held), np.asarray(store.read("member", models), bool)
+        arrays[name] = array[..., None] if array is not None and view0 else array
+    return Signals(**arrays), np.asarray(store.read("member", models), bool)

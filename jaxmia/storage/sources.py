@@ -60,10 +60,10 @@ class Source:
 
 def _fill(file: int, into: memoryview, place: int) -> None:
     while len(into):
-        got = os.preadv(file, [into], place)
-        if not got:
+        count = os.preadv(file, [into], place)
+        if not count:
             raise ValueError("a file became shorter while it was read")
-        into, place = into[got:], place + got
+        into, place = into[count:], place + count
 
 
 def opened(name: str, path: Path) -> Any:
@@ -108,12 +108,12 @@ def _missing(array: Any) -> tuple[int, int]:
         return 0, 0
     shape, width = array.shape, array.chunk_layout.read_chunk.shape
     starts = [range(0, n, w) for n, w in zip(shape, width, strict=True)]
-    asked = [
+    chunks = [
         array[tuple(slice(i, min(i + w, n)) for i, w, n in zip(at, width, shape, strict=True))]
         for at in itertools.product(*starts)
     ]
-    told = [one.storage_statistics(query_not_stored=True) for one in asked]
-    return sum(one.result().not_stored for one in told), len(told)
+    statistics = [one.storage_statistics(query_not_stored=True) for one in chunks]
+    return sum(one.result().not_stored for one in statistics), len(statistics)
 
 
 def panels(examples: int, bytes_each: int, budget: int) -> Iterator[slice]:

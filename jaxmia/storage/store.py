@@ -70,12 +70,12 @@ class Store:
     def _described(self) -> dict[str, Any]:
         file, copy = _description(self.path)
         try:
-            found = read_sealed(file, required=False)
+            content = read_sealed(file, required=False)
             # 0.1 wrote no digests: there the fields are all that can be looked at
             self._sealed = SEAL in json.loads(file.read_bytes())
-            if self._sealed or found.keys() == FIELDS:
-                return found
-            reason = f"has the fields {sorted(found)}"
+            if self._sealed or content.keys() == FIELDS:
+                return content
+            reason = f"has the fields {sorted(content)}"
         except FileNotFoundError as error:
             if not copy.is_file():
                 raise ValueError(f"{self.path}: is no run folder (no experiment.json)") from error
@@ -83,14 +83,14 @@ class Store:
         except (OSError, ValueError) as error:
             reason = str(error)
         try:
-            found = read_sealed(copy)
+            content = read_sealed(copy)
         except (OSError, ValueError):
             raise ValueError(f"{file}: cannot be read ({reason})") from None
         self._sealed = True
         self.said.append(f"experiment.json {reason}: taken from its copy")
         with contextlib.suppress(UnwritableError):
-            write_sealed(file, found)
-        return found
+            write_sealed(file, content)
+        return content
 
     @staticmethod
     def there(path: Path) -> bool:
@@ -117,10 +117,10 @@ class Store:
                 os.link(beside, file)
             beside.unlink()
         store = cls(path)
-        if found := differences(store.experiment.get("identity"), identity):
-            if all(f.startswith("pool is") for f in found):
-                found = ["the data have changed since this run began", *found]
-            raise ValueError(f"workdir={path} belongs to another experiment: {'; '.join(found)}")
+        if clashes := differences(store.experiment.get("identity"), identity):
+            if all(f.startswith("pool is") for f in clashes):
+                clashes = ["the data have changed since this run began", *clashes]
+            raise ValueError(f"workdir={path} belongs to another experiment: {'; '.join(clashes)}")
         if store._sealed:
             store._keep_copy(copy)
         return store
@@ -156,29 +156,29 @@ class Store:
         """
         if not self.arrays.has(name):
             return None
-        told = self.told(name)
-        if models is not None and not set(told).issuperset(range(models)):
+        digests = self.digests(name)
+        if models is not None and not set(digests).issuperset(range(models)):
             return None
         try:
             array = self.arrays.open(name)
-            found = np.asarray((array if models is None else array[:models]).read().result())
+            values = np.asarray((array if models is None else array[:models]).read().result())
         except (ValueError, OSError, IndexError) as error:
             raise ValueError(f"{self.path}: {name} cannot be read; run the experiment again") from (
                 error
             )
         fixed = {r["fixed"][name] for r in self.records() if name in r.get("fixed", {})}
         if models is not None:
-            wrong = [m for m, row in enumerate(found) if row_digest(row) != told[m]]
+            wrong = [m for m, row in enumerate(values) if row_digest(row) != digests[m]]
         else:
-            wrong = [name] if fixed and row_digest(found) not in fixed else []
+            wrong = [name] if fixed and row_digest(values) not in fixed else []
         if wrong:
             raise ValueError(
                 f"{self.path}: {name} of {wrong[:20]} is not what was written; run the experiment "
                 "again, which makes it anew"
             )
-        return found
+        return values
 
-    def told(self, name: str) -> dict[int, str]:
+    def digests(self, name: str) -> dict[int, str]:
         """By model, the digest that the records tell of an array's row."""
         return {
             int(m): digest
@@ -189,14 +189,14 @@ class Store:
 
     def state(self, models: int) -> str:
         """A digest of all that the records tell of the first models' signals."""
-        told = [
+        entries = [
             [name, m, rows[str(m)]]
             for r in self.records()
             for name, rows in sorted(r["digests"].items())
             for m in r["models"]
             if m < models and str(m) in rows
         ]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:32]
 
     # blocks
 
@@ -209,9 +209,9 @@ class Store:
 
     def _read_record(self, file: Path) -> dict:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = read_sealed(file, self._sealed)
-            if isinstance(found["models"], list) and isinstance(found["digests"], dict):
-                return found
+            record = read_sealed(file, self._sealed)
+            if isinstance(record["models"], list) and isinstance(record["digests"], dict):
+                return record
         return {}
 
     def _write_record(self, block: int, record: dict) -> None:
@@ -228,9 +228,9 @@ class Store:
 
     def lacking(self, block: int, models: int) -> list[int]:
         """The models of a block that are not finished, of so many in all."""
-        done = set(self.record(block)["models"])
-        wanted = range(block * self.block, min((block + 1) * self.block, models))
-        return [m for m in wanted if m not in done]
+        ready = set(self.record(block)["models"])
+        own = range(block * self.block, min((block + 1) * self.block, models))
+        return [m for m in own if m not in ready]
 
     def missing(self, models: int) -> list[tuple[int, list[int]]]:
         """The blocks with models that are not finished, and which."""
@@ -272,20 +272,20 @@ class Store:
                 continue
             with self.lock(block):
                 record = self.record(block)
-                chosen = [m for m in record.get("diverged", []) if m < models]
+                failures = [m for m in record.get("diverged", []) if m < models]
                 attempts = record.setdefault("attempts", {})
-                for m in chosen:
+                for m in failures:
                     attempts[str(m)] = attempts.get(str(m), 0) + 1
-                record["models"] = [m for m in record["models"] if m not in chosen]
-                record["diverged"] = [m for m in record["diverged"] if m not in chosen]
+                record["models"] = [m for m in record["models"] if m not in failures]
+                record["diverged"] = [m for m in record["diverged"] if m not in failures]
                 self._write_record(block, record)
-                again += chosen
+                again += failures
         return again
 
     def attempts(self, block: int, models: Sequence[int]) -> list[int]:
         """How often each model was asked to be trained with another key."""
-        told = self.record(block).get("attempts", {})
-        return [int(told.get(str(m), 0)) for m in models]
+        counts = self.record(block).get("attempts", {})
+        return [int(counts.get(str(m), 0)) for m in models]
 
     def verify(self, fixed: dict[str, np.ndarray] | None = None, mine=lambda block: True) -> list:
         """Compares every finished row with its digest, and forgets models that do not match.
@@ -297,7 +297,7 @@ class Store:
         blocks = [b for b in self.numbers() if mine(b)]
         said += self._mended(blocks)
         for block in blocks:
-            if self._broken(block):
+            if self._is_damaged(block):
                 name = self._record_file(block).name
                 said.append(f"{name}: the record is broken; its models are trained again")
             elif self._unmatched(self.record(block)):
@@ -319,7 +319,7 @@ class Store:
                 said.append(f"{name} is not what was written, and was written again")
         return said
 
-    def _broken(self, block: int) -> bool:
+    def _is_damaged(self, block: int) -> bool:
         file = self._record_file(block)
         return file.exists() and "digests" not in self._read_record(file)
 
@@ -342,11 +342,11 @@ class Store:
         for name, rows in record["digests"].items():
             models = [m for m in record["models"] if str(m) in rows]
             try:
-                found = self.arrays.digests(name, models)
+                digests = self.arrays.digests(name, models)
             except (ValueError, OSError, IndexError):
                 bad |= set(models)
                 continue
-            bad |= {m for m in models if found[m] != rows[str(m)]}
+            bad |= {m for m in models if digests[m] != rows[str(m)]}
         return bad
 
     # locks and the log

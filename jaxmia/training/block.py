@@ -60,12 +60,12 @@ def programs(
     convolution: str,
     logits: bool = False,
     copies: Callable | None = None,
-    wanted: Collection[str] = (),
+    extra: Collection[str] = (),
     outputs: Callable | None = None,
 ) -> Programs:
     """Readies a recipe on the devices of a mesh; each program is compiled at its first use.
 
-    `wanted` names signals beyond the usual ones: those of `gradients.SIGNALS`, "trajectory".
+    `extra` names signals beyond the usual ones: those of `gradients.SIGNALS`, "trajectory".
     """
     one = trainer(recipe, data, members)
     over_models = functools.partial(
@@ -73,10 +73,10 @@ def programs(
     )
     query = querier(recipe, one.model, views, QUERY_BATCH, logits, copies, outputs)
     inside = along = None
-    if seen := set(wanted) & set(gradients.SIGNALS):
-        observe = gradients.observer(recipe, one.model, data, seen)
+    if observables := set(extra) & set(gradients.SIGNALS):
+        observe = gradients.observer(recipe, one.model, data, observables)
         inside = over_models(observe)
-    if "trajectory" in wanted:
+    if "trajectory" in extra:
         look = querier(
             recipe, one.model, augment.itself, QUERY_BATCH, logits=False, outputs=outputs
         )
@@ -119,13 +119,13 @@ def keys(
     """The models' own keys, on the devices; from a further attempt on, another one of each."""
     again = np.zeros(len(models)) if attempts is None else attempts
 
-    def made(m: Array, attempt: Array) -> Key:
+    def key_of(m: Array, attempt: Array) -> Key:
         key = model_key(seed, m)
         anew = jax.random.fold_in(jax.random.fold_in(key, _RETRY), attempt)
         return jnp.where(attempt > 0, anew, key)
 
     both = (jnp.asarray(a, jnp.int32) for a in (models, again))
-    return parallel.spread(jax.vmap(made)(*both), mesh)
+    return parallel.spread(jax.vmap(key_of)(*both), mesh)
 
 
 class BlockResult(NamedTuple):
@@ -199,8 +199,8 @@ class Block:
             if not (self.folder / f"{epoch:06d}").exists():
                 continue
             blank = np.empty((len(self.rows), epoch), np.float32)
-            seen = sum(at <= epoch for at in points(epochs)) if p.trajectory_of else 0
-            path = np.empty((len(self.rows), seen, self.member.shape[1]), np.float32)
+            count = sum(at <= epoch for at in points(epochs)) if p.trajectory_of else 0
+            path = np.empty((len(self.rows), count, self.member.shape[1]), np.float32)
             shadows = jax.eval_shape(lambda: self.shadows)
             like = (self._who(), shadows, Curve(blank, blank), path)
             tree, reason = checkpoints.restore(self.folder, epoch, like)
@@ -226,8 +226,8 @@ class Block:
         inside = {k: np.asarray(v)[:many] for k, v in p.query(p.pool, self.shadows).items()}
         outside = {k: np.asarray(v)[:many] for k, v in p.query(p.held_out, self.shadows).items()}
         if p.gradients_of is not None:
-            seen = p.gradients_of(p.pool, self.shadows)
-            inside |= {k: np.asarray(v)[:many] for k, v in seen.items()}
+            observations = p.gradients_of(p.pool, self.shadows)
+            inside |= {k: np.asarray(v)[:many] for k, v in observations.items()}
         if p.trajectory_of is not None:
             inside["trajectory"] = self.trajectory[:many].swapaxes(1, 2)
         member = self.member[:many]
@@ -239,8 +239,8 @@ class Block:
             if len(held_out.accuracy)
             else None
         )
-        known = ~np.isnan(inside["phi"]).any((1, 2))  # infinite phi are answers
-        sound = known & np.isfinite(self.curves.loss[:many]).all(1)
+        numeric = ~np.isnan(inside["phi"]).any((1, 2))  # infinite phi are answers
+        sound = numeric & np.isfinite(self.curves.loss[:many]).all(1)
         facts: dict[str, Any] = {
             "train_accuracy": self._by_model(train),
             "test_accuracy": self._by_model(test) if test is not None else {},
@@ -255,9 +255,9 @@ class Block:
 
     def _by_model(self, values: np.ndarray) -> dict[str, Any]:
         """By model, as JSON holds it: what is not a number is None."""
-        told = np.round(np.asarray(values, float), 6).astype(object)
-        told[~np.isfinite(values)] = None
-        return dict(zip(map(str, self.models), told.tolist(), strict=True))
+        numbers = np.round(np.asarray(values, float), 6).astype(object)
+        numbers[~np.isfinite(values)] = None
+        return dict(zip(map(str, self.models), numbers.tolist(), strict=True))
 
     def keep(self, epochs: int) -> None:
         """Saves the trained models, before the block's record is written."""

@@ -31,17 +31,17 @@ OTHERS = 256 << 20
 
 def layers(params: Params) -> dict[str, list[int]]:
     """The layers by name, in the order of the parameters, and the leaves that each one has."""
-    found: dict[str, list[int]] = {}
+    leaves: dict[str, list[int]] = {}
     for number, (path, _) in enumerate(jax.tree_util.tree_flatten_with_path(params)[0]):
         words = [str(getattr(k, "key", getattr(k, "idx", k))) for k in path]
-        found.setdefault(".".join(words[:-1]) or words[-1], []).append(number)
-    return found
+        leaves.setdefault(".".join(words[:-1]) or words[-1], []).append(number)
+    return leaves
 
 
 def observer(
-    recipe: Recipe, model: Model, data: Data, wanted: Collection[str]
+    recipe: Recipe, model: Model, data: Data, names: Collection[str]
 ) -> Callable[[Pool, Shadow], dict[str, Array]]:
-    """`observe(pool, shadow)`: the `wanted` of `SIGNALS` for every example of a pool.
+    """`observe(pool, shadow)`: those `names` of `SIGNALS` for every example of a pool.
 
     `gradient [N, 1 + L]`: the logarithm of the norm of the loss's gradient, whole and of each layer
     (`layers`). `activations [N, H]`: the input of the last dense layer. Examples are taken a few at
@@ -50,7 +50,7 @@ def observer(
     """
     apply = in_dtype(model.apply, recipe.dtype)
     key = jax.random.key(0, impl="threefry2x32")  # evaluation draws nothing
-    last = last_kernel(model, data) if "activations" in wanted else None
+    last = last_kernel(model, data) if "activations" in names else None
 
     def phi(params: Params, state: Any, x: Array, y: Array) -> Array:
         z, _ = apply(params, state, x[None], key, False)
@@ -64,7 +64,7 @@ def observer(
                 kernel = jax.tree.leaves(gradient)[last]
                 binary = kernel.shape[-1] == 1  # phi is z for class 1, and -z for class 0
                 out["activations"] = kernel[:, 0] * (2 * y - 1) if binary else kernel[:, y]
-            return {k: v for k, v in out.items() if k in wanted}
+            return {k: v for k, v in out.items() if k in names}
 
         def batch(at: tuple[Array, Array]) -> dict[str, Array]:
             return jax.vmap(one)(normalised(pool, at[0]), at[1])

@@ -96,8 +96,8 @@ def choose(
         tried = [(best.width, best.convolution)]
     ((g, convolution),) = tried
     together = g * mesh.devices.size
-    wanted = min(models, BLOCK) if block is None else block
-    return Plan(g, together * max(1, -(-wanted // together)), convolution), trials
+    size = min(models, BLOCK) if block is None else block
+    return Plan(g, together * max(1, -(-size // together)), convolution), trials
 
 
 def measure(
@@ -154,15 +154,15 @@ def stepper(
     memory = compiled.memory_analysis()
     size = memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else 0
     state, _ = jax.block_until_ready(compiled(shared, member, keys, state))
-    spent = time.perf_counter() - start
-    held = [state]
+    seconds = time.perf_counter() - start
+    current = [state]
 
     def run() -> float:
         start = time.perf_counter()
-        held[0], _ = jax.block_until_ready(compiled(shared, member, keys, held[0]))
+        current[0], _ = jax.block_until_ready(compiled(shared, member, keys, current[0]))
         return (time.perf_counter() - start) / stages.trainer.steps / many
 
-    return Stepper(run, spent, size)
+    return Stepper(run, seconds, size)
 
 
 def _key(recipe: Recipe, data: Data, mesh: Mesh, tried: list) -> str:

@@ -22,7 +22,7 @@ class Progress:
         self._models = self._epochs = self._blocks = 1  # of the whole work
         self._block = 0
         self._trained = self._skipped = 0  # epochs of single models
-        self._start = self._told = time.time()
+        self._start = self._last_report = time.time()
 
     def say(self, line: str) -> None:
         """Prints a line."""
@@ -33,7 +33,7 @@ class Progress:
         """Shows the training of so many models for so many epochs each."""
         self._models, self._epochs, self._blocks = models, epochs, blocks
         self._trained = self._skipped = self._block = 0
-        self._start = self._told = time.time()
+        self._start = self._last_report = time.time()
         columns = (BarColumn(bar_width=12), TextColumn("{task.description}"))
         with contextlib.ExitStack() as stack:
             if self.console.is_terminal and not self.console.quiet:
@@ -44,10 +44,10 @@ class Progress:
                 self.say(f"training {models} models, {epochs} epochs each, in {_count(blocks)}")
             yield
         self._bar = None
-        spent = time.time() - self._start
+        seconds = time.time() - self._start
         if self._trained:
-            rate = self._trained / epochs / max(spent, 1e-9) * 3600
-            self.say(f"trained for {_clock(spent)}: {rate:,.0f} models/h, compiling included")
+            rate = self._trained / epochs / max(seconds, 1e-9) * 3600
+            self.say(f"trained for {_clock(seconds)}: {rate:,.0f} models/h, compiling included")
 
     @contextlib.contextmanager
     def stage(self, what: str) -> Iterator[None]:
@@ -72,19 +72,19 @@ class Progress:
     def advance(self, models: int, epoch: int) -> None:
         """`models` have finished one more epoch, their `epoch`-th."""
         self._trained += models
-        done, whole = self._trained + self._skipped, self._models * self._epochs
-        spent = max(time.time() - self._start, 1e-9)
-        rate = self._trained / self._epochs / spent * 3600
-        left = (whole - done) / self._trained * spent
+        epochs, whole = self._trained + self._skipped, self._models * self._epochs
+        seconds = max(time.time() - self._start, 1e-9)
+        rate = self._trained / self._epochs / seconds * 3600
+        remaining = (whole - epochs) / self._trained * seconds
         block = f"block {max(1, self._block)}/{self._blocks}, " if self._blocks > 1 else ""
         text = (
-            f"{block}epoch {epoch}/{self._epochs}, {done // self._epochs}/{self._models} models, "
-            f"{rate:,.0f} models/h, {_clock(left)} left"
+            f"{block}epoch {epoch}/{self._epochs}, {epochs // self._epochs}/{self._models} models, "
+            f"{rate:,.0f} models/h, {_clock(remaining)} left"
         )
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=text)
-        elif time.time() - self._told > EVERY:
-            self._told = time.time()
+            self._bar.update(self._task, completed=epochs, description=text)
+        elif time.time() - self._last_report > EVERY:
+            self._last_report = time.time()
             self.say(f"{time.strftime('%H:%M:%S')} {text}")
 
 

@@ -54,8 +54,8 @@ def expected(
     rows = np.resize(np.arange(len(z)), -(-len(z) // mesh.devices.size) * mesh.devices.size)
     keys = jax.vmap(lambda m: model_key(seed, m))(jnp.asarray(rows, jnp.int32))
     targets = np.where(sound[:, None], z, 0)[rows].astype(np.float32)
-    found = fit(shared, *parallel.spread((targets, keys), mesh))
-    out = np.asarray(found, np.float64)[: len(z)]
+    moments = fit(shared, *parallel.spread((targets, keys), mesh))
+    out = np.asarray(moments, np.float64)[: len(z)]
     return np.where(sound[:, None, None], out, np.nan)
 
 
@@ -76,12 +76,12 @@ def _fitter(recipe: Recipe, data: Data, points: int) -> Callable:
     def fit(shared: tuple[Pool, Pool], phi: Float[Array, " Z"], key: Key) -> Array:
         around, inside = shared
         centre, scale = phi.mean(), phi.std() + 1e-6
-        seen = around._replace(y=(phi - centre) / scale)
+        standard = around._replace(y=(phi - centre) / scale)
 
         def member(key: Key) -> Array:
             def epoch(shadow: Any, number: Array) -> tuple[Any, None]:
                 everyone = jnp.ones(points, bool)
-                return one.epoch(seen, everyone, key, number, shadow)[0], None
+                return one.epoch(standard, everyone, key, number, shadow)[0], None
 
             shadow, _ = jax.lax.scan(epoch, one.init(key), jnp.arange(EPOCHS))
 
@@ -105,8 +105,8 @@ def _answers(answer: Callable[[Array], Array], inside: Pool) -> Float[Array, "N 
     size = min(BATCH, examples)
     x = jnp.concatenate([inside.x, inside.x[: -examples % size]])
     batches = x.reshape(-1, size, *x.shape[1:])
-    found = jax.lax.map(lambda x: answer(normalised(inside, x)), batches)
-    return found.reshape(-1, found.shape[-1])[:examples]
+    outputs = jax.lax.map(lambda x: answer(normalised(inside, x)), batches)
+    return outputs.reshape(-1, outputs.shape[-1])[:examples]
 
 
 def _head(out: Float[Array, "*N 2"]) -> tuple[Array, Array]:

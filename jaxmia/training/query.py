@@ -33,10 +33,10 @@ def querier(
     def query(pool: Pool, shadow: Shadow) -> dict[str, Array]:
         def responses(x: Array, y: Array, views: Callable) -> tuple[Array, Array]:
             """Logits `[b, Q, C]` of views, and the labels `[b, Q]`."""
-            seen = jax.vmap(views)(x)  # [b, Q, ...]
-            flat = seen.reshape(-1, *seen.shape[2:])
+            inputs = jax.vmap(views)(x)  # [b, Q, ...]
+            flat = inputs.reshape(-1, *inputs.shape[2:])
             z, _ = apply(shadow.params, shadow.state, flat, key, False)
-            z = (outputs(z) if outputs else z).reshape(*seen.shape[:2], -1)
+            z = (outputs(z) if outputs else z).reshape(*inputs.shape[:2], -1)
             return z, jnp.broadcast_to(y[:, None], z.shape[:2])
 
         def batch(at: tuple[Array, Array]) -> dict[str, Array]:
@@ -45,8 +45,8 @@ def querier(
             out = {k: of(z[:, 0], y) for k, of in signals.OF_LOGITS.items() if k != "phi"}
             out["phi"] = signals.phi(z, labels)
             if copies is not None:
-                changed = signals.margin(*responses(normalised(pool, x), y, copies))
-                out["robustness"] = jnp.where(jnp.isnan(changed), jnp.nan, changed > 0).mean(1)
+                margins = signals.margin(*responses(normalised(pool, x), y, copies))
+                out["robustness"] = jnp.where(jnp.isnan(margins), jnp.nan, margins > 0).mean(1)
             return out | ({"logits": z[:, 0]} if logits else {})
 
         examples = len(pool.y)

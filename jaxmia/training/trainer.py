@@ -131,8 +131,8 @@ def gap(apply: Callable, shadow: Shadow, pool: Pool, sample: Int[Array, " n"]) -
     few = slice(min(GAP_EXAMPLES, len(pool.y_validation)))
 
     def accuracy(x: Array, y: Array) -> Array:
-        seen = normalised(pool, x)
-        logits, _ = apply(shadow.params, shadow.state, seen, model_key(0, 0), False)
+        inputs = normalised(pool, x)
+        logits, _ = apply(shadow.params, shadow.state, inputs, model_key(0, 0), False)
         return (logits.argmax(-1) == y).mean()
 
     members = (jnp.asarray(a)[sample[few]] for a in (pool.x, pool.y))

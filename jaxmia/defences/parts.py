@@ -18,12 +18,12 @@ def with_setting(value: Any, name: str, setting: Any) -> Any:
 
     Raises `ValueError` if no part does.
     """
-    found = _changed(
+    variant = _variant(
         value, lambda v: name in v.arguments, lambda v: v.with_arguments(**{name: setting})
     )
-    if found is None:
+    if variant is None:
         raise ValueError(f"{value!r} has no setting {name!r}, nor has any part of it")
-    return found
+    return variant
 
 
 def swapped(value: Any, name: str, make: Callable[[Value], Any]) -> Any:
@@ -31,18 +31,18 @@ def swapped(value: Any, name: str, make: Callable[[Value], Any]) -> Any:
 
     Raises `ValueError` if there is none.
     """
-    found = _changed(value, lambda v: v.factory.__name__ == name, make)
-    if found is None:
+    variant = _variant(value, lambda v: v.factory.__name__ == name, make)
+    if variant is None:
         raise ValueError(f"{value!r} holds no {name}, whose place it would take")
-    return found
+    return variant
 
 
-def _changed(value: Any, chosen: Callable[[Value], bool], make: Callable[[Value], Any]) -> Any:
-    """The value with the chosen parts made anew, or None if it has none."""
+def _variant(value: Any, matches: Callable[[Value], bool], make: Callable[[Value], Any]) -> Any:
+    """The value with the matching parts made anew, or None if it has none."""
     if not isinstance(value, Value):
         return None
-    if chosen(value):
+    if matches(value):
         return make(value)
-    parts = {k: _changed(v, chosen, make) for k, v in value.arguments.items()}
+    parts = {k: _variant(v, matches, make) for k, v in value.arguments.items()}
     parts = {k: v for k, v in parts.items() if v is not None}
     return value.with_arguments(**parts) if parts else None
