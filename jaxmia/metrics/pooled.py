@@ -34,7 +34,7 @@ class Pooled(NamedTuple):
         at = np.searchsorted(self.curve.fp[1:], np.minimum(rank, len(self.outside)))
         return np.where(rank > len(self.outside), len(self.inside), self.curve.tp[at])
 
-    def found(self, level: float) -> tuple[float, float]:
+    def estimate(self, level: float) -> tuple[float, float]:
         """The TPR, and the acceleration from each example's say in it."""
         members, others, examples = len(self.inside), len(self.outside), len(self.members)
         k = allowed(level, others)
@@ -42,14 +42,14 @@ class Pooled(NamedTuple):
             return 1.0, 0.0
         hits = int(self.above(np.array([k + 1]))[0])
         tpr = hits / members
-        found = np.bincount(self.inside[:hits], minlength=examples) - tpr * self.members
+        excess = np.bincount(self.inside[:hits], minlength=examples) - tpr * self.members
         alarms = np.bincount(self.outside[:k], minlength=examples) - k / others * self.others
         step = 1 + int(np.ceil(2 * np.sqrt(k)))  # the slope of the ROC, over some of its points
         around = np.array([max(k + 1 - step, 1), min(k + 1 + step, others)])
         rise = np.diff(self.above(around))[0] / max(1, np.diff(around)[0])
-        return tpr, draws.acceleration(found - rise * alarms)
+        return tpr, draws.acceleration(excess - rise * alarms)
 
-    def drawn(
+    def replicates(
         self, weight: Num[np.ndarray, "D N"], size: Int[np.ndarray, "D 2"], level: float
     ) -> Float[np.ndarray, " D"]:
         """The TPR of every draw, whose members and non-members are `size`."""

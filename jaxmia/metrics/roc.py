@@ -44,8 +44,8 @@ def tpr_at_fpr(
 ):
     """The largest TPR whose FPR is at most `fpr`, without interpolation; one number for each."""
     curve = counted(score, member)
-    found = curve.tp[at_fpr(curve, np.atleast_1d(fpr))] / curve.tp[-1]
-    return float(found[0]) if np.ndim(fpr) == 0 else found
+    tpr = curve.tp[at_fpr(curve, np.atleast_1d(fpr))] / curve.tp[-1]
+    return float(tpr[0]) if np.ndim(fpr) == 0 else tpr
 
 
 def threshold_at_fpr(score: Float[Array, "*T N"], member: Bool[Array, "*T N"], fpr: float) -> float:

@@ -49,8 +49,8 @@ def best_of(ranked: Ranked, leaving: Int[np.ndarray, "T L"]) -> Float[np.ndarray
 
     true, false = above(truth), above(~truth)
     gain = true * false[:, -1:] - false * true[:, -1:]  # in whole numbers, so that ties are ties
-    found = candidates[np.argmax(gain, axis=1)]
-    return np.where((true[:, -1] > 0) & (false[:, -1] > 0), found, np.nan)
+    cut = candidates[np.argmax(gain, axis=1)]
+    return np.where((true[:, -1] > 0) & (false[:, -1] > 0), cut, np.nan)
 
 
 def _without(count: np.ndarray, leaving: np.ndarray) -> np.ndarray:
@@ -84,17 +84,17 @@ def at_fpr_of(
     own = np.append(np.bincount(owner, minlength=models), 0)  # -1 takes the 0
     out = np.full((len(levels), len(leaving)), np.nan)
     for t, row in enumerate(leaving):
-        gone = int(own[row].sum())
-        count = len(others) - gone
+        fewer = int(own[row].sum())
+        count = len(others) - fewer
         stays = np.ones(models + 1, bool)
         stays[row] = False
         for i, level in enumerate(levels if count else ()):
             allowed = int(level * count)
-            head = owner[: allowed + 1 + gone]
-            kept = np.flatnonzero(stays[head])
+            head = owner[: allowed + 1 + fewer]
+            rest = np.flatnonzero(stays[head])
             limit = -np.inf
-            if allowed < len(kept):  # the first one too many
-                limit = ranked.score.reshape(-1)[others[kept[allowed]]]
+            if allowed < len(rest):  # the first one too many
+                limit = ranked.score.reshape(-1)[others[rest[allowed]]]
             out[i, t] = np.nextafter(limit, np.inf) if np.isfinite(limit) else limit
     return out
 
