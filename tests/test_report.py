@@ -303,7 +303,7 @@ def test_the_most_exposed_are_those_found_in_most_of_their_models():
     outside = np.sort(score[~member])[::-1]
     cut = outside[int(0.001 * len(outside))]  # the first false alarm too many
     found = ((score > cut) & member).sum(0)
-    np.testing.assert_array_equal(exposed.found, found)
+    np.testing.assert_array_equal(exposed.hits, found)
     np.testing.assert_array_equal(exposed.models, member.sum(0))
     order = exposed.order()
     assert order[0] == 7 and found[7] == member[:, 7].sum()

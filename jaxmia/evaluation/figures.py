@@ -48,8 +48,8 @@ class Figure(NamedTuple):
 
     def at(self, tree: Mapping[str, Any] | None) -> Any:
         """What a tree like the summary's has for it: values, intervals, sentences; None if none."""
-        found = (tree or {}).get(self.name)
-        return found if self.level is None else (found or {}).get(self.level)
+        value = (tree or {}).get(self.name)
+        return value if self.level is None else (value or {}).get(self.level)
 
 
 def _tpr(level: str) -> Figure:
