@@ -81,8 +81,8 @@ def _gamma(tpr: np.ndarray, fpr: np.ndarray, p: float) -> np.ndarray:
         return np.asarray(np.maximum(1, np.maximum(precision / p, (1 - p) / (1 - precision))))
 
 
-def _plain(found: np.ndarray) -> Bound:
-    return float(found) if np.ndim(found) == 0 else found
+def _plain(bound: np.ndarray) -> Bound:
+    return float(bound) if np.ndim(bound) == 0 else bound
 
 
 Worth = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of the two rates
@@ -188,8 +188,8 @@ def _held_out_event(
         steps = np.concatenate([np.arange(16), np.geomspace(16, max(16, last), CANDIDATES)])
         ranks = np.minimum(steps.astype(int), last - 1)  # dense in both tails
         at = np.unique(np.concatenate([1 + ranks, last - ranks]))
-        seen = Event(curve.tp[at], curve.tp[-1], curve.fp[at], curve.fp[-1])
-        value = worth(*_rates(seen, confidence))
+        events = Event(curve.tp[at], curve.tp[-1], curve.fp[at], curve.fp[-1])
+        value = worth(*_rates(events, confidence))
         cut = curve.threshold[at[len(at) - 1 - np.argmax(value[::-1])]]  # the lowest of equals
     rest, called = ~first, score >= cut
     return Event(
