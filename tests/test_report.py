@@ -378,7 +378,7 @@ def test_figures_are_the_same_every_time(tmp_path):
 def test_curves_are_thinned_but_not_in_the_tail():
     rng = np.random.default_rng(0)
     member = np.arange(200_000) % 2 == 0
-    curve = metrics.counted(rng.normal(size=200_000) + member, member)
+    curve = metrics.roc_counts(rng.normal(size=200_000) + member, member)
     at = charts.thinned(curve)
     assert len(at) < 1100 and at[-1] == len(curve.tp) - 1
     kept = set(curve.fp[at].tolist())

@@ -157,15 +157,15 @@ def log_mean(chunk: Chunk, mode: str, a: float) -> Float[np.ndarray, "T n"]:
     return np.log(np.maximum(mean, LEAST))
 
 
-def _beaten(ratio: np.ndarray, z: np.ndarray, itself: bool, counted: bool) -> np.ndarray:
+def _beaten(ratio: np.ndarray, z: np.ndarray, itself: bool, below_itself: bool) -> np.ndarray:
     """The share of z that lies below, and in steps of one the ratio itself.
 
-    `itself`: each x is among z, and does not count; `counted`: it lies below itself.
+    `itself`: each x is among z, and does not count; `below_itself`: it would be counted below.
     """
     z = np.sort(z[np.isfinite(z)])
     if not len(z):
         return np.full(len(ratio), np.nan)
-    below = np.maximum(np.searchsorted(z, ratio) - (itself and counted), 0)
+    below = np.maximum(np.searchsorted(z, ratio) - (itself and below_itself), 0)
     return np.where(np.isnan(ratio), np.nan, (below + expit(ratio)) / (len(z) + 1 - itself))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit, logit
 
-from jaxmia.metrics import Counted, Ranked, at_fpr, auc_of, clopper_pearson
+from jaxmia.metrics import Ranked, RocCounts, at_fpr, auc_of, clopper_pearson
 
 LEVELS = tuple(float(f"{m}e{e}") for e in range(-5, -1) for m in (1, 2, 5)) + (0.1,)
 DEFAULT = 1e-3  # what a page shows before anybody moves the slider
@@ -48,14 +48,14 @@ class Exposure(NamedTuple):
 
 def count(
     ranked: Mapping[str, Ranked],
-) -> dict[str, Counted]:
+) -> dict[str, RocCounts]:
     """The curves of all attacks that have scored members and non-members, the strongest first.
 
     Strength is the TPR at 0.1 % FPR, and among equals the area.
     """
     curves = {name: r.curve for name, r in ranked.items() if r.curve.both}
 
-    def strength(item: tuple[str, Counted]) -> tuple[float, float]:
+    def strength(item: tuple[str, RocCounts]) -> tuple[float, float]:
         return -float(reach(item[1], [DEFAULT]).tpr[0]), -auc_of(item[1])
 
     return dict(sorted(curves.items(), key=strength))
@@ -68,7 +68,7 @@ def levels(non_members: int) -> list[float]:
 
 
 def reach(
-    curve: Counted,
+    curve: RocCounts,
     at: Sequence[float] | np.ndarray,
     tabulated: Mapping[str, Sequence[float]] | None = None,
 ) -> Reach:
@@ -88,7 +88,7 @@ def reach(
 
 
 def _widened(
-    curve: Counted, fpr: np.ndarray, tpr: np.ndarray, ends: np.ndarray, tabulated: Mapping
+    curve: RocCounts, fpr: np.ndarray, tpr: np.ndarray, ends: np.ndarray, tabulated: Mapping
 ) -> np.ndarray:
     rows = sorted((float(level), *span) for level, span in tabulated.items())
     place = np.array([k[0] for k in rows])

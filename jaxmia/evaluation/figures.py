@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmia import metrics
-from jaxmia.metrics import Counted
+from jaxmia.metrics import RocCounts
 
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
 
@@ -25,7 +25,7 @@ class Figure(NamedTuple):
     """
 
     name: str
-    of: Callable[[Counted], float]
+    of: Callable[[RocCounts], float]
     words: str
     format: str
     head: str  # above its column, in full
@@ -91,7 +91,7 @@ def nothing() -> dict[str, Any]:
     return {**{figure.name: None for figure in FIGURES}, "targets": None}
 
 
-def values_of(curve: Counted) -> list[float]:
+def values_of(curve: RocCounts) -> list[float]:
     """Every figure of a ROC."""
     return [float(figure.of(curve)) for figure in FIGURES]
 

@@ -94,7 +94,7 @@ def leave_out(member: Source, pairs: np.ndarray | None) -> LeaveOut:
 
 def attack(
     streamed: StreamedSignals, names: tuple[str, ...], out: Path, about: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, metrics.Counted]]:
+) -> tuple[dict[str, Any], dict[str, metrics.RocCounts]]:
     """Writes `scores.npz` (float32); returns the summary and each attack's ROC."""
     attacks = streamable(names)
     totals, ends, of = _totals(streamed, attacks, None)
@@ -241,7 +241,7 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
     return fields | _summary(curve, rows), curve
 
 
-def _summary(curve: metrics.Counted, rows: list) -> dict[str, Any]:
+def _summary(curve: metrics.RocCounts, rows: list) -> dict[str, Any]:
     """The same fields as a summary has that was made in memory."""
     true, false = int(curve.tp[-1]), int(curve.fp[-1])
     ties = (np.diff(curve.tp) * np.diff(curve.fp).astype(np.float64)).sum() / 2
@@ -279,10 +279,10 @@ def _figures(score: np.ndarray, member: np.ndarray) -> list[float] | None:
     last = np.append(np.flatnonzero(key[1:] != key[:-1]), len(key) - 1)
     true, false = np.append(0, inside[last]), np.append(0, last + 1 - inside[last])
     threshold = np.append(np.inf, unordered(key[last].astype(np.uint32)).astype(np.float64))
-    return figures.values_of(metrics.Counted(true, false, threshold))
+    return figures.values_of(metrics.RocCounts(true, false, threshold))
 
 
-def _curve(pooled: np.ndarray) -> metrics.Counted | None:
+def _curve(pooled: np.ndarray) -> metrics.RocCounts | None:
     """The ROC of counts by rounded score; a threshold is the lowest score of its count."""
     counts = pooled.reshape(-1, 2)[::-1]
     some = np.flatnonzero(counts.any(1))
@@ -293,7 +293,7 @@ def _curve(pooled: np.ndarray) -> metrics.Counted | None:
     lowest = unordered(keys)
     lowest = np.where(np.isnan(lowest), np.float32(-np.inf), lowest)  # -inf rounded down
     threshold = np.append(np.inf, lowest.astype(np.float64))
-    return metrics.Counted(np.append(0, true), np.append(0, false), threshold)
+    return metrics.RocCounts(np.append(0, true), np.append(0, false), threshold)
 
 
 @contextlib.contextmanager

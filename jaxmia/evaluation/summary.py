@@ -124,11 +124,11 @@ def _calibrated(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str,
         return {}
     excluded = shadows.excluded(len(ranked.score))
     on, of = (shadows.ranked[name], excluded), (ranked.score, ranked.member)
-    best = thresholds.reached(*of, thresholds.best_of(*on))
+    best = thresholds.rates_at(*of, thresholds.best_of(*on))
     by_level = {}
     cuts = thresholds.at_fpr_of(*on, list(LEVELS.values()))
     for level, cut in zip(LEVELS, cuts, strict=True):
-        rates = thresholds.reached(*of, cut)
+        rates = thresholds.rates_at(*of, cut)
         precision = {k: metrics.precision(*rates, prior) for k, prior in PRIORS.items()}
         by_level[level] = _without_nan({**rates._asdict(), "precision": _without_nan(precision)})
     return _without_nan(

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from jaxmia.metrics import draws
-from jaxmia.metrics.ranked import Counted, Ranked
+from jaxmia.metrics.ranked import Ranked, RocCounts
 from jaxmia.metrics.roc import STEP, allowed, auc_of, best
 
 AROUND = np.concatenate([[0.5], np.linspace(0.8, 1.2, 17), [1.5]])  # of an expected rank
@@ -15,7 +15,7 @@ AROUND = np.concatenate([[0.5], np.linspace(0.8, 1.2, 17), [1.5]])  # of an expe
 class Pooled(NamedTuple):
     """The pooled ROC, with the example that every score belongs to."""
 
-    curve: Counted
+    curve: RocCounts
     inside: Int[np.ndarray, " A"]  # the members' examples, highest score first
     outside: Int[np.ndarray, " Z"]  # the non-members'
     members: Int[np.ndarray, " N"]  # how many scores of each example are members'

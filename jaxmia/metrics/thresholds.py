@@ -99,16 +99,16 @@ def at_fpr_of(
     return out
 
 
-class Reached(NamedTuple):
+class Rates(NamedTuple):
     """What thresholds that were fitted elsewhere really give, over all targets."""
 
     tpr: float
     fpr: float
 
 
-def reached(
+def rates_at(
     score: Float[np.ndarray, "T n"], member: Bool[np.ndarray, "T n"], cut: Float[np.ndarray, " T"]
-) -> Reached:
+) -> Rates:
     """TPR and FPR of each target's scores at its threshold; NaN where a class has no score."""
     scored = ~(np.isnan(score) | np.isnan(cut)[:, None])
     with np.errstate(invalid="ignore"):
@@ -117,4 +117,4 @@ def reached(
             np.divide(np.count_nonzero(called & side), np.count_nonzero(scored & side))
             for side in (member, ~member)
         ]
-    return Reached(*map(float, rates))
+    return Rates(*map(float, rates))
