@@ -160,7 +160,7 @@ def log_mean(chunk: Chunk, mode: str, a: float) -> Float[np.ndarray, "T n"]:
 def _beaten(ratio: np.ndarray, z: np.ndarray, itself: bool, below_itself: bool) -> np.ndarray:
     """The share of z that lies below, and in steps of one the ratio itself.
 
-    `itself`: each x is among z, and does not count; `below_itself`: it would be counted below.
+    `itself`: each x is among z, and does not count; `below_itself`: it lies below itself.
     """
     z = np.sort(z[np.isfinite(z)])
     if not len(z):
