@@ -19,7 +19,7 @@ from jaxmia.evaluation.exposure import (
     reach,
 )
 from jaxmia.evaluation.posteriors import mean_posterior
-from jaxmia.metrics import RocCounts, Ranked
+from jaxmia.metrics import Ranked, RocCounts
 from jaxmia.report import example_charts, training_chart
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.charts import phi_chart, power_chart, roc_chart
