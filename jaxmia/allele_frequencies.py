@@ -42,16 +42,16 @@ def homer(
     """How much nearer each person is to the pool than to the population, in standard errors."""
     g, m, p = _checked(genotype), np.asarray(pool, np.float64), np.asarray(population, np.float64)
     _check_shapes(g, m, p)
-    known = (~np.isnan(g)).sum(1)
+    count = (~np.isnan(g)).sum(1)
     total = squares = np.zeros((len(m), len(g)))
     for value in (0, 0.5, 1):  # a genotype is one of three, so all sums are products of matrices
         nearer = np.nan_to_num(np.abs(value - p[None]) - np.abs(value - m))
         where = (g == value).astype(np.float64).T
         total, squares = total + nearer @ where, squares + nearer**2 @ where
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / known
-        variance = np.maximum(squares - known * mean**2, 0) / (known - 1)
-        return mean / np.maximum(np.sqrt(variance / known), 1e-12)
+        mean = total / count
+        variance = np.maximum(squares - count * mean**2, 0) / (count - 1)
+        return mean / np.maximum(np.sqrt(variance / count), 1e-12)
 
 
 def likelihood_ratio(
@@ -68,10 +68,10 @@ def likelihood_ratio(
         raise ValueError(f"least={least} must be above 0 and below 0.5")
     g, m, p = _checked(genotype), np.asarray(pool, np.float64), np.asarray(population, np.float64)
     _check_shapes(g, m, p)
-    known = ~np.isnan(g)
+    present = ~np.isnan(g)
     m, p = (np.clip(a, least, 1 - least) for a in (m, p[None]))
     have, lack = (np.nan_to_num(a) for a in (np.log(m / p), np.log((1 - m) / (1 - p))))
-    return 2 * (have @ np.where(known, g, 0.0).T + lack @ np.where(known, 1 - g, 0.0).T)
+    return 2 * (have @ np.where(present, g, 0.0).T + lack @ np.where(present, 1 - g, 0.0).T)
 
 
 def expected_auc(snps: Number, people: Number) -> np.ndarray:
@@ -116,8 +116,8 @@ def packed(path: str | Path) -> Float[np.ndarray, "N S"]:
     if not path.is_file():
         raise FileNotFoundError(f"data: {path} is no file")
     try:
-        with np.load(path, allow_pickle=False) as held:
-            bits, people = held["packed"], int(held["n"])
+        with np.load(path, allow_pickle=False) as archive:
+            bits, people = archive["packed"], int(archive["n"])
     except (ValueError, KeyError, OSError, EOFError, TypeError) as error:
         raise ValueError(f"data: {path} holds no packed genotypes ({error})") from error
     if bits.dtype != np.uint8 or bits.ndim != 2 or not 0 < people <= 4 * bits.shape[1]:

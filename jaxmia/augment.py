@@ -131,11 +131,11 @@ def noised(
         raise ValueError(f"noised: scales={scales} must be 0 or more, copies={copies} 1 or more")
 
     def views(x: Array) -> Array:
-        seen = around(x)
+        base = around(x)
         key = jax.random.key(0, impl="threefry2x32")
-        noise = jax.random.normal(key, (len(scales), copies, *seen.shape), jnp.float32)
-        by = jnp.asarray(scales, jnp.float32).reshape(-1, 1, *[1] * seen.ndim)
-        out = jnp.broadcast_to(seen, noise.shape) + jnp.broadcast_to(by, noise.shape) * noise
+        noise = jax.random.normal(key, (len(scales), copies, *base.shape), jnp.float32)
+        by = jnp.asarray(scales, jnp.float32).reshape(-1, 1, *[1] * base.ndim)
+        out = jnp.broadcast_to(base, noise.shape) + jnp.broadcast_to(by, noise.shape) * noise
         return out.reshape(-1, *x.shape)
 
     return views

@@ -23,7 +23,7 @@ def train(work: Work) -> bool:
     todo = [number for number, _ in work.missing() if work.mine(number)]
     if not todo:
         return False
-    compiled, held = programs_of(work), None
+    compiled, busy = programs_of(work), None
     experiment, progress = work.experiment, work.options.progress
     whole = sum(len(models) for number, models in work.missing() if work.mine(number))
     shows = progress.models(whole, experiment.recipe.epochs, len(todo))
@@ -35,11 +35,11 @@ def train(work: Work) -> bool:
                     if models := work.store.lacking(number, experiment.models):
                         _finish(work, _block(work, compiled, number, models), interrupt)
             except LockHeldError as error:
-                held = error
+                busy = error
                 progress.say(str(error))
             interrupt.check()
-    if held and any(work.mine(number) for number, _ in work.missing()):
-        raise held
+    if busy and any(work.mine(number) for number, _ in work.missing()):
+        raise busy
     return True
 
 
@@ -56,7 +56,7 @@ def _verify(work: Work) -> None:
 
 def programs_of(work: Work) -> Programs:
     """The compiled stages of a run."""
-    experiment, asked = work.experiment, needed(work.experiment.attacks)
+    experiment, signals = work.experiment, needed(work.experiment.attacks)
     return programs(
         experiment.recipe,
         work.data,
@@ -65,10 +65,10 @@ def programs_of(work: Work) -> Programs:
         width=work.plan.width,
         mesh=parallel.mesh(),
         convolution=work.plan.convolution,
-        logits=work.options.keep_logits or "logits" in asked,
+        logits=work.options.keep_logits or "logits" in signals,
         copies=experiment.copies,
         outputs=experiment.outputs,
-        extra=asked,
+        extra=signals,
     )
 
 

@@ -28,10 +28,10 @@ def _uniform(seed: int, row: int, count: int) -> np.ndarray:
 
 def _subset(seed: int, row: int, size: int, examples: int) -> np.ndarray:
     """`size` of the examples, every set of them equally likely."""
-    chosen = np.zeros(examples, bool)
+    member = np.zeros(examples, bool)
     if size:
-        chosen[np.argpartition(_draws(seed, row, examples), size - 1)[:size]] = True
-    return chosen
+        member[np.argpartition(_draws(seed, row, examples), size - 1)[:size]] = True
+    return member
 
 
 def complementary_halves(seed: int, M: int, N: int) -> Member:
@@ -135,8 +135,8 @@ def one_unknown(candidates: Sequence[int]) -> Callable[[int, int, int], Member]:
 
     def draw(seed: int, M: int, N: int) -> Member:
         member = _everyone_but("one_unknown", index, M, N)
-        chosen = [int(_draws(seed, m, 1)[0] % len(index)) for m in range(M)]
-        member[np.arange(M), index[chosen]] = True
+        picks = [int(_draws(seed, m, 1)[0] % len(index)) for m in range(M)]
+        member[np.arange(M), index[picks]] = True
         return member
 
     return draw
@@ -148,11 +148,11 @@ def canaries(index: Sequence[int]) -> Callable[[int, int, int], Member]:
 
     Auditing with chosen, say mislabelled, examples (Steinke, Nasr & Jagielski 2023); add/remove.
     """
-    chosen = _index("canaries", index, least=1)
+    examples = _index("canaries", index, least=1)
 
     def draw(seed: int, M: int, N: int) -> Member:
-        member = _everyone_but("canaries", chosen, M, N)
-        member[:, chosen] = np.stack([_uniform(seed, m, len(chosen)) < 0.5 for m in range(M)])
+        member = _everyone_but("canaries", examples, M, N)
+        member[:, examples] = np.stack([_uniform(seed, m, len(examples)) < 0.5 for m in range(M)])
         return member
 
     return draw

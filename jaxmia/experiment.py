@@ -104,8 +104,8 @@ def expected_members(
     experiment: Experiment, examples: int, person: Int[np.ndarray, " N"] | None
 ) -> int:
     """How many members that is, of a pool known by its size and its people."""
-    drawn = drawing(experiment, person)
-    return design.expected_members(drawn, experiment.seed, examples)
+    draw = drawing(experiment, person)
+    return design.expected_members(draw, experiment.seed, examples)
 
 
 def drawing(experiment: Experiment, person: Int[np.ndarray, " N"] | None) -> Callable:
@@ -115,8 +115,8 @@ def drawing(experiment: Experiment, person: Int[np.ndarray, " N"] | None) -> Cal
 
 def membership(experiment: Experiment, data: Data) -> np.ndarray:
     """Who is in which model's training set; raises `ValueError` for a model without members."""
-    drawn = drawing(experiment, data.person)
-    member = np.asarray(drawn(experiment.seed, experiment.models, len(data.y)), bool)
+    draw = drawing(experiment, data.person)
+    member = np.asarray(draw(experiment.seed, experiment.models, len(data.y)), bool)
     if not member.any(1).all():
         raise ValueError(f"design={experiment.design!r} leaves a model without members")
     return member

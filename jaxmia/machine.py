@@ -25,8 +25,8 @@ def versions(more: Sequence[str] = ()) -> dict[str, str]:
 
 def device() -> str:
     """The kind and number of this process's devices."""
-    found = jax.local_devices()
-    return f"{len(found)} x {found[0].device_kind}"
+    devices = jax.local_devices()
+    return f"{len(devices)} x {devices[0].device_kind}"
 
 
 def revision() -> str | None:

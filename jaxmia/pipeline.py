@@ -62,12 +62,12 @@ def _carry_out(work: Work) -> Run:
 def _report(work: Work) -> Run:
     """The signals attacked and measured; scores, summary and figures written."""
     ranked, summary, signals = evaluate(work)
-    drawn = inputs.of_run(
+    contents = inputs.of_run(
         work.store.records(), signals, work.member, work.leave_out, work.data,
         work.options.show_examples,
     )  # fmt: skip
     phi, stage = np.asarray(signals.phi)[..., 0], work.options.progress.stage
-    write(work.store.path, ranked, work.member, phi, summary, drawn, stage)
+    write(work.store.path, ranked, work.member, phi, summary, contents, stage)
     return Run(work.store.path, evaluated=True)
 
 

@@ -98,14 +98,14 @@ class Signal(NamedTuple):
     """What there is to know of one kind of signal.
 
     `axes` are the letters of a run's arrays (a last 1: of view 0 alone), `words` what it is called
-    where it is missing, `taken` when a run takes it of its models: "always", only if an attack asks
+    where it is missing, `when` a run takes it of its models: "always", only if an attack asks
     for it ("asked"), if the experiment has "copies", or from the others by "regression"; `flag`
     is the field of `jaxmia score` that gives it.
     """
 
     axes: str
     words: str
-    taken: str = "always"
+    when: str = "always"
     flag: str = ""
 
 

@@ -30,7 +30,7 @@ class Value:
 
     def __init__(self, build: Callable, args: tuple, kwargs: dict) -> None:
         bound = inspect.signature(build).bind(*args, **kwargs)
-        self._written = (args, kwargs)
+        self._call = (args, kwargs)
         self._function = build(*args, **kwargs)
         bound.apply_defaults()
         self.factory = build
@@ -49,7 +49,7 @@ class Value:
         return Value(self.factory, bound.args, kwargs)
 
     def __repr__(self) -> str:
-        args, kwargs = self._written
+        args, kwargs = self._call
         parts = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
         return f"{self.factory.__name__}({', '.join(parts)})"
 
@@ -115,36 +115,36 @@ def _text(value: Any) -> str:
     return described if isinstance(value, Value) or callable(value) else repr(described)
 
 
-def parse(text: str, known: Mapping[str, Callable], field: str = "value") -> Any:
-    """The value that prints as `text`, such as `poisson(0.5)`: `known` names, literal arguments.
+def parse(text: str, functions: Mapping[str, Callable], field: str = "value") -> Any:
+    """The value that prints as `text`, such as `poisson(0.5)`: a name of `functions`, literals.
 
     A name may be written with its module. Raises `ValueError`, naming the field, for anything else;
-    nothing but the known functions is called.
+    nothing but these functions is called.
     """
-    allowed = f"one of {', '.join(sorted(known))}, with literal arguments"
+    allowed = f"one of {', '.join(sorted(functions))}, with literal arguments"
     wrong = f"{field}: {text[:200]!r} is not {allowed}"
     try:
         node = ast.parse(text.strip(), mode="eval").body
         if not isinstance(node, (ast.Name, ast.Attribute, ast.Call)):
             raise LookupError(text)
-        return _evaluated(node, known)
+        return _evaluated(node, functions)
     except (SyntaxError, RecursionError, MemoryError, LookupError) as error:
         raise ValueError(wrong) from error
     except TypeError as error:
         raise ValueError(f"{field}: {text[:200]!r}: {error}") from error
 
 
-def _evaluated(node: ast.expr, known: Mapping[str, Callable]) -> Any:
+def _evaluated(node: ast.expr, functions: Mapping[str, Callable]) -> Any:
     call = node if isinstance(node, ast.Call) else None
     name = call.func if call else node
     if isinstance(name, ast.Attribute):
         name = ast.Name(name.attr)
     if isinstance(name, ast.Name):
         if call is None:
-            return known[name.id]
-        args = [_evaluated(a, known) for a in call.args]
-        kwargs = {k.arg: _evaluated(k.value, known) for k in call.keywords if k.arg}
-        return known[name.id](*args, **kwargs)
+            return functions[name.id]
+        args = [_evaluated(a, functions) for a in call.args]
+        kwargs = {k.arg: _evaluated(k.value, functions) for k in call.keywords if k.arg}
+        return functions[name.id](*args, **kwargs)
     try:
         return ast.literal_eval(node)
     except ValueError as error:

@@ -61,9 +61,9 @@ def check(experiment: Experiment, data: Data) -> None:
     block.examples(experiment.recipe, data)  # what cannot be trained at all
     for name in experiment.attacks:
         for signal in ATTACKS[name].needs:
-            taken = SIGNALS[signal].taken
-            without_copies = taken == "copies" and experiment.copies is None
-            alone = taken == "regression" and not len(sources.held_out(data).population)
+            when = SIGNALS[signal].when
+            without_copies = when == "copies" and experiment.copies is None
+            alone = when == "regression" and not len(sources.held_out(data).population)
             if without_copies:
                 raise ValueError(f"attacks: {name} needs {SIGNALS[signal].words}, as --copies")
             if alone:

@@ -229,7 +229,7 @@ def test_a_score_that_float32_does_not_reach_is_the_largest(tmp_path, capsys):
 def test_a_model_that_is_sure_of_everything_has_not_diverged():
     sure = np.where(MEMBER, INF, -INF)[..., None]
     sure[2] = NAN
-    assert unknown(sure, MEMBER).diverged == [2] and unknown(sure, MEMBER).lost.sum() == N
+    assert unknown(sure, MEMBER).diverged == [2] and unknown(sure, MEMBER).nan.sum() == N
     score = attack_every_model(Signals(sure), MEMBER, ["lira_online"])["lira_online"]
     assert metrics.auc(score, MEMBER) == 1 and np.isnan(score[2]).all()
 

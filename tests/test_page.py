@@ -154,7 +154,7 @@ def test_the_slider_moves_every_number(folder, opened):
         exposed = exposures(score, member, reach(curve, [level]).threshold)[0]
         first = int(exposed.order()[0])
         row = now["most"].split("\n")[0].split("\t")
-        assert row[1] == str(first) and row[3] == str(exposed.found[first])
+        assert row[1] == str(first) and row[3] == str(exposed.hits[first])
         seen.append(now)
     assert tab.said == []
     for key in before:

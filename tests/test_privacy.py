@@ -138,7 +138,7 @@ def test_uncorrected_thresholds_would_not_hold():
     rng, wrong = np.random.default_rng(4), 0
     for _ in range(400):
         score, member = rng.normal(size=8000), rng.random(8000) < 0.5
-        curve = metrics.counted(score, member)
+        curve = metrics.roc_counts(score, member)
         event = privacy.Event(curve.tp, curve.tp[-1], curve.fp, curve.fp[-1])
         wrong += (privacy.epsilon_of_event(event) > 0).any()
     assert wrong / 400 > 0.07, wrong

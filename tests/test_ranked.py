@@ -45,7 +45,7 @@ def test_draws_of_examples_have_the_tpr_of_the_examples_repeated(ties, level):
     weight = draws.weights(90, 40, 1)
     of = pooled.Pooled.of(metrics.rank(score, member))
     size = draws.total(weight, np.stack([of.members, of.others], 1))
-    got = of.drawn(weight, size, level)
+    got = of.replicates(weight, size, level)
     for w, rate in zip(weight, got, strict=True):
         at = np.repeat(np.arange(90), w)
         want = metrics.tpr_at_fpr(score[:, at], member[:, at], level)

@@ -303,7 +303,7 @@ def test_the_most_exposed_are_those_found_in_most_of_their_models():
     outside = np.sort(score[~member])[::-1]
     cut = outside[int(0.001 * len(outside))]  # the first false alarm too many
     found = ((score > cut) & member).sum(0)
-    np.testing.assert_array_equal(exposed.found, found)
+    np.testing.assert_array_equal(exposed.hits, found)
     np.testing.assert_array_equal(exposed.models, member.sum(0))
     order = exposed.order()
     assert order[0] == 7 and found[7] == member[:, 7].sum()
@@ -378,7 +378,7 @@ def test_figures_are_the_same_every_time(tmp_path):
 def test_curves_are_thinned_but_not_in_the_tail():
     rng = np.random.default_rng(0)
     member = np.arange(200_000) % 2 == 0
-    curve = metrics.counted(rng.normal(size=200_000) + member, member)
+    curve = metrics.roc_counts(rng.normal(size=200_000) + member, member)
     at = charts.thinned(curve)
     assert len(at) < 1100 and at[-1] == len(curve.tp) - 1
     kept = set(curve.fp[at].tolist())

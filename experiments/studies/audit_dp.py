@@ -165,7 +165,7 @@ def many_runs(phi: np.ndarray, member: np.ndarray, delta: float) -> dict[str, fl
 
 def _cut(phi: np.ndarray, member: np.ndarray, delta: float) -> float:
     """The threshold whose event would bound epsilon best, had it been fixed beforehand."""
-    curve = metrics.counted(phi, member)
+    curve = metrics.roc_counts(phi, member)
     events = privacy.Event(curve.tp, curve.tp[-1], curve.fp, curve.fp[-1])
     return float(curve.threshold[np.argmax(privacy.epsilon_of_event(events, delta))])
 

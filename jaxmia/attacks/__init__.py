@@ -51,10 +51,10 @@ ATTACKS: dict[str, Attack] = {name: as_answers(attack) for name, attack in _LADD
 
 def needed(names: Sequence[str]) -> set[str]:
     """The signals that a run takes of its models for these attacks, beyond the usual ones."""
-    return {n for name in names for n in ATTACKS[name].needs if SIGNALS[n].taken == "asked"}
+    return {n for name in names for n in ATTACKS[name].needs if SIGNALS[n].when == "asked"}
 
 
-def named(names: Sequence[str], signals: Signals) -> dict[str, Attack]:
+def select(names: Sequence[str], signals: Signals) -> dict[str, Attack]:
     """The attacks asked for.
 
     Raises `ValueError` for an unknown name, or for an attack whose signal is not there.
@@ -80,7 +80,7 @@ def attack_every_model(
     leaves = leave_out(member) if leaves is None else leaves
     return {
         name: attack.leave_one_out(signals, member, leaves)
-        for name, attack in named(names, signals).items()
+        for name, attack in select(names, signals).items()
     }
 
 
@@ -94,11 +94,11 @@ def attack_targets(
 
     What is infinite is taken as one and the same for all targets.
     """
-    chosen = named(names, targets[0])
+    attacks = select(names, targets[0])
     *targets, reference = finite_signals([*targets, reference])
     return {
         name: np.stack([attack.score(target, reference, member) for target in targets])
-        for name, attack in chosen.items()
+        for name, attack in attacks.items()
     }
 
 
@@ -121,9 +121,9 @@ def attack_by_others(
     member = np.asarray(member, bool)
     targets, reference = finite_signals([targets, reference])
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for target, gone in enumerate(leaves.excluded):
-        kept = np.setdiff1d(np.arange(len(member)), gone)
-        one, others = targets.models(target), reference.models(kept)
-        for name, attack in named(names, one).items():
-            rows[name].append(attack.score(one, others, member[kept]))
-    return {name: np.stack(found) for name, found in rows.items()}
+    for target, leaving in enumerate(leaves.excluded):
+        references = np.setdiff1d(np.arange(len(member)), leaving)
+        one, others = targets.models(target), reference.models(references)
+        for name, attack in select(names, one).items():
+            rows[name].append(attack.score(one, others, member[references]))
+    return {name: np.stack(scores) for name, scores in rows.items()}

@@ -88,8 +88,8 @@ def _places(chunk: Chunk) -> _Places:
     under, upto = take(count, start), take(count, end)
     below, above = take(before, start), take(after, end)
     for model in chunk.leaving:
-        gone = np.maximum(model, 0)
-        at = take(rank, gone)
+        row = np.maximum(model, 0)
+        at = take(rank, row)
         leaves = (model >= 0) & take(out, at)
         under, upto = under - (leaves & (at < start)), upto - (leaves & (at < end))
         below = np.where(leaves & (at == below), take(before, np.maximum(below, 0)), below)

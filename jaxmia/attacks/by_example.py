@@ -75,8 +75,8 @@ class Inputs(NamedTuple):
         def work(at: slice) -> np.ndarray:
             chunk = self.chunk(at)
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                found = score(chunk)
-            return np.where(np.isfinite(chunk.target).all(-1), found, np.nan)
+                values = score(chunk)
+            return np.where(np.isfinite(chunk.target).all(-1), values, np.nan)
 
         return np.concatenate(self.map(work), axis=1)
 

@@ -93,12 +93,12 @@ def fit_calibration_of(
         np.clip(ratio, low, high) - low for low, high in zip(edges[1:-1], edges[2:], strict=True)
     ]
     design = np.stack([*parts, np.ones_like(ratio)], 1)
-    found = _newton(design, inside, outside)
-    if len(knots) and not (found[:-1] >= 0).all():
-        found = _rising(design, inside, outside)
-    slopes = found[:-1]
+    coefficients = _newton(design, inside, outside)
+    if len(knots) and not (coefficients[:-1] >= 0).all():
+        coefficients = _rising(design, inside, outside)
+    slopes = coefficients[:-1]
     bends = tuple(float(b) for b in np.diff(slopes))
-    shift = float(found[-1] - slopes[0] * anchor)
+    shift = float(coefficients[-1] - slopes[0] * anchor)
     return Calibration(float(slopes[0]), shift, tuple(float(k) for k in knots), bends)
 
 
@@ -111,16 +111,16 @@ def _newton(design: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.n
         z = design @ at
         return float(inside @ np.logaddexp(0, -z) + outside @ np.logaddexp(0, z))
 
-    held = loss(at)
+    current = loss(at)
     for _ in range(100):
         p = expit(design @ at)
         slope = (outside * p - inside * (1 - p)) @ design + ridge @ at
         curve = (design * ((inside + outside) * p * (1 - p))[:, None]).T @ design + ridge
         step, size = np.linalg.solve(curve, slope), 1.0
-        while (found := loss(at - size * step)) > held and size > 1e-6:
+        while (trial := loss(at - size * step)) > current and size > 1e-6:
             size /= 2
-        at, gained, held = at - size * step, held - found, found
-        if gained < 1e-13:
+        at, gain, current = at - size * step, current - trial, trial
+        if gain < 1e-13:
             break
     return at
 
@@ -209,8 +209,8 @@ def reliability(
 ) -> Reliability:
     """How often what was stated came true."""
     p, truth = np.asarray(stated, np.float64), np.asarray(member, bool)
-    seen = ~np.isnan(p)
-    p, truth = p[seen], truth[seen]
+    scored = ~np.isnan(p)
+    p, truth = p[scored], truth[scored]
     at = np.clip(np.searchsorted(np.asarray(bins), p, side="right") - 1, 0, len(bins) - 2)
     count = np.bincount(at, minlength=len(bins) - 1)
     hits = np.bincount(at, weights=truth, minlength=len(bins) - 1)
@@ -222,8 +222,8 @@ def reliability(
 
 
 def _check_ratio(score: np.ndarray) -> None:
-    seen = score[np.isfinite(score)]
-    if len(seen) >= 20 and seen.min() >= 0 and seen.max() > seen.min():
+    finite = score[np.isfinite(score)]
+    if len(finite) >= 20 and finite.min() >= 0 and finite.max() > finite.min():
         raise ValueError(
             "score: has no negative entry, so these are no log-ratios; use mode online"
         )

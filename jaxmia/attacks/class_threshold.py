@@ -22,10 +22,10 @@ def scores(
     NaN for a class of which the references have no member or no non-member.
     """
     out = np.full(target.shape, np.nan)
-    known = np.where(np.isfinite(reference), reference, np.nan).astype(np.float64)
+    finite = np.where(np.isfinite(reference), reference, np.nan).astype(np.float64)
     for label in np.unique(y):
         at = np.flatnonzero(y == label)
-        cut = thresholds.best(known[:, at], member[:, at], leaving)
+        cut = thresholds.best(finite[:, at], member[:, at], leaving)
         out[:, at] = target[:, at] - cut[:, None]
     return np.where(np.isfinite(target), out, np.nan)
 

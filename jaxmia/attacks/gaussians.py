@@ -41,11 +41,11 @@ def side(
     x = phi - origin
     x *= w
     square = x * x
-    n = w.sum(0)[None] - _gone(weight, leaving)
+    n = w.sum(0)[None] - _count_leaving(weight, leaving)
     total, squares = x.sum(0)[None], square.sum(0)[None]
     for model in leaving:
-        total = _less(total, _taken(x, model))
-        squares = _less(squares, _taken(square, model))
+        total = _less(total, _take(x, model))
+        squares = _less(squares, _take(square, model))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.divide(total, n, out=square if total.shape == square.shape else None)
     middle = mean if centre == "mean" else _median(x, weight, leaving, n)
@@ -54,12 +54,12 @@ def side(
     return GaussianFit(n, np.add(middle, origin, out=middle), squares, origin)
 
 
-def _gone(weight: np.ndarray, leaving: list[np.ndarray]) -> Float[np.ndarray, "T n 1"]:
+def _count_leaving(weight: np.ndarray, leaving: list[np.ndarray]) -> Float[np.ndarray, "T n 1"]:
     """How many references each target loses; one row where that is the same for all."""
-    gone = np.zeros((1, 1, 1), np.uint8)
+    count = np.zeros((1, 1, 1), np.uint8)
     for model in leaving:
-        gone = gone + _taken(weight[..., None].view(np.uint8), model)
-    return (gone[:1] if (gone == gone[:1]).all() else gone).astype(np.float64)
+        count = count + _take(weight[..., None].view(np.uint8), model)
+    return (count[:1] if (count == count[:1]).all() else count).astype(np.float64)
 
 
 def _less(total: np.ndarray, away: np.ndarray) -> np.ndarray:
@@ -73,13 +73,13 @@ def _origin(phi: np.ndarray, w: np.ndarray) -> np.ndarray:
     return mean.astype(np.float32).astype(np.float64)
 
 
-def _taken(a: np.ndarray, model: np.ndarray) -> np.ndarray:
+def _take(a: np.ndarray, model: np.ndarray) -> np.ndarray:
     """`a[model[t, j], j]`, 0 where that is -1; a view where the models are the rows in order."""
     if model.strides[1] == 0 and (model[:, 0] >= 0).all():
         rows = model[:, 0]
         return a if np.array_equal(rows, np.arange(len(a))) else a[rows]
-    taken = np.take_along_axis(a, np.maximum(model, 0)[..., None], axis=0)
-    return np.multiply(taken, (model >= 0)[..., None], out=taken)
+    values = np.take_along_axis(a, np.maximum(model, 0)[..., None], axis=0)
+    return np.multiply(values, (model >= 0)[..., None], out=values)
 
 
 def _median(
@@ -92,12 +92,12 @@ def _median(
     ordered = np.take_along_axis(key, order, axis=0)
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(len(x))[:, None, None], axis=0)
-    gone = [np.where(_taken(w, m) > 0, _taken(rank, m), len(x)) for m in leaving]
-    gone = np.sort(np.stack(gone), axis=0) if gone else np.empty((0, 1, 1, 1), int)
+    ranks = [np.where(_take(w, m) > 0, _take(rank, m), len(x)) for m in leaving]
+    ranks = np.sort(np.stack(ranks), axis=0) if ranks else np.empty((0, 1, 1, 1), int)
 
     def at(position: np.ndarray) -> np.ndarray:
-        index = np.broadcast_to(position, np.broadcast_shapes(position.shape, gone.shape[1:]))
-        for r in gone:
+        index = np.broadcast_to(position, np.broadcast_shapes(position.shape, ranks.shape[1:]))
+        for r in ranks:
             index = index + (index >= r)
         index = np.clip(index, 0, len(x) - 1)
         return np.take_along_axis(

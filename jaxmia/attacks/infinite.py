@@ -56,7 +56,7 @@ class Extremes(NamedTuple):
 
 def extremes(arrays: Iterable[Array]) -> Extremes:
     """Those of all the arrays; NaN count as nothing."""
-    found = Extremes()
+    ends = Extremes()
     for array in map(np.asarray, arrays):
         if not array.size or array.dtype.kind not in "fiu":
             continue
@@ -68,8 +68,8 @@ def extremes(arrays: Iterable[Array]) -> Extremes:
             infinite = np.abs(array) > LARGEST
             count, rest = int(infinite.sum()), array[np.abs(array) <= LARGEST]
             low, high = (float(rest.min()), float(rest.max())) if rest.size else (np.inf, -np.inf)
-        found += Extremes(*(low, high) if low <= high else (np.inf, -np.inf), count)
-    return found
+        ends += Extremes(*(low, high) if low <= high else (np.inf, -np.inf), count)
+    return ends
 
 
 def of_phi(several: Iterable[Signals]) -> Extremes:
@@ -99,11 +99,11 @@ def finite_signals(several: Sequence[Signals], needs: Iterable[str] | None = Non
     Only phi, the population and those of `needs`, if these are named.
     """
     out = list(several)
-    wanted = None if needs is None else {*needs, "phi", "population"}
+    kinds = None if needs is None else {*needs, "phi", "population"}
     for names in TOGETHER:
-        names = [n for n in names if wanted is None or n in wanted]
-        held = [a for s in out for n in names if (a := getattr(s, n)) is not None]
-        if (bounds := extremes(held).bounds) is None:
+        names = [n for n in names if kinds is None or n in kinds]
+        arrays = [a for s in out for n in names if (a := getattr(s, n)) is not None]
+        if (bounds := extremes(arrays).bounds) is None:
             continue
         for i, one in enumerate(out):
             there = {n: a for n in names if (a := getattr(one, n)) is not None}

@@ -42,9 +42,9 @@ def directions(
     """
     from scipy.linalg import eigh
 
-    known = np.asarray(np.isfinite(x).all(-1))
-    x = x if known.all() else np.where(known[..., None], x, 0.0)
-    sides = [_covariance(x, side & known) for side in (member, ~member)]
+    finite = np.asarray(np.isfinite(x).all(-1))
+    x = x if finite.all() else np.where(finite[..., None], x, 0.0)
+    sides = [_covariance(x, side & finite) for side in (member, ~member)]
     scale = np.sqrt(np.maximum(np.diag(sides[0] + sides[1]), 1e-30))  # of each signal
     inside, outside = (s / np.outer(scale, scale) + RIDGE * np.eye(len(s)) for s in sides)
     return eigh(inside, outside)[1] / scale[:, None]
@@ -67,10 +67,10 @@ def _on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
 
 def _on_all(signals: Signals, member: Bool[Array, "M N"], leave_out: LeaveOut):
     x, member = stacked(signals), np.asarray(member, bool)
-    known, fold = np.isfinite(x).all(-1).any(1), folds(leave_out)
+    finite, fold = np.isfinite(x).all(-1).any(1), folds(leave_out)
     out = np.full(member.shape, np.nan)
     for number in range(fold.max() + 1):
-        others = (fold != number) & known
+        others = (fold != number) & finite
         if others.any():
             turned = x @ directions(x[others], member[others])
             score = ONLINE.leave_one_out(Signals(turned), member, leave_out)

@@ -281,8 +281,8 @@ def _empirical_bayes(count, total, squares, noise) -> tuple[np.ndarray, np.ndarr
     mean = total / count
     excess = squares / count - mean**2 - noise / count
     freedom = np.where(excess > 0, 2 * _inverse_trigamma(np.maximum(excess, 1e-12)), np.inf)
-    held = np.minimum(freedom, 1e12)
-    return freedom, np.exp(mean + digamma(held / 2) - np.log(held / 2))
+    nu = np.minimum(freedom, 1e12)
+    return freedom, np.exp(mean + digamma(nu / 2) - np.log(nu / 2))
 
 
 def _inverse_trigamma(y: np.ndarray) -> np.ndarray:
@@ -301,9 +301,9 @@ def _student(
     laws = {}
     for k, s in sides.items():
         nu0, s0 = spread.prior[k]
-        held = np.minimum(nu0, 1e12)  # from here on the law is the Gaussian in float64
-        nu = held + s.n - 1
-        variance = (held * s0 + s.squares) / nu * (1 + 1 / s.n)
+        nu0 = np.minimum(nu0, 1e12)  # from here on the law is the Gaussian in float64
+        nu = nu0 + s.n - 1
+        variance = (nu0 * s0 + s.squares) / nu * (1 + 1 / s.n)
         floor = _floor(s)  # of constant signals all is rounding, and n must not tell membership
         scale = np.sqrt(np.where(variance > 16 * floor, variance, floor))
         laws[k] = (phi - s.centre) / scale, nu, scale

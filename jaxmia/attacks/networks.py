@@ -26,11 +26,11 @@ Groups: TypeAlias = tuple[Int[np.ndarray, "C n"], Int[np.ndarray, " C"]]
 class _Pool(NamedTuple):
     """What networks learn from; of `examples`, class c has the first `count[c]`, then repeats.
 
-    What is not `known` of a model's answer to an example is 0 in `features`, and has no weight.
+    What is not `finite` of a model's answer to an example is 0 in `features`, and has no weight.
     """
 
     features: Float[Array, "M N F"]
-    known: Bool[Array, "M N"]
+    finite: Bool[Array, "M N"]
     member: Bool[Array, "M N"]
     examples: Int[Array, "C n"]
     count: Int[Array, " C"]
@@ -54,12 +54,12 @@ def _trained(
     width = pool.features.shape[-1]
 
     def one(examples: Array, count: Array, key: Array) -> tuple:
-        def drawn(key: Array, size: int) -> tuple:
+        def draw(key: Array, size: int) -> tuple:
             first, second = jax.random.split(key)
             model = rows[jax.random.randint(first, (size,), 0, many)]
             example = examples[jax.random.randint(second, (size,), 0, count)]
             at = model, example
-            weight = pool.known[at].astype(jnp.float32)
+            weight = pool.finite[at].astype(jnp.float32)
             return pool.features[at], pool.member[at].astype(jnp.float32), weight
 
         first, second, key = jax.random.split(key, 3)
@@ -68,13 +68,13 @@ def _trained(
             (he(first, (width, HIDDEN)), jnp.zeros(HIDDEN)),
             (he(second, (HIDDEN, 1)), jnp.zeros(())),
         )
-        sample, _, weight = drawn(key, 4096)
+        sample, _, weight = draw(key, 4096)
         centre = _mean(sample, weight[:, None])
         scale = jnp.sqrt(_mean((sample - centre[None]) ** 2, weight[:, None])) + 1e-3
 
         def step(carry: tuple, i: Array) -> tuple:
             weights, state = carry
-            x, y, weight = drawn(jax.random.fold_in(key, i), BATCH)
+            x, y, weight = draw(jax.random.fold_in(key, i), BATCH)
 
             def loss(weights: tuple) -> Array:
                 odds = _forward(weights, _scaled(x, centre, scale))
@@ -107,8 +107,8 @@ def _odds(trained: tuple, x: Float[Array, "N F"], examples: Array) -> Float[Arra
         weights, centre, scale = trained
         return _forward(weights, _scaled(x[at], centre, scale))
 
-    found = jax.vmap(one)(trained, examples)
-    return jnp.zeros(len(x)).at[examples.reshape(-1)].set(found.reshape(-1))
+    odds = jax.vmap(one)(trained, examples)
+    return jnp.zeros(len(x)).at[examples.reshape(-1)].set(odds.reshape(-1))
 
 
 def _learn(pool: _Pool, rows: Sequence[int] | np.ndarray, size: int) -> tuple:
@@ -117,16 +117,16 @@ def _learn(pool: _Pool, rows: Sequence[int] | np.ndarray, size: int) -> tuple:
     return _trained(pool, jnp.asarray(np.resize(rows, size)), jnp.int32(len(rows)), key, STEPS)
 
 
-def _known(x: np.ndarray) -> tuple[Float[np.ndarray, "M N F"], Bool[np.ndarray, "M N"]]:
+def _mask(x: np.ndarray) -> tuple[Float[np.ndarray, "M N F"], Bool[np.ndarray, "M N"]]:
     """The features, 0 where an example's are not all finite, and where they are."""
-    known = np.asarray(np.isfinite(x).all(-1))
-    return (x if known.all() else np.where(known[..., None], x, np.float32(0))), known
+    finite = np.asarray(np.isfinite(x).all(-1))
+    return (x if finite.all() else np.where(finite[..., None], x, np.float32(0))), finite
 
 
 def _score(trained: tuple, x: np.ndarray, examples: Array) -> Float[np.ndarray, "T N"]:
-    x, known = _known(x)
-    found = [np.asarray(_odds(trained, one, examples), np.float64) for one in x]
-    return np.where(known, np.stack(found), np.nan)
+    x, finite = _mask(x)
+    odds = [np.asarray(_odds(trained, one, examples), np.float64) for one in x]
+    return np.where(finite, np.stack(odds), np.nan)
 
 
 def attack(
@@ -147,9 +147,9 @@ def attack(
     ) -> tuple[_Pool, np.ndarray, Bool[np.ndarray, " M"]]:
         """What networks learn from, the features, and of which models any are known."""
         x = features(signals)
-        (seen, known), whose = _known(x), np.asarray(member, bool)
-        pool = _Pool(*map(jnp.asarray, (seen, known, whose, *groups(np.asarray(signals.y)))))
-        return pool, x, known.any(1)
+        (inputs, finite), whose = _mask(x), np.asarray(member, bool)
+        pool = _Pool(*map(jnp.asarray, (inputs, finite, whose, *groups(np.asarray(signals.y)))))
+        return pool, x, finite.any(1)
 
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
         pool, _, some = prepared(reference, member)

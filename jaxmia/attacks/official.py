@@ -38,10 +38,10 @@ def official(
     return ratio.mean(1)
 
 
-def _cut(phi: np.ndarray, chosen: np.ndarray) -> Float[np.ndarray, "K N Q"]:
-    """Each example's chosen references in the models' order, as many as the example with fewest."""
-    least = int(chosen.sum(0).min())
-    first = np.argsort(~chosen, axis=0, kind="stable")[:least]
+def _cut(phi: np.ndarray, side: np.ndarray) -> Float[np.ndarray, "K N Q"]:
+    """Each example's references of a side, in the models' order, as many as the one with fewest."""
+    least = int(side.sum(0).min())
+    first = np.argsort(~side, axis=0, kind="stable")[:least]
     return np.take_along_axis(phi.astype(np.float64), first[..., None], axis=0)
 
 

@@ -124,29 +124,29 @@ def left_out(
     leave_out: LeaveOut,
     member: Bool[np.ndarray, "M n"],
     first: int,
-    known: Bool[np.ndarray, "M n"] | None = None,
+    finite: Bool[np.ndarray, "M n"] | None = None,
 ) -> Int[np.ndarray, "M n"] | None:
     """For each target and example the model that leaves beside the target; -1 for none.
 
     `member` holds the examples `first, first + 1, ...`; a drawn one depends on target and example
-    alone, and on who of them is `known` (a diverged model is no reference that could leave).
+    alone, and on whose signals are `finite` (a diverged model is no reference that could leave).
     """
     models, examples = member.shape
     if leave_out.kind == "none":
         return None
     if leave_out.kind == "pair":
         return np.broadcast_to(leave_out.partner[:, None], member.shape)
-    known = np.ones_like(member) if known is None else known
-    inside, outside = (member & known).sum(0), (~member & known).sum(0)
+    finite = np.ones_like(member) if finite is None else finite
+    inside, outside = (member & finite).sum(0), (~member & finite).sum(0)
     opposite = np.where(member, outside, inside)
     number = np.arange(models, dtype=np.uint64)[:, None] << np.uint64(32)
     draw = _mixed(number + np.arange(first, first + examples, dtype=np.uint64))
-    chosen = (draw >> np.uint64(32)) * opposite.astype(np.uint64) >> np.uint64(32)
+    place = (draw >> np.uint64(32)) * opposite.astype(np.uint64) >> np.uint64(32)
     # the IN models, then the OUT ones, then those that are not known
-    ordered = np.argsort(np.where(known, ~member, 2), axis=0, kind="stable")
-    rank = chosen.astype(np.int64) + np.where(member, inside, 0)
-    picked = np.take_along_axis(ordered, np.minimum(rank, models - 1), axis=0)
-    return np.where(opposite > 0, picked, -1)
+    ordered = np.argsort(np.where(finite, ~member, 2), axis=0, kind="stable")
+    rank = place.astype(np.int64) + np.where(member, inside, 0)
+    model = np.take_along_axis(ordered, np.minimum(rank, models - 1), axis=0)
+    return np.where(opposite > 0, model, -1)
 
 
 def _mixed(word: np.ndarray) -> np.ndarray:

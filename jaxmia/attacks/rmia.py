@@ -42,8 +42,8 @@ def online(
     Several queries vote. Without a population the pool itself is z, each x left out of its own. NaN
     marks what cannot be scored. Raises `ValueError` for shapes or options that do not fit.
     """
-    held = (population_target, population_reference)
-    return _of_target("online", target, reference, member, held, gamma, a)
+    population = (population_target, population_reference)
+    return _of_target("online", target, reference, member, population, gamma, a)
 
 
 def offline(
@@ -56,8 +56,8 @@ def offline(
     a: float = A,
 ) -> Float[np.ndarray, " N"]:
     """Pr(x) from OUT references alone; otherwise as `online`."""
-    held = (population_target, population_reference)
-    return _of_target("offline", target, reference, member, held, gamma, a)
+    population = (population_target, population_reference)
+    return _of_target("offline", target, reference, member, population, gamma, a)
 
 
 def leave_one_out(
@@ -150,22 +150,22 @@ def log_ratio(mode: str, a: float) -> Callable[[Chunk], Float[np.ndarray, "T n"]
 def log_mean(chunk: Chunk, mode: str, a: float) -> Float[np.ndarray, "T n"]:
     """`log Pr(x)`."""
     p = np.exp(-np.logaddexp(0, -chunk.reference))
-    chosen = chunk.outside if mode == "offline" else chunk.inside | chunk.outside
-    mean = side(p, chosen, chunk.leaving, "mean").centre[..., 0]
+    references = chunk.outside if mode == "offline" else chunk.inside | chunk.outside
+    mean = side(p, references, chunk.leaving, "mean").centre[..., 0]
     if mode == "offline":
         mean = ((1 + a) * mean + 1 - a) / 2
     return np.log(np.maximum(mean, LEAST))
 
 
-def _beaten(ratio: np.ndarray, z: np.ndarray, itself: bool, counted: bool) -> np.ndarray:
+def _beaten(ratio: np.ndarray, z: np.ndarray, itself: bool, below_itself: bool) -> np.ndarray:
     """The share of z that lies below, and in steps of one the ratio itself.
 
-    `itself`: each x is among z, and does not count; `counted`: it lies below itself.
+    `itself`: each x is among z, and does not count; `below_itself`: it lies below itself.
     """
     z = np.sort(z[np.isfinite(z)])
     if not len(z):
         return np.full(len(ratio), np.nan)
-    below = np.maximum(np.searchsorted(z, ratio) - (itself and counted), 0)
+    below = np.maximum(np.searchsorted(z, ratio) - (itself and below_itself), 0)
     return np.where(np.isnan(ratio), np.nan, (below + expit(ratio)) / (len(z) + 1 - itself))
 
 
@@ -173,9 +173,9 @@ def attack(mode: str) -> Attack:
     """RMIA as a rung of the ladder, with the population where all were asked about one."""
 
     def on_target(target: Signals, reference: Signals, member: Bool[Array, "R N"]):
-        asked = target.population is not None and reference.population is not None
-        held = (target.population, reference.population) if asked else (None, None)
-        return _of_target(mode, target.phi, reference.phi, member, held, GAMMA, A)
+        both = target.population is not None and reference.population is not None
+        population = (target.population, reference.population) if both else (None, None)
+        return _of_target(mode, target.phi, reference.phi, member, population, GAMMA, A)
 
     def on_all(signals: Signals, member: Bool[Array, "M N"], leaves: LeaveOut):
         return _of_every_model(signals.phi, member, signals.population, mode, GAMMA, A, leaves)

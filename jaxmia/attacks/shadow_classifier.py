@@ -56,13 +56,13 @@ def _classes(y: Int[np.ndarray, " N"]) -> networks.Groups:
 def attack(top: int | None = None) -> Attack:
     """The attack as a rung of the ladder; it needs logits and labels."""
 
-    def seen(signals: Signals) -> Float[np.ndarray, "M N F"]:
+    def outputs(signals: Signals) -> Float[np.ndarray, "M N F"]:
         assert signals.logits is not None and signals.y is not None
         return features(signals.logits, np.asarray(signals.y), top)
 
     groups = together if top is not None else _classes
     paper = "Shokri et al. 2017" if top is None else "Salem et al. 2019"
-    return networks.attack(seen, groups, Attacker(BLACK, ALL, BOTH), ("logits", "y"), paper)
+    return networks.attack(outputs, groups, Attacker(BLACK, ALL, BOTH), ("logits", "y"), paper)
 
 
 def together(y: Int[np.ndarray, " N"]) -> networks.Groups:

@@ -49,11 +49,11 @@ def _network(
     parts: tuple[Part, ...], sees: str, *needs: str, paper: str = "Nasr et al. 2019"
 ) -> Attack:
     def features(signals: Signals) -> Float[np.ndarray, "M N F"]:
-        seen = [part(signals) for part in parts]
+        inputs = [part(signals) for part in parts]
         y = np.asarray(signals.y)
         label = np.eye(int(y.max()) + 1, dtype=np.float32)[y]
-        seen.append(np.broadcast_to(label, (len(seen[0]), *label.shape)))
-        return np.concatenate(seen, axis=-1)
+        inputs.append(np.broadcast_to(label, (len(inputs[0]), *label.shape)))
+        return np.concatenate(inputs, axis=-1)
 
     return networks.attack(
         features,

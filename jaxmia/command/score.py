@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxmia import privacy
-from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, named
+from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, select
 from jaxmia.attacks.infinite import of_phi
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.command.inputs import Score, array, check, person_of, references, streams, targets_of
@@ -54,12 +54,12 @@ def score(options: Score) -> dict[str, Any]:
     pairs = None if options.pairs is None else array("--pairs", options.pairs, "iu", (1,))
     leaves = leave_out(member, pairs=pairs)
     person = person_of(options, member)
-    named(options.attacks, signals)
+    select(options.attacks, signals)
     targets: list[Signals] | None = None
     truth: np.ndarray | None = member
     if options.target is not None or options.target_logits is not None:
         targets, truth = targets_of(options, signals)
-        named(options.attacks, targets[0])
+        select(options.attacks, targets[0])
         if targets[0].population is None:  # thresholds are fitted on scores of the same kind
             signals = replace(signals, population=None)
     inputs = _report_inputs(options, signals, member, leaves if targets is None else None)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-NAMED = 20  # models that a message names
+MOST = 20  # models that a message names
 
 
 class Span(NamedTuple):
@@ -45,8 +45,8 @@ def refuse(name: str, of: Span, beside: Span | None = None) -> None:
     if len(np.unique(value[~np.isnan(value)])) == 1:
         return
     models = np.flatnonzero(of.constant).tolist()
-    more = f" and {len(models) - NAMED} more" if len(models) > NAMED else ""
+    more = f" and {len(models) - MOST} more" if len(models) > MOST else ""
     raise ValueError(
-        f"{name}: models {models[:NAMED]}{more} have one and the same value for every example: "
+        f"{name}: models {models[:MOST]}{more} have one and the same value for every example: "
         "half-written?"
     )

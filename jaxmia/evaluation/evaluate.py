@@ -44,8 +44,8 @@ def evaluate(work: Work) -> Evaluated:
     ranked = rank_all(scores, work.member)
     about = records.of_run(experiment, work.store)
     of = unknown(np.asarray(signals.phi), np.asarray(work.member, bool))
-    if told := notes(of_phi([signals]), of):
-        about["notes"] = told
+    if lines := notes(of_phi([signals]), of):
+        about["notes"] = lines
     summary = summarise(
         ranked,
         work.member,

@@ -17,15 +17,15 @@ def of_models(
     A model without a finite margin has diverged and is not judged. A model is no better than the
     commonest class of its members if it is right on at most two binomial deviations more of them.
     """
-    known = ~np.isnan(margin) & member
-    many = known.sum(1)
+    inside = ~np.isnan(margin) & member
+    many = inside.sum(1)
     judged = np.flatnonzero(many)
     if not len(judged):
         return []
-    right = known & (margin > 0)
+    right = inside & (margin > 0)
     hits, many = right.sum(1)[judged], many[judged]
     classes = int(y.max()) + 1
-    common = np.array([np.bincount(y[known[t]], minlength=classes).max() for t in judged])
+    common = np.array([np.bincount(y[inside[t]], minlength=classes).max() for t in judged])
     chance = common + 2 * np.sqrt(common * (1 - common / many))
     out = []
     weak = judged[(hits <= chance) & (hits < many)]
@@ -34,12 +34,12 @@ def of_models(
             f"The {whose} are no evidence: {len(weak)} of {len(judged)} ({_some(weak)}) are no "
             "better on their own training data than naming its commonest class."
         )
-    seen = np.unique(y[known.any(0)])
-    never = [c for c in seen.tolist() if not right[:, y == c].any()]
+    labels = np.unique(y[inside.any(0)])
+    never = [c for c in labels.tolist() if not right[:, y == c].any()]
     if never and len(weak) < len(judged):
         out.append(
             f"The {whose} are no evidence for every class: none is ever right on its own training "
-            f"data of {len(never)} of {len(seen)} classes ({_some(np.array(never))})."
+            f"data of {len(never)} of {len(labels)} classes ({_some(np.array(never))})."
         )
     rate = hits / many
     middle = float(np.median(rate))

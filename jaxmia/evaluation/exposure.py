@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit, logit
 
-from jaxmia.metrics import Counted, Ranked, at_fpr, auc_of, clopper_pearson
+from jaxmia.metrics import Ranked, RocCounts, at_fpr, auc_of, clopper_pearson
 
 LEVELS = tuple(float(f"{m}e{e}") for e in range(-5, -1) for m in (1, 2, 5)) + (0.1,)
 DEFAULT = 1e-3  # what a page shows before anybody moves the slider
@@ -26,36 +26,36 @@ class Reach(NamedTuple):
 class Exposure(NamedTuple):
     """In how many of the models that were trained on it each example is found, at one level."""
 
-    found: Int[np.ndarray, " N"]
+    hits: Int[np.ndarray, " N"]
     models: Int[np.ndarray, " N"]
     strength: Float[np.ndarray, " N"]  # mean score as a member, which orders equals
 
     @property
     def share(self) -> Float[np.ndarray, " N"]:
         """Of an example's models; 0 for one that no model was trained on."""
-        return self.found / np.maximum(self.models, 1)
+        return self.hits / np.maximum(self.models, 1)
 
     def order(self) -> Int[np.ndarray, " N"]:
         """The examples, the most exposed first."""
-        place = np.arange(len(self.found))
-        return np.lexsort((place, -self.strength, -self.found, -self.share))
+        place = np.arange(len(self.hits))
+        return np.lexsort((place, -self.strength, -self.hits, -self.share))
 
     def half(self) -> float:
         """The share of all examples that half of all finds fall on."""
-        finds = np.sort(self.found)[::-1].cumsum()
+        finds = np.sort(self.hits)[::-1].cumsum()
         return float((np.searchsorted(finds, finds[-1] / 2) + 1) / len(finds)) if finds[-1] else 0.0
 
 
 def count(
     ranked: Mapping[str, Ranked],
-) -> dict[str, Counted]:
+) -> dict[str, RocCounts]:
     """The curves of all attacks that have scored members and non-members, the strongest first.
 
     Strength is the TPR at 0.1 % FPR, and among equals the area.
     """
     curves = {name: r.curve for name, r in ranked.items() if r.curve.both}
 
-    def strength(item: tuple[str, Counted]) -> tuple[float, float]:
+    def strength(item: tuple[str, RocCounts]) -> tuple[float, float]:
         return -float(reach(item[1], [DEFAULT]).tpr[0]), -auc_of(item[1])
 
     return dict(sorted(curves.items(), key=strength))
@@ -64,12 +64,11 @@ def count(
 def levels(non_members: int) -> list[float]:
     """The levels that differ: one that means "no false positive at all", and those above it."""
     never = [v for v in LEVELS if v * non_members < 1]
-    kept = [v for v in LEVELS if v * non_members >= 1 or v == max(never) or v == DEFAULT]
-    return kept
+    return [v for v in LEVELS if v * non_members >= 1 or v == max(never) or v == DEFAULT]
 
 
 def reach(
-    curve: Counted,
+    curve: RocCounts,
     at: Sequence[float] | np.ndarray,
     tabulated: Mapping[str, Sequence[float]] | None = None,
 ) -> Reach:
@@ -89,14 +88,14 @@ def reach(
 
 
 def _widened(
-    curve: Counted, fpr: np.ndarray, tpr: np.ndarray, ends: np.ndarray, tabulated: Mapping
+    curve: RocCounts, fpr: np.ndarray, tpr: np.ndarray, ends: np.ndarray, tabulated: Mapping
 ) -> np.ndarray:
-    known = sorted((float(level), *span) for level, span in tabulated.items())
-    place = np.array([k[0] for k in known])
+    rows = sorted((float(level), *span) for level, span in tabulated.items())
+    place = np.array([k[0] for k in rows])
     plain = reach(curve, place)
     out = ends.copy()
     for side in (0, 1):
-        wide = np.array([k[1 + side] for k in known])
+        wide = np.array([k[1 + side] for k in rows])
         with np.errstate(divide="ignore", invalid="ignore"):
             own = logit(wide) - logit(plain.tpr)
             factor = np.abs(own / (logit((plain.low, plain.high)[side]) - logit(plain.tpr)))
@@ -116,23 +115,23 @@ def exposures(
 ) -> list[Exposure]:
     """Counts, for each threshold, the targets in which a member's score reaches it."""
     examples = score.shape[1]
-    models, found = np.zeros(examples, np.int64), np.zeros((len(thresholds), examples), np.int64)
+    models, hits = np.zeros(examples, np.int64), np.zeros((len(thresholds), examples), np.int64)
     total = np.zeros(examples)
     with np.errstate(invalid="ignore"):
         for own, inside in zip(score, member & ~np.isnan(score), strict=True):
             models += inside
             total += np.where(inside, np.clip(np.nan_to_num(own), -1e30, 1e30), 0)
-            for row, threshold in zip(found, thresholds, strict=True):
+            for row, threshold in zip(hits, thresholds, strict=True):
                 row += (own >= threshold) & inside
     strength = total / np.maximum(models, 1)
-    return [Exposure(row, models, strength) for row in found]
+    return [Exposure(row, models, strength) for row in hits]
 
 
 class Classes(NamedTuple):
     """Members found, by class, with the 95 % interval of the share."""
 
     label: Int[np.ndarray, " C"]
-    found: Int[np.ndarray, " C"]
+    hits: Int[np.ndarray, " C"]
     members: Int[np.ndarray, " C"]
     low: Float[np.ndarray, " C"]
     high: Float[np.ndarray, " C"]
@@ -141,11 +140,11 @@ class Classes(NamedTuple):
 def by_class(exposed: Exposure, y: Int[np.ndarray, " N"]) -> Classes:
     """Sums exposure over the examples of each class that has members."""
     y = np.asarray(y)
-    found = np.bincount(y, exposed.found).astype(np.int64)
+    hits = np.bincount(y, exposed.hits).astype(np.int64)
     members = np.bincount(y, exposed.models).astype(np.int64)
     label = np.flatnonzero(members)
-    low, high = clopper_pearson(found[label], members[label])
-    return Classes(label, found[label], members[label], low, high)
+    low, high = clopper_pearson(hits[label], members[label])
+    return Classes(label, hits[label], members[label], low, high)
 
 
 BINS = np.append(0, np.linspace(0, 1, 11))  # none, up to a tenth of the models, ... up to all

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmia import metrics
-from jaxmia.metrics import Counted
+from jaxmia.metrics import RocCounts
 
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
 
@@ -25,7 +25,7 @@ class Figure(NamedTuple):
     """
 
     name: str
-    of: Callable[[Counted], float]
+    of: Callable[[RocCounts], float]
     words: str
     format: str
     head: str  # above its column, in full
@@ -48,8 +48,8 @@ class Figure(NamedTuple):
 
     def at(self, tree: Mapping[str, Any] | None) -> Any:
         """What a tree like the summary's has for it: values, intervals, sentences; None if none."""
-        found = (tree or {}).get(self.name)
-        return found if self.level is None else (found or {}).get(self.level)
+        value = (tree or {}).get(self.name)
+        return value if self.level is None else (value or {}).get(self.level)
 
 
 def _tpr(level: str) -> Figure:
@@ -91,7 +91,7 @@ def nothing() -> dict[str, Any]:
     return {**{figure.name: None for figure in FIGURES}, "targets": None}
 
 
-def values_of(curve: Counted) -> list[float]:
+def values_of(curve: RocCounts) -> list[float]:
     """Every figure of a ROC."""
     return [float(figure.of(curve)) for figure in FIGURES]
 

@@ -50,7 +50,7 @@ def of_attack(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str, A
         odds = crossed_of(ranked, shadows.leave_out.groups)
     else:
         return {}
-    return {"posterior": _told(odds, ranked.member, shadows, fitted)}
+    return {"posterior": _entry(odds, ranked.member, shadows, fitted)}
 
 
 def of_people(
@@ -66,32 +66,32 @@ def of_people(
     count = persons.records_of_people(ranked.score, who)
     odds = persons.crossed_people(total, count, inside, leave_out.groups)
     fitted = persons.fit_people(total, count, inside)
-    return {"posterior": {"rho": fitted.rho, **_told(odds, inside, shadows, fitted.line)}}
+    return {"posterior": {"rho": fitted.rho, **_entry(odds, inside, shadows, fitted.line)}}
 
 
 def _enough(ranked: Ranked) -> bool:
     return min(int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])) >= LEAST
 
 
-def _told(
+def _entry(
     odds: np.ndarray, member: np.ndarray, shadows: Shadows, fitted: Calibration
 ) -> dict[str, Any]:
-    found: Reliability = reliability(expit(odds), member)
+    diagram: Reliability = reliability(expit(odds), member)
     return {
         "prior": 0.5,
         "calibrated_on": "the references"
         if shadows.leave_out is None
         else "the other half of the targets",
         "calibration": fitted._asdict(),
-        "reliability": {k: v.tolist() for k, v in found._asdict().items()},
-        "calibration_error": found.error,
+        "reliability": {k: v.tolist() for k, v in diagram._asdict().items()},
+        "calibration_error": diagram.error,
     }
 
 
 def mean_posterior(
     ranked: Ranked,
     leave_out: LeaveOut | None,
-    told: dict[str, Any],
+    posterior: dict[str, Any],
     prior: float = 0.5,
 ) -> Float[np.ndarray, " N"]:
     """The mean posterior of membership over the targets that were trained on each example.
@@ -101,7 +101,7 @@ def mean_posterior(
     for an example that no target was trained on.
     """
     if leave_out is None:
-        odds = evidence(ranked.score, Calibration(**told["calibration"]))
+        odds = evidence(ranked.score, Calibration(**posterior["calibration"]))
     else:
         odds = crossed_of(ranked, leave_out.groups)
     sure = at_prior(odds, prior)

@@ -78,9 +78,9 @@ def _attacked(
 
 
 def _figures(score: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:
-    seen = truth[~np.isnan(score)]
-    if not seen.any() or seen.all():
+    scored = truth[~np.isnan(score)]
+    if not scored.any() or scored.all():
         return None
-    found = metrics.figures(score, truth, list(LEVELS.values()))
-    rates = dict(zip(LEVELS, map(float, found.tpr_at_fpr), strict=True))
-    return {"auc": found.auc, "tpr_at_fpr": rates}
+    figures = metrics.figures(score, truth, list(LEVELS.values()))
+    rates = dict(zip(LEVELS, map(float, figures.tpr_at_fpr), strict=True))
+    return {"auc": figures.auc, "tpr_at_fpr": rates}

@@ -19,13 +19,13 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
     gap = accuracy["train_accuracy"] - accuracy["test_accuracy"]
     expected = expected_members(experiment, store.identity["examples"], store.read("person"))
     private = defences.guarantee(experiment.recipe, expected)
-    told = {**accuracy, "generalization_gap": gap}
+    rates = {**accuracy, "generalization_gap": gap}
     seconds = sum(s for r in records for s in r.get("seconds", {}).values())
     attempts = {int(m): n for r in records for m, n in r.get("attempts", {}).items()}
     retrained = {str(m): n for m, n in sorted(attempts.items()) if _counts(m, experiment)}
     finished = sum(len(r["models"]) for r in records)
     return {
-        **{k: v if np.isfinite(v) else None for k, v in told.items()},
+        **{k: v if np.isfinite(v) else None for k, v in rates.items()},
         "diverged": sorted(
             m for r in records for m in r.get("diverged", []) if _counts(m, experiment)
         ),

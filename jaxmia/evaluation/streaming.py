@@ -71,14 +71,14 @@ class StreamedSignals(NamedTuple):
 
 def streamable(names: tuple[str, ...]) -> dict[str, Attack]:
     """The attacks by name; raises `ValueError` for one that must see all examples at once."""
-    chosen = {name: ATTACKS[name] for name in names}
-    if whole := [name for name, attack in chosen.items() if attack.panels is None]:
+    attacks = {name: ATTACKS[name] for name in names}
+    if whole := [name for name, attack in attacks.items() if attack.panels is None]:
         can = ", ".join(sorted(k for k, a in ATTACKS.items() if a.panels is not None))
         raise ValueError(
             f"attacks: {', '.join(whole)} must hold all signals in memory: --stream never; from "
             f"disk go {can}"
         )
-    return chosen
+    return attacks
 
 
 def leave_out(member: Source, pairs: np.ndarray | None) -> LeaveOut:
@@ -94,12 +94,12 @@ def leave_out(member: Source, pairs: np.ndarray | None) -> LeaveOut:
 
 def attack(
     streamed: StreamedSignals, names: tuple[str, ...], out: Path, about: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, metrics.Counted]]:
+) -> tuple[dict[str, Any], dict[str, metrics.RocCounts]]:
     """Writes `scores.npz` (float32); returns the summary and each attack's ROC."""
-    chosen = streamable(names)
-    totals, ends, of = _totals(streamed, chosen, None)
+    attacks = streamable(names)
+    totals, ends, of = _totals(streamed, attacks, None)
     if bounds := ends.bounds:
-        totals, *_ = _totals(streamed, chosen, bounds)
+        totals, *_ = _totals(streamed, attacks, bounds)
     _, examples, *queries = streamed.reference.shape
     summary: dict[str, Any] = {
         "schema": SCHEMA, "models": streamed.targets, "examples": examples,
@@ -113,12 +113,12 @@ def attack(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".scores.", dir=out) as folder:
-            files = _scored(streamed, chosen, totals, bounds, Path(folder))
+            files = _scored(streamed, attacks, totals, bounds, Path(folder))
             with zipfile.ZipFile(beside, "w", allowZip64=True) as scores:
                 for name, file in files.items():
                     with _entry(scores, name, np.float32, (streamed.targets, examples)) as entry:
-                        found, curve = _evaluated(streamed, file, entry)
-                    summary["attacks"][name] = found
+                        fields, curve = _evaluated(streamed, file, entry)
+                    summary["attacks"][name] = fields
                     if curve is not None:
                         curves[name] = curve
                     file.unlink()
@@ -148,55 +148,55 @@ def _unknown(streamed: StreamedSignals, ends: Extremes, of: Unknown) -> dict[str
 
 
 def _totals(
-    streamed: StreamedSignals, chosen: dict[str, Attack], bounds: Bounds | None
+    streamed: StreamedSignals, attacks: dict[str, Attack], bounds: Bounds | None
 ) -> tuple[dict[str, list], Extremes, Unknown]:
     """The first pass: each attack's totals, and what is infinite or not known."""
-    totals: dict[str, list] = {name: [] for name in chosen}
+    totals: dict[str, list] = {name: [] for name in attacks}
     ends = extremes([] if streamed.target is None else [streamed.target])
-    seen: list[Unknown] = []
+    counts: list[Unknown] = []
     spans: list[constant.Span] = []
     for _, job in streamed.jobs():
         ends += extremes([job.reference])
-        seen.append(unknown(job.reference, job.member))
+        counts.append(unknown(job.reference, job.member))
         spans.append(constant.span(job.reference))
         job = _finite(job, bounds)
-        for name, one in chosen.items():
-            new = one.panels.totals(_seen(job, one))
+        for name, one in attacks.items():
+            new = one.panels.totals(_views(job, one))
             totals[name] = [a + b for a, b in zip(totals[name] or [0] * len(new), new, strict=True)]
     references = constant.together(spans)
     constant.refuse(streamed.reference.name, references)
     if streamed.target is not None:
         constant.refuse("--target", constant.span(streamed.target), references)
-    return totals, ends, Unknown(*(sum(parts) for parts in zip(*seen, strict=True)))
+    return totals, ends, Unknown(*(sum(parts) for parts in zip(*counts, strict=True)))
 
 
 def _scored(
     streamed: StreamedSignals,
-    chosen: dict[str, Attack],
+    attacks: dict[str, Attack],
     totals: dict[str, list],
     bounds: Bounds | None,
     folder: Path,
 ) -> dict[str, Path]:
     """The second pass: a file of float32 `[T, N]` for each attack."""
-    files = {name: folder / f"{i}.raw" for i, name in enumerate(chosen)}
+    files = {name: folder / f"{i}.raw" for i, name in enumerate(attacks)}
     examples = streamed.reference.shape[1]
     with contextlib.ExitStack() as stack:
-        held = {k: stack.enter_context(open(f, "wb", buffering=0)) for k, f in files.items()}
+        outputs = {k: stack.enter_context(open(f, "wb", buffering=0)) for k, f in files.items()}
         for at, job in streamed.jobs():
             job = _finite(job, bounds)
-            for name, one in chosen.items():
-                score = one.panels.scores(_seen(job, one), totals[name])
+            for name, one in attacks.items():
+                score = one.panels.scores(_views(job, one), totals[name])
                 score = np.ascontiguousarray(np.clip(score, -LARGEST, LARGEST), np.float32)
                 for t, row in enumerate(score):
                     place = 4 * (t * examples + at.start)
-                    _put(held[name].fileno(), memoryview(row).cast("B"), place)
+                    _put(outputs[name].fileno(), memoryview(row).cast("B"), place)
     return files
 
 
 def _put(file: int, content: memoryview, place: int) -> None:
     while len(content):
-        done = os.pwrite(file, content, place)
-        content, place = content[done:], place + done
+        size = os.pwrite(file, content, place)
+        content, place = content[size:], place + size
 
 
 def _finite(job: Inputs, bounds: Bounds | None) -> Inputs:
@@ -206,7 +206,7 @@ def _finite(job: Inputs, bounds: Bounds | None) -> Inputs:
     return job._replace(target=target, reference=phi)
 
 
-def _seen(job: Inputs, attack: Attack) -> Inputs:
+def _views(job: Inputs, attack: Attack) -> Inputs:
     """The job as an attack sees it: all views, or the example itself."""
     if not attack.panels.view0 or job.reference.shape[-1] == 1:
         return job
@@ -218,13 +218,13 @@ def _seen(job: Inputs, attack: Attack) -> Inputs:
 def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[str, Any], Any]:
     """The third pass: the rows go into the archive, and are counted on the way."""
     examples, bins = streamed.reference.shape[1], 2 << (32 - _SHIFT)
-    pooled, rows, lost = np.zeros(bins, np.int64), [], 0
+    pooled, rows, missing = np.zeros(bins, np.int64), [], 0
     for at in panels(streamed.targets, 4 * examples, ROW_BYTES):
         many = at.stop - at.start
         score = np.fromfile(file, np.float32, many * examples, offset=4 * at.start * examples)
         entry.write(memoryview(score).cast("B"))
         score, member = score.reshape(many, examples), streamed.membership(at)
-        lost += int(np.isnan(score).sum())
+        missing += int(np.isnan(score).sum())
         if member is None:
             continue
         with ThreadPoolExecutor(cores()) as pool:
@@ -235,13 +235,13 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
             pooled += np.bincount(at_bin, minlength=bins)
     curve = _curve(pooled)
     false, true = (0, 0) if curve is None else (int(curve.fp[-1]), int(curve.tp[-1]))
-    found: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": lost}
+    fields: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": missing}
     if not (true and false):
-        return found | figures.nothing(), None
-    return found | _summary(curve, rows), curve
+        return fields | figures.nothing(), None
+    return fields | _summary(curve, rows), curve
 
 
-def _summary(curve: metrics.Counted, rows: list) -> dict[str, Any]:
+def _summary(curve: metrics.RocCounts, rows: list) -> dict[str, Any]:
     """The same fields as a summary has that was made in memory."""
     true, false = int(curve.tp[-1]), int(curve.fp[-1])
     ties = (np.diff(curve.tp) * np.diff(curve.fp).astype(np.float64)).sum() / 2
@@ -279,10 +279,10 @@ def _figures(score: np.ndarray, member: np.ndarray) -> list[float] | None:
     last = np.append(np.flatnonzero(key[1:] != key[:-1]), len(key) - 1)
     true, false = np.append(0, inside[last]), np.append(0, last + 1 - inside[last])
     threshold = np.append(np.inf, unordered(key[last].astype(np.uint32)).astype(np.float64))
-    return figures.values_of(metrics.Counted(true, false, threshold))
+    return figures.values_of(metrics.RocCounts(true, false, threshold))
 
 
-def _curve(pooled: np.ndarray) -> metrics.Counted | None:
+def _curve(pooled: np.ndarray) -> metrics.RocCounts | None:
     """The ROC of counts by rounded score; a threshold is the lowest score of its count."""
     counts = pooled.reshape(-1, 2)[::-1]
     some = np.flatnonzero(counts.any(1))
@@ -293,7 +293,7 @@ def _curve(pooled: np.ndarray) -> metrics.Counted | None:
     lowest = unordered(keys)
     lowest = np.where(np.isnan(lowest), np.float32(-np.inf), lowest)  # -inf rounded down
     threshold = np.append(np.inf, lowest.astype(np.float64))
-    return metrics.Counted(np.append(0, true), np.append(0, false), threshold)
+    return metrics.RocCounts(np.append(0, true), np.append(0, false), threshold)
 
 
 @contextlib.contextmanager

@@ -43,16 +43,16 @@ def summarise(
     """
     models, examples = member.shape
     attacked = about.get("attacked", f"each of {models} models in turn, the others as references")
-    found = {}
+    results = {}
     for name, of in ranked.items():
         with stage(f"measuring {name}"):
-            found[name] = _attack(of) | _calibrated(name, of, shadows)
-            if found[name]["auc"] is not None:
-                found[name]["leak"] = _leak(of, relation)
+            results[name] = _attack(of) | _calibrated(name, of, shadows)
+            if results[name]["auc"] is not None:
+                results[name]["leak"] = _leak(of, relation)
                 if name in attacks and attacks[name].log_ratio:
-                    found[name] |= posteriors.of_attack(name, of, shadows)
-            found[name]["attacker"] = _attacker(name, attacks)
-            found[name]["states"] = statements(name, found[name], attacked)
+                    results[name] |= posteriors.of_attack(name, of, shadows)
+            results[name]["attacker"] = _attacker(name, attacks)
+            results[name]["states"] = statements(name, results[name], attacked)
     people = {}
     if person is not None:
         with stage("measuring persons"):
@@ -63,7 +63,7 @@ def summarise(
         "examples": examples,
         "queries": queries,
         "attacked": attacked,
-        "attacks": found,
+        "attacks": results,
         **people,
         **about,
     }
@@ -80,20 +80,24 @@ def _people(
     """The figures where not records are told apart but persons, by all of their records."""
     who = persons.people(person)
     inside = persons.member_of_people(member, who)
-    found = {}
+    results = {}
     for name, of in ranked.items():
         ratio = name in attacks and attacks[name].log_ratio
         total = metrics.rank(persons.score_of_people(of.score, who, ratio), inside)
-        found[name] = _attack(total)
-        if ratio and found[name]["auc"] is not None:
-            found[name] |= posteriors.of_people(of, total, shadows, who)
-        found[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
-        found[name]["attacker"] = _attacker(name, attacks)
+        results[name] = _attack(total)
+        if ratio and results[name]["auc"] is not None:
+            results[name] |= posteriors.of_people(of, total, shadows, who)
+        results[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
+        results[name]["attacker"] = _attacker(name, attacks)
         whole = f"{attacked}; persons by all their records"
-        found[name]["states"] = statements(name, found[name], whole)
+        results[name]["states"] = statements(name, results[name], whole)
     records = np.bincount(who.index)
-    told = {"least": int(records.min()), "mean": float(records.mean()), "most": int(records.max())}
-    return {"count": len(who.ids), "records": told, "attacks": found}
+    counts = {
+        "least": int(records.min()),
+        "mean": float(records.mean()),
+        "most": int(records.max()),
+    }
+    return {"count": len(who.ids), "records": counts, "attacks": results}
 
 
 def _attacker(name: str, attacks: Mapping[str, Attack]) -> dict[str, str]:
@@ -102,15 +106,15 @@ def _attacker(name: str, attacks: Mapping[str, Attack]) -> dict[str, str]:
 
 def _leak(ranked: Ranked, relation: str | None) -> dict[str, Any]:
     """What the pooled scores would show, were they independent trials: no bound."""
-    found = privacy.leak_of(ranked.curve, list(PRIORS.values()))
+    leak = privacy.leak_of(ranked.curve, list(PRIORS.values()))
     return {
         "kind": "estimate: examples of the same models are no independent trials; a lower bound "
         "needs an audit",
         "relation": relation or "not stated",
         "confidence": 0.95,
-        "epsilon": found.epsilon,
-        "mu": found.mu,
-        "gamma": dict(zip(PRIORS, found.gamma.tolist(), strict=True)),
+        "epsilon": leak.epsilon,
+        "mu": leak.mu,
+        "gamma": dict(zip(PRIORS, leak.gamma.tolist(), strict=True)),
     }
 
 
@@ -120,22 +124,22 @@ def _calibrated(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str,
         return {}
     excluded = shadows.excluded(len(ranked.score))
     on, of = (shadows.ranked[name], excluded), (ranked.score, ranked.member)
-    best = thresholds.reached(*of, thresholds.best_of(*on))
-    found = {}
+    best = thresholds.rates_at(*of, thresholds.best_of(*on))
+    by_level = {}
     cuts = thresholds.at_fpr_of(*on, list(LEVELS.values()))
     for level, cut in zip(LEVELS, cuts, strict=True):
-        rates = thresholds.reached(*of, cut)
+        rates = thresholds.rates_at(*of, cut)
         precision = {k: metrics.precision(*rates, prior) for k, prior in PRIORS.items()}
-        found[level] = _told({**rates._asdict(), "precision": _told(precision)})
-    return _told(
+        by_level[level] = _without_nan({**rates._asdict(), "precision": _without_nan(precision)})
+    return _without_nan(
         {
             "balanced_accuracy_shadow_threshold": (best.tpr + 1 - best.fpr) / 2,
-            "at_shadow_threshold": found,
+            "at_shadow_threshold": by_level,
         }
     )
 
 
-def _told(values: dict[str, Any]) -> dict[str, Any]:
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
     """As JSON holds it: what is not a number is None."""
     return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}
 
@@ -149,16 +153,16 @@ def _attack(ranked: Ranked) -> dict[str, Any]:
     }
     if not (members and others):
         return out | figures.nothing()
-    found = figures.tree(figures.values_of(ranked.curve))
+    values = figures.tree(figures.values_of(ranked.curve))
     return out | {
-        **found,
-        "advantage": 2 * found["balanced_accuracy"] - 1,
+        **values,
+        "advantage": 2 * values["balanced_accuracy"] - 1,
         "targets": figures.over_targets(
             figures.values_of(curve) for curve in ranked.targets() if curve.both
         ),
         "prior": members / (members + others),
         "resolution": 1 / others,
-        "intervals": _intervals(ranked, found["tpr_at_fpr"]),
+        "intervals": _intervals(ranked, values["tpr_at_fpr"]),
         "notes": [
             n for v in LEVELS.values() if "positives" not in (n := metrics.in_words(v, others))
         ],
@@ -169,17 +173,17 @@ def _intervals(ranked: Ranked, rates: dict[str, float]) -> dict[str, Any]:
     """By a bootstrap over examples; at a fixed threshold where few examples decide it."""
     levels = list(LEVELS.values())
     members, others = int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])
-    drawn = metrics.bootstrap_of(ranked, levels)
+    intervals = metrics.bootstrap_of(ranked, levels)
     hits = np.rint(np.array([rates[level] for level in LEVELS]) * members)
     fixed = np.stack(metrics.clopper_pearson(hits, members), 1)
     alarms = np.array([metrics.allowed(v, others) for v in levels])
     steady = ((alarms >= metrics.FEW) & (hits > 0)).tolist()
-    ends = np.where(np.array(steady)[:, None], drawn.tpr_at_fpr, fixed)
+    ends = np.where(np.array(steady)[:, None], intervals.tpr_at_fpr, fixed)
     kinds = ("clopper_pearson", "bca")
     return {
         "confidence": 0.95,
-        "auc": drawn.auc.tolist(),
-        "balanced_accuracy": drawn.balanced_accuracy.tolist(),
+        "auc": intervals.auc.tolist(),
+        "balanced_accuracy": intervals.balanced_accuracy.tolist(),
         "tpr_at_fpr": dict(zip(LEVELS, ends.tolist(), strict=True)),
         "kind": {
             "auc": "bca",
@@ -193,14 +197,14 @@ def _intervals(ranked: Ranked, rates: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def statements(name: str, found: dict[str, Any], attacked: str) -> dict[str, Any]:
+def statements(name: str, fields: dict[str, Any], attacked: str) -> dict[str, Any]:
     """What each figure of an attack means: a sentence under the figure's own name."""
-    if found["auc"] is None:
+    if fields["auc"] is None:
         return {}
-    spans, who = found["intervals"], _who(name, found, attacked)
+    spans, who = fields["intervals"], _who(name, fields, attacked)
 
     def sentence(figure: figures.Figure) -> str:
-        value = figure.words.format(figure.text(figure.at(found)))
+        value = figure.words.format(figure.text(figure.at(fields)))
         if (ends := figure.at(spans)) is None:
             return f"{value}. {who}"
         return f"{value} {_span(ends, figure.at(spans['kind']), figure.format)}. {who}"
@@ -219,12 +223,12 @@ def _span(ends: list[float], kind: str, style: str) -> str:
     return f"(95 %: {low} to {high}, {KINDS[kind]})"
 
 
-def _who(name: str, found: dict[str, Any], attacked: str) -> str:
-    a = found["attacker"]
+def _who(name: str, fields: dict[str, Any], attacked: str) -> str:
+    a = fields["attacker"]
     short = name if len(name) <= 80 else name[:79] + "…"
     return (
         f"Attacked: {attacked}. Attacker: {short}, {a['access']}; "
         f"sees {a['sees']}; has {a['knows']}. "
-        f"n = {found['members']} member and {found['non_members']} non-member scores (prior "
-        f"{found['prior']:.3f}). An estimate: it is what this attack found, no limit to others."
+        f"n = {fields['members']} member and {fields['non_members']} non-member scores (prior "
+        f"{fields['prior']:.3f}). An estimate: it is what this attack found, no limit to others."
     )

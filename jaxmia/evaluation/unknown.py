@@ -14,36 +14,36 @@ LEVEL = 1e-3  # of the one-sided exact test that NaN are commoner among members
 class Unknown(NamedTuple):
     """By model, how many of its members and of its non-members there are, and how many are NaN."""
 
-    asked: Int[np.ndarray, "T 2"]
-    lost: Int[np.ndarray, "T 2"]
+    total: Int[np.ndarray, "T 2"]
+    nan: Int[np.ndarray, "T 2"]
 
     @property
     def diverged(self) -> list[int]:
         """The models of which nothing is known."""
-        return np.flatnonzero((self.asked == self.lost).all(1)).tolist()
+        return np.flatnonzero((self.total == self.nan).all(1)).tolist()
 
 
 def unknown(phi: Float[np.ndarray, "T n Q"], member: Bool[np.ndarray, "T n"]) -> Unknown:
     """Counts of examples of which some query is NaN; those of all panels add up."""
-    lost = np.isnan(phi).any(-1)
+    nan = np.isnan(phi).any(-1)
     sides = member, ~member
     return Unknown(
-        np.stack([s.sum(1) for s in sides], 1), np.stack([(s & lost).sum(1) for s in sides], 1)
+        np.stack([s.sum(1) for s in sides], 1), np.stack([(s & nan).sum(1) for s in sides], 1)
     )
 
 
 def in_summary(infinite: Extremes, of: Unknown, of_attacked: Unknown | None) -> dict[str, Any]:
     """The fields of a summary: of the references' signals, and notes on those attacked."""
-    lost, told = int(of.lost.sum()), notes(infinite, of_attacked)
-    found: dict[str, Any] = {"not_finite": lost} if lost else {}
-    return found | {"diverged": of.diverged} | ({"notes": told} if told else {})
+    nan, lines = int(of.nan.sum()), notes(infinite, of_attacked)
+    fields: dict[str, Any] = {"not_finite": nan} if nan else {}
+    return fields | {"diverged": of.diverged} | ({"notes": lines} if lines else {})
 
 
 def notes(infinite: Extremes, of_attacked: Unknown | None) -> list[str]:
     """Sentences, the gravest first; none where all signals are finite."""
     out = []
-    if of_attacked is not None and (told := _selected(of_attacked)):
-        out.append(told)
+    if of_attacked is not None and (line := _selected(of_attacked)):
+        out.append(line)
     if bounds := infinite.bounds:
         out.append(
             f"{infinite.infinite} signals are infinite (a probability of exactly 0 or 1): taken as "
@@ -54,12 +54,12 @@ def notes(infinite: Extremes, of_attacked: Unknown | None) -> list[str]:
 
 def _selected(of: Unknown) -> str | None:
     """Whether what is not known is membership itself; models of which nothing is, do not count."""
-    some = np.setdiff1d(np.arange(len(of.asked)), of.diverged)
-    (members, others), (in_lost, out_lost) = (a[some].sum(0).tolist() for a in (of.asked, of.lost))
-    lost = in_lost + out_lost
-    if not lost or hypergeom.sf(in_lost - 1, members + others, members, lost) > LEVEL:
+    some = np.setdiff1d(np.arange(len(of.total)), of.diverged)
+    (members, others), (in_nan, out_nan) = (a[some].sum(0).tolist() for a in (of.total, of.nan))
+    nan = in_nan + out_nan
+    if not nan or hypergeom.sf(in_nan - 1, members + others, members, nan) > LEVEL:
         return None
     return (
-        f"warning: signals are NaN for {in_lost} of {members} members and {out_lost} of {others} "
+        f"warning: signals are NaN for {in_nan} of {members} members and {out_nan} of {others} "
         "non-members: what is left out tells membership, and no figure here counts it"
     )

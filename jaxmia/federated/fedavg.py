@@ -124,20 +124,20 @@ def federate(
     outside = pool(data, data.x_test, data.y_test)
     together = devices * width
     filled = np.arange(-(-settings.clients // together) * together)
-    seen, accuracy = [], []
+    observations, accuracy = [], []
     for m in range(federations):
         rows = np.resize(dealt[m], (len(filled), dealt[m].shape[1]))  # the last are nobody's
         shared = (examples, model_key(seed, m))
         server, out = run(shared, *parallel.spread((rows, filled), mesh))
         order = np.argsort(dealt[m].reshape(-1))
-        seen.append([_by_example(v, settings.clients)[order] for v in out])
-        found = [right(server, examples, member[m])]
-        found += (
+        observations.append([_by_example(v, settings.clients)[order] for v in out])
+        rates = [right(server, examples, member[m])]
+        rates += (
             [right(server, outside, np.ones(len(data.y_test), bool))] if data.y_test.size else []
         )
-        accuracy.append([float(a) for a in found] + [np.nan] * (2 - len(found)))
+        accuracy.append([float(a) for a in rates] + [np.nan] * (2 - len(rates)))
         say(f"federation {m + 1} of {federations}: accuracy {accuracy[-1][0]:.3f}")
-    phi, norm, dot, update = (np.stack(v) for v in zip(*seen, strict=True))
+    phi, norm, dot, update = (np.stack(v) for v in zip(*observations, strict=True))
     shapes = jax.eval_shape(one.init, model_key(0, 0)).params
     names = tuple(gradients.layers(shapes))
     return Observed(member, phi, norm, dot, update, np.array(accuracy), names)
@@ -181,20 +181,24 @@ def _program(settings: Federation, one: Trainer, width: int) -> Callable:
 
         def step(server: tuple, index: Array) -> tuple:
             draw = jax.random.fold_in(jax.random.fold_in(key, _ROUND), index)
-            chosen = participants(draw, settings.clients, settings.participants)
-            present = (number < settings.clients) & chosen[number % settings.clients]
+            active = participants(draw, settings.clients, settings.participants)
+            present = (number < settings.clients) & active[number % settings.clients]
 
             def one_client(row: tuple) -> tuple:
                 return client(server, index, row)
 
             rows = (slots, number, present)
-            updates, seen = lax.map(one_client, rows, batch_size=width if width > 1 else None)
+            updates, observations = lax.map(
+                one_client, rows, batch_size=width if width > 1 else None
+            )
             whole = total(jax.tree.map(lambda u: u.sum(0), updates))
             server = jax.tree.map(lambda a, u: a + u / settings.participants, server, whole)
-            return server, seen
+            return server, observations
 
-        server, seen = lax.scan(step, (start.params, start.state), jnp.arange(settings.rounds))
-        return server, jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), seen)
+        server, observations = lax.scan(
+            step, (start.params, start.state), jnp.arange(settings.rounds)
+        )
+        return server, jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), observations)
 
     return rounds
 
@@ -229,9 +233,9 @@ def observed(
         return value, jnp.sqrt(products(gradient, gradient)), products(gradient, update)
 
     size = min(len(own.y), gradients.microbatch(params))
-    found = lax.map(example, (normalised(own, own.x), own.y), batch_size=size)
+    values = lax.map(example, (normalised(own, own.x), own.y), batch_size=size)
     length = jnp.sqrt(products(update, update))
-    return *found, jnp.broadcast_to(length[None], found[1].shape)
+    return *values, jnp.broadcast_to(length[None], values[1].shape)
 
 
 def _accuracy(one: Trainer, recipe: Recipe) -> Callable[..., Any]:

@@ -27,14 +27,14 @@ UPDATES = "the server's parameters and the client's update in every round"
 FEDERATIONS = f"{RECORD}; federations of other draws of the data"
 
 
-def cosine(seen: Observed) -> Float[np.ndarray, "M N R G"]:
+def cosine(observations: Observed) -> Float[np.ndarray, "M N R G"]:
     """The cosine of each round and layer (0 is the whole network); 0 where there is no gradient."""
-    lengths = seen.norm.astype(np.float64) * seen.update.astype(np.float64)
-    return seen.dot / np.maximum(lengths, TINY)
+    lengths = observations.norm.astype(np.float64) * observations.update.astype(np.float64)
+    return observations.dot / np.maximum(lengths, TINY)
 
 
 def gradient_difference(
-    seen: Observed, rate: float, batch_size: int
+    observations: Observed, rate: float, batch_size: int
 ) -> Float[np.ndarray, "M N R G"]:
     """How much shorter the sum of gradients gets without the example's: of a member, above 0.
 
@@ -43,9 +43,9 @@ def gradient_difference(
     """
     if rate <= 0 or batch_size < 1:
         raise ValueError(f"rate={rate} must be above 0, batch_size={batch_size} 1 or more")
-    slope = expit(-seen.phi.astype(np.float64))[..., None]
-    product = batch_size / rate * slope * seen.dot
-    return 2 * product - (slope * seen.norm) ** 2
+    slope = expit(-observations.phi.astype(np.float64))[..., None]
+    product = batch_size / rate * slope * observations.dot
+    return 2 * product - (slope * observations.norm) ** 2
 
 
 def accumulated(signal: Float[np.ndarray, "M N R"]) -> Float[np.ndarray, "M N"]:

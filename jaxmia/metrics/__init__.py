@@ -2,7 +2,7 @@
 
 from jaxmia.metrics.bootstrap import KINDS, Intervals, bootstrap, bootstrap_of, bootstrap_per_target
 from jaxmia.metrics.intervals import auc_interval, auc_interval_of, clopper_pearson
-from jaxmia.metrics.ranked import Counted, Ranked, counted, rank, rank_all, scorable
+from jaxmia.metrics.ranked import Ranked, RocCounts, rank, rank_all, roc_counts, scorable
 from jaxmia.metrics.roc import (
     FEW,
     Figures,
@@ -28,12 +28,12 @@ from jaxmia.metrics.targets import TargetFigures, figures_per_target
 
 __all__ = [
     "FEW",
-    "Counted",
     "KINDS",
     "Figures",
     "Intervals",
     "Ranked",
     "Roc",
+    "RocCounts",
     "TargetFigures",
     "advantage",
     "allowed",
@@ -48,7 +48,6 @@ __all__ = [
     "bootstrap_of",
     "bootstrap_per_target",
     "clopper_pearson",
-    "counted",
     "figures",
     "figures_of",
     "figures_per_target",
@@ -58,6 +57,7 @@ __all__ = [
     "rank_all",
     "resolution",
     "roc",
+    "roc_counts",
     "scorable",
     "threshold_at_fpr",
     "tpr_at_fpr",

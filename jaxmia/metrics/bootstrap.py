@@ -74,17 +74,17 @@ def bootstrap_of(
             kind=kind, confidence=confidence, draws=draws, seed=seed,
         )  # fmt: skip
         return Intervals(*(a[0] for a in alone))
-    found, says = figures_of(ranked.curve, ()), influence_of_examples(ranked)
+    figures, says = figures_of(ranked.curve, ()), influence_of_examples(ranked)
     weight = weights(ranked.score.shape[1], draws, seed)
     moves = moved(weight, says.T)
     spans = [
         ends(np.clip(x + moves[:, i], 0, 1), x, acceleration(says[i]), kind, confidence)
-        for i, x in enumerate(found[:2])
+        for i, x in enumerate(figures[:2])
     ]
     pooled = Pooled.of(ranked)
     size = total(weight, np.stack([pooled.members, pooled.others], 1))
     rates = [
-        ends(pooled.drawn(weight, size, level), *pooled.found(level), kind, confidence)
+        ends(pooled.replicates(weight, size, level), *pooled.estimate(level), kind, confidence)
         for level in levels
     ]
     return Intervals(spans[0], spans[1], np.array(rates).reshape(-1, 2))
@@ -109,26 +109,26 @@ def bootstrap_per_target(
     for first in range(0, len(score), rows):
         s, m = score[first : first + rows], member[first : first + rows]
         b = blocks(s, m)
-        says, found = influence(s, m, b), figures_per_target(s, m, ())
+        says, figures = influence(s, m, b), figures_per_target(s, m, ())
         spans = [
             _every(np.clip(x + moved(weight, say.T), 0, 1), x, say, kind, confidence)
-            for x, say in zip(found[:2], says, strict=True)
+            for x, say in zip(figures[:2], says, strict=True)
         ]
         rates = np.full((len(s), len(levels), 2), np.nan)
-        for t in np.flatnonzero(~np.isnan(found.auc)).tolist():
+        for t in np.flatnonzero(~np.isnan(figures.auc)).tolist():
             own = _Own.of(b, t)
             for i, level in enumerate(levels):
-                drawn = own.drawn(rng, draws, level)
-                rates[t, i] = ends(drawn, *own.found(level), kind, confidence)
+                replicates = own.replicates(rng, draws, level)
+                rates[t, i] = ends(replicates, *own.estimate(level), kind, confidence)
         parts.append((*spans, rates))
     return Intervals(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _every(drawn: np.ndarray, found: np.ndarray, say: np.ndarray, *how) -> np.ndarray:
+def _every(replicates: np.ndarray, estimate: np.ndarray, say: np.ndarray, *how) -> np.ndarray:
     """The ends `[T, 2]` of a figure of every target; NaN where it is not defined."""
-    out = np.full((len(found), 2), np.nan)
-    for t in np.flatnonzero(~np.isnan(found)).tolist():
-        out[t] = ends(drawn[:, t], float(found[t]), acceleration(say[t]), *how)
+    out = np.full((len(estimate), 2), np.nan)
+    for t in np.flatnonzero(~np.isnan(estimate)).tolist():
+        out[t] = ends(replicates[:, t], float(estimate[t]), acceleration(say[t]), *how)
     return out
 
 
@@ -154,7 +154,7 @@ class _Own(NamedTuple):
         at = np.searchsorted(self.fp, np.minimum(rank, self.others))
         return np.where(rank > self.others, self.members, self.tp_above[at])
 
-    def found(self, level: float) -> tuple[float, float]:
+    def estimate(self, level: float) -> tuple[float, float]:
         """The TPR, and the acceleration from leaving each example out."""
         k = allowed(level, self.others)
         hits = int(self.above(np.array([k + 1]))[0])
@@ -164,18 +164,20 @@ class _Own(NamedTuple):
         # without one of the k + 1 highest non-members, the next one holds the threshold
         fewer = allowed(level, self.others - 1)
         high, low = self.above(np.array([fewer + 1, fewer + 2])) / self.members
-        left = np.array([tpr - 1 / self.members, tpr, high, low])
-        left[0], left[1] = (hits - 1) / (self.members - 1), hits / (self.members - 1)
+        jackknife = np.array([tpr - 1 / self.members, tpr, high, low])
+        jackknife[0], jackknife[1] = (hits - 1) / (self.members - 1), hits / (self.members - 1)
         count = np.array([hits, self.members - hits, self.others - fewer - 1, fewer + 1])
         cubes = squares = 0.0
         for side, size in ((slice(0, 2), self.members), (slice(2, 4), self.others)):
-            centre = (count[side] * left[side]).sum() / size
-            say = (size - 1) * (centre - left[side])
+            centre = (count[side] * jackknife[side]).sum() / size
+            say = (size - 1) * (centre - jackknife[side])
             cubes += (count[side] * say**3).sum() / size**3
             squares += (count[side] * say**2).sum() / size**2
         return tpr, cubes / (6 * squares**1.5) if squares > 0 else 0.0
 
-    def drawn(self, rng: np.random.Generator, draws: int, level: float) -> Float[np.ndarray, " D"]:
+    def replicates(
+        self, rng: np.random.Generator, draws: int, level: float
+    ) -> Float[np.ndarray, " D"]:
         k = allowed(level, self.others)
         if k >= self.others:
             return np.ones(draws)

@@ -46,14 +46,18 @@ def acceleration(say: Float[np.ndarray, " n"]) -> float:
 
 
 def ends(
-    drawn: Float[np.ndarray, " D"], found: float, acceleration: float, kind: str, confidence: float
+    replicates: Float[np.ndarray, " D"],
+    estimate: float,
+    acceleration: float,
+    kind: str,
+    confidence: float,
 ) -> Float[np.ndarray, " 2"]:
     """The interval of a statistic, from its draws."""
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     if kind == "bca":
-        below = ((drawn < found).mean() + (drawn <= found).mean()) / 2
-        edge = 0.5 / len(drawn)
+        below = ((replicates < estimate).mean() + (replicates <= estimate).mean()) / 2
+        edge = 0.5 / len(replicates)
         bias = ndtri(np.clip(below, edge, 1 - edge))
         z = bias + ndtri(tails)
         tails = ndtr(bias + z / np.maximum(1 - acceleration * z, 1e-3))
-    return np.quantile(drawn, tails)
+    return np.quantile(replicates, tails)

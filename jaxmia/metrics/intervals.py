@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.metrics.ranked import Counted, counted
+from jaxmia.metrics.ranked import RocCounts, roc_counts
 from jaxmia.types import Array
 
 
@@ -29,10 +29,10 @@ def auc_interval(
 
     It takes the scores as independent.
     """
-    return auc_interval_of(counted(score, member), confidence)
+    return auc_interval_of(roc_counts(score, member), confidence)
 
 
-def auc_interval_of(curve: Counted, confidence: float = 0.95) -> tuple[float, float]:
+def auc_interval_of(curve: RocCounts, confidence: float = 0.95) -> tuple[float, float]:
     """The same from a ROC that was counted already."""
     from scipy.special import ndtri
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from jaxmia.metrics import draws
-from jaxmia.metrics.ranked import Counted, Ranked
+from jaxmia.metrics.ranked import Ranked, RocCounts
 from jaxmia.metrics.roc import STEP, allowed, auc_of, best
 
 AROUND = np.concatenate([[0.5], np.linspace(0.8, 1.2, 17), [1.5]])  # of an expected rank
@@ -15,7 +15,7 @@ AROUND = np.concatenate([[0.5], np.linspace(0.8, 1.2, 17), [1.5]])  # of an expe
 class Pooled(NamedTuple):
     """The pooled ROC, with the example that every score belongs to."""
 
-    curve: Counted
+    curve: RocCounts
     inside: Int[np.ndarray, " A"]  # the members' examples, highest score first
     outside: Int[np.ndarray, " Z"]  # the non-members'
     members: Int[np.ndarray, " N"]  # how many scores of each example are members'
@@ -34,7 +34,7 @@ class Pooled(NamedTuple):
         at = np.searchsorted(self.curve.fp[1:], np.minimum(rank, len(self.outside)))
         return np.where(rank > len(self.outside), len(self.inside), self.curve.tp[at])
 
-    def found(self, level: float) -> tuple[float, float]:
+    def estimate(self, level: float) -> tuple[float, float]:
         """The TPR, and the acceleration from each example's say in it."""
         members, others, examples = len(self.inside), len(self.outside), len(self.members)
         k = allowed(level, others)
@@ -42,14 +42,14 @@ class Pooled(NamedTuple):
             return 1.0, 0.0
         hits = int(self.above(np.array([k + 1]))[0])
         tpr = hits / members
-        found = np.bincount(self.inside[:hits], minlength=examples) - tpr * self.members
+        excess = np.bincount(self.inside[:hits], minlength=examples) - tpr * self.members
         alarms = np.bincount(self.outside[:k], minlength=examples) - k / others * self.others
         step = 1 + int(np.ceil(2 * np.sqrt(k)))  # the slope of the ROC, over some of its points
         around = np.array([max(k + 1 - step, 1), min(k + 1 + step, others)])
         rise = np.diff(self.above(around))[0] / max(1, np.diff(around)[0])
-        return tpr, draws.acceleration(found - rise * alarms)
+        return tpr, draws.acceleration(excess - rise * alarms)
 
-    def drawn(
+    def replicates(
         self, weight: Num[np.ndarray, "D N"], size: Int[np.ndarray, "D 2"], level: float
     ) -> Float[np.ndarray, " D"]:
         """The TPR of every draw, whose members and non-members are `size`."""

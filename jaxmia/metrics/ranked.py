@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from jaxmia.types import Array
 
 
-class Counted(NamedTuple):
+class RocCounts(NamedTuple):
     """Members and non-members at or above each threshold, highest first."""
 
     tp: Int[np.ndarray, " P"]
@@ -43,20 +43,20 @@ class Ranked:
         return order.astype(np.int32 if flat.size < 1 << 31 else np.int64)
 
     @cached_property
-    def curve(self) -> Counted:
+    def curve(self) -> RocCounts:
         """The ROC of the pooled scores in whole numbers."""
-        return self._counted(self.order)
+        return self._counts(self.order)
 
-    def targets(self) -> Iterator[Counted]:
+    def targets(self) -> Iterator[RocCounts]:
         """The ROC of every target's own scores, one after the other."""
         row = self.order // self.score.shape[1]
         row = row.astype(np.uint16 if len(self.score) <= 1 << 16 else np.int64)
         own = self.order[np.argsort(row, kind="stable")]  # whole numbers of 16 bits: by radix
         ends = np.cumsum(np.bincount(row, minlength=len(self.score)))
         for first, last in zip(np.append(0, ends), ends, strict=False):
-            yield self._counted(own[first:last])
+            yield self._counts(own[first:last])
 
-    def _counted(self, order: Int[np.ndarray, " n"]) -> Counted:
+    def _counts(self, order: Int[np.ndarray, " n"]) -> RocCounts:
         score = self.score.reshape(-1)[order]
         last = np.ones(len(score), bool)
         np.not_equal(score[1:], score[:-1], out=last[:-1])
@@ -67,7 +67,7 @@ class Ranked:
         np.take(score, ends, out=threshold[1:], mode="clip")  # "raise" would make a copy
         ends += 1
         np.subtract(ends, true[1:], out=false[1:])
-        return Counted(true, false, threshold)
+        return RocCounts(true, false, threshold)
 
 
 def rank(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Ranked:
@@ -94,7 +94,7 @@ def rank_all(
     return {name: rank(score, member) for name, score in scores.items()}
 
 
-def counted(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Counted:
+def roc_counts(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> RocCounts:
     """The ROC in whole numbers.
 
     Raises `ValueError` for unequal shapes, a `member` that is not 0/1, or a class without scores.
@@ -107,7 +107,7 @@ def counted(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Counted
 def scorable(
     score: Float[Array, "*T N"], member: Bool[Array, "*T N"]
 ) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """The pooled scores that are numbers, with their membership; raises as `counted` does."""
+    """The pooled scores that are numbers, with their membership; raises as `roc_counts` does."""
     ranked = rank(score, member)
     keep = ~np.isnan(ranked.score)
     score, truth = ranked.score[keep], ranked.member[keep]

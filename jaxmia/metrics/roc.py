@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmia.metrics.ranked import Counted, counted, scorable
+from jaxmia.metrics.ranked import RocCounts, roc_counts, scorable
 from jaxmia.types import Array
 
 FEW = 10  # false positives under which a threshold depends on single examples
@@ -30,38 +30,38 @@ class Roc(NamedTuple):
 
 def roc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> Roc:
     """TPR against FPR by blocks of tied scores."""
-    true, false, threshold = counted(score, member)
+    true, false, threshold = roc_counts(score, member)
     return Roc(false / false[-1], true / true[-1], threshold)
 
 
 def auc(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
     """Area under the ROC: P(member's score > non-member's) + P(equal) / 2."""
-    return auc_of(counted(score, member))
+    return auc_of(roc_counts(score, member))
 
 
 def tpr_at_fpr(
     score: Float[Array, "*T N"], member: Bool[Array, "*T N"], fpr: float | Sequence[float]
 ):
     """The largest TPR whose FPR is at most `fpr`, without interpolation; one number for each."""
-    curve = counted(score, member)
-    found = curve.tp[at_fpr(curve, np.atleast_1d(fpr))] / curve.tp[-1]
-    return float(found[0]) if np.ndim(fpr) == 0 else found
+    curve = roc_counts(score, member)
+    tpr = curve.tp[at_fpr(curve, np.atleast_1d(fpr))] / curve.tp[-1]
+    return float(tpr[0]) if np.ndim(fpr) == 0 else tpr
 
 
 def threshold_at_fpr(score: Float[Array, "*T N"], member: Bool[Array, "*T N"], fpr: float) -> float:
     """The lowest threshold whose FPR is at most `fpr`: infinite if every one errs more often."""
-    curve = counted(score, member)
+    curve = roc_counts(score, member)
     return float(curve.threshold[at_fpr(curve, [fpr])[0]])
 
 
 def balanced_accuracy(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
     """`(TPR + 1 - FPR) / 2` at the best threshold for these very scores."""
-    return balanced_accuracy_of(counted(score, member))
+    return balanced_accuracy_of(roc_counts(score, member))
 
 
 def advantage(score: Float[Array, "*T N"], member: Bool[Array, "*T N"]) -> float:
     """`TPR - FPR` at the best threshold (Yeom et al. 2018, definition 4)."""
-    return best(counted(score, member))[1]
+    return best(roc_counts(score, member))[1]
 
 
 def precision(tpr: float, fpr: float, prior: float = 0.5) -> float:
@@ -115,16 +115,16 @@ def figures(
     score: Float[Array, "*T N"], member: Bool[Array, "*T N"], levels: Sequence[float]
 ) -> Figures:
     """AUC, best balanced accuracy, and the TPR at each FPR of `levels`."""
-    return figures_of(counted(score, member), levels)
+    return figures_of(roc_counts(score, member), levels)
 
 
-def figures_of(curve: Counted, levels: Sequence[float]) -> Figures:
+def figures_of(curve: RocCounts, levels: Sequence[float]) -> Figures:
     """The same from a ROC that was counted already."""
     rates = curve.tp[at_fpr(curve, levels)] / curve.tp[-1]
     return Figures(auc_of(curve), balanced_accuracy_of(curve), rates)
 
 
-def auc_of(curve: Counted) -> float:
+def auc_of(curve: RocCounts) -> float:
     """The area under a ROC, ties counting half."""
     twice = 0.0  # in whole numbers, exact below 2^53
     for at in _steps(curve):
@@ -133,17 +133,17 @@ def auc_of(curve: Counted) -> float:
     return twice / 2 / (float(curve.tp[-1]) * float(curve.fp[-1]))
 
 
-def balanced_accuracy_of(curve: Counted) -> float:
+def balanced_accuracy_of(curve: RocCounts) -> float:
     """`(TPR + 1 - FPR) / 2` where it is greatest."""
     return (1 + best(curve)[1]) / 2
 
 
-def tpr_at_fpr_of(curve: Counted, fpr: float) -> float:
+def tpr_at_fpr_of(curve: RocCounts, fpr: float) -> float:
     """The largest TPR whose FPR is at most `fpr`."""
     return float(curve.tp[at_fpr(curve, [fpr])[0]] / curve.tp[-1])
 
 
-def best(curve: Counted) -> tuple[int, float]:
+def best(curve: RocCounts) -> tuple[int, float]:
     """Where `TPR - FPR` is greatest, the highest threshold of equals, and how great it is."""
     place, most = 0, 0.0
     for at in _steps(curve):
@@ -153,14 +153,14 @@ def best(curve: Counted) -> tuple[int, float]:
     return place, most
 
 
-def at_fpr(curve: Counted, levels: Sequence[float] | np.ndarray) -> Int[np.ndarray, " L"]:
+def at_fpr(curve: RocCounts, levels: Sequence[float] | np.ndarray) -> Int[np.ndarray, " L"]:
     """The last point of a ROC whose FPR is at most each level: the one with the largest TPR."""
     others = int(curve.fp[-1])
     limit = [allowed(float(level), others) for level in levels]
     return np.searchsorted(curve.fp, np.array(limit, np.int64), side="right") - 1
 
 
-def _steps(curve: Counted) -> list[slice]:
+def _steps(curve: RocCounts) -> list[slice]:
     """Parts of a curve, each beginning with the last point of the one before."""
     last = len(curve.tp) - 1
     return [slice(i, min(i + STEP, last) + 1) for i in range(0, max(last, 1), STEP)]

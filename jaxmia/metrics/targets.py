@@ -54,13 +54,13 @@ def blocks(score: Float[Array, "T N"], member: Bool[Array, "T N"]) -> Blocks:
     """All targets' ROCs in whole numbers."""
     score, member = np.asarray(score, np.float64), np.asarray(member, bool)
     scored = ~np.isnan(score)
-    held = score if scored.all() else np.where(scored, score, -np.inf)
-    order = np.argsort(-held, axis=1)
-    held = np.take_along_axis(held, order, 1)
+    key = score if scored.all() else np.where(scored, score, -np.inf)
+    order = np.argsort(-key, axis=1)
+    key = np.take_along_axis(key, order, 1)
     truth = np.take_along_axis(member & scored, order, 1)
     others = np.take_along_axis(~member & scored, order, 1)
     last = np.ones(score.shape, bool)
-    last[:, :-1] = held[:, 1:] != held[:, :-1]
+    last[:, :-1] = key[:, 1:] != key[:, :-1]
     ends = np.flatnonzero(last)
     start = np.append(0, np.cumsum(last.sum(1)))
     true, false = (np.cumsum(a, axis=1).reshape(-1)[ends] for a in (truth, others))
@@ -90,12 +90,12 @@ def _figures(b: Blocks, levels: Sequence[float]) -> TargetFigures:
         fpr, tpr = b.fp / others[b.target], b.tp / members[b.target]
         auc = np.add.reduceat(area.astype(np.float64), first) / (2.0 * members * others)
         gain = np.maximum(np.maximum.reduceat(tpr - fpr, first), 0)
-        found = [
+        rates = [
             np.maximum.reduceat(np.where(fpr <= level, b.tp, 0), first) / members
             for level in levels
         ]
     lone = (members == 0) | (others == 0)
-    rates = np.stack(found, 1) if found else np.empty((len(first), 0))
+    rates = np.stack(rates, 1) if rates else np.empty((len(first), 0))
     return TargetFigures(
         np.where(lone, np.nan, auc),
         np.where(lone, np.nan, (1 + gain) / 2),
@@ -143,10 +143,10 @@ def influence(
         )
     truth = np.take_along_axis(np.asarray(member, bool), b.order, 1)
     block = np.repeat(np.arange(len(b.length)), b.length).reshape(b.order.shape)
-    lost = np.isnan(np.asarray(score, np.float64))
-    found = []
+    missing = np.isnan(np.asarray(score, np.float64))
+    says = []
     for inside, outside in (values[:2], values[2:]):
         say = np.empty(b.order.shape)
         np.put_along_axis(say, b.order, np.where(truth, inside[block], outside[block]), 1)
-        found.append(np.where(lost, 0.0, say))
-    return Influence(*found)
+        says.append(np.where(missing, 0.0, say))
+    return Influence(*says)

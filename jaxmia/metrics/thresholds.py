@@ -49,8 +49,8 @@ def best_of(ranked: Ranked, leaving: Int[np.ndarray, "T L"]) -> Float[np.ndarray
 
     true, false = above(truth), above(~truth)
     gain = true * false[:, -1:] - false * true[:, -1:]  # in whole numbers, so that ties are ties
-    found = candidates[np.argmax(gain, axis=1)]
-    return np.where((true[:, -1] > 0) & (false[:, -1] > 0), found, np.nan)
+    cut = candidates[np.argmax(gain, axis=1)]
+    return np.where((true[:, -1] > 0) & (false[:, -1] > 0), cut, np.nan)
 
 
 def _without(count: np.ndarray, leaving: np.ndarray) -> np.ndarray:
@@ -84,31 +84,31 @@ def at_fpr_of(
     own = np.append(np.bincount(owner, minlength=models), 0)  # -1 takes the 0
     out = np.full((len(levels), len(leaving)), np.nan)
     for t, row in enumerate(leaving):
-        gone = int(own[row].sum())
-        count = len(others) - gone
+        fewer = int(own[row].sum())
+        count = len(others) - fewer
         stays = np.ones(models + 1, bool)
         stays[row] = False
         for i, level in enumerate(levels if count else ()):
             allowed = int(level * count)
-            head = owner[: allowed + 1 + gone]
-            kept = np.flatnonzero(stays[head])
+            head = owner[: allowed + 1 + fewer]
+            rest = np.flatnonzero(stays[head])
             limit = -np.inf
-            if allowed < len(kept):  # the first one too many
-                limit = ranked.score.reshape(-1)[others[kept[allowed]]]
+            if allowed < len(rest):  # the first one too many
+                limit = ranked.score.reshape(-1)[others[rest[allowed]]]
             out[i, t] = np.nextafter(limit, np.inf) if np.isfinite(limit) else limit
     return out
 
 
-class Reached(NamedTuple):
+class Rates(NamedTuple):
     """What thresholds that were fitted elsewhere really give, over all targets."""
 
     tpr: float
     fpr: float
 
 
-def reached(
+def rates_at(
     score: Float[np.ndarray, "T n"], member: Bool[np.ndarray, "T n"], cut: Float[np.ndarray, " T"]
-) -> Reached:
+) -> Rates:
     """TPR and FPR of each target's scores at its threshold; NaN where a class has no score."""
     scored = ~(np.isnan(score) | np.isnan(cut)[:, None])
     with np.errstate(invalid="ignore"):
@@ -117,4 +117,4 @@ def reached(
             np.divide(np.count_nonzero(called & side), np.count_nonzero(scored & side))
             for side in (member, ~member)
         ]
-    return Reached(*map(float, rates))
+    return Rates(*map(float, rates))

@@ -11,7 +11,7 @@ from jaxmia.types import Array
 RELATIONS = ("add/remove", "replace-one")
 
 
-def converted(epsilon: float, delta: float, relation: str, wanted: str) -> tuple[float, float]:
+def converted(epsilon: float, delta: float, relation: str, to: str) -> tuple[float, float]:
     """An (epsilon, delta) of one relation as one of another.
 
     To replace a record is to remove one and add one: `(2 eps, (1 + e^eps) delta)`. The way back is
@@ -19,10 +19,10 @@ def converted(epsilon: float, delta: float, relation: str, wanted: str) -> tuple
     """
     check(epsilon, delta)
     check_relation(relation)
-    check_relation(wanted)
-    if relation == wanted:
+    check_relation(to)
+    if relation == to:
         return epsilon, delta
-    if wanted == "add/remove":
+    if to == "add/remove":
         raise ValueError("relation='replace-one' does not bound 'add/remove'")
     return 2 * epsilon, float(min(1.0, (1 + np.exp(min(epsilon, 700.0))) * delta))
 
@@ -42,8 +42,8 @@ class Profile(NamedTuple):
 
     def epsilon_at(self, delta: float) -> float:
         """The smallest epsilon of the grid whose delta is at most this; infinite if none is."""
-        held = np.flatnonzero(self.delta <= delta)
-        return float(self.epsilon[held[0]]) if len(held) else float("inf")
+        points = np.flatnonzero(self.delta <= delta)
+        return float(self.epsilon[points[0]]) if len(points) else float("inf")
 
     def tpr_bound(self, fpr: Float[Array, " P"]) -> Float[np.ndarray, " P"]:
         """The largest TPR that all of them together allow: tighter than any one of them."""

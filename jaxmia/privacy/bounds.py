@@ -74,8 +74,8 @@ def posterior_bound_of_event(
     p, fpr = checked_prior(prior), np.asarray(fpr, np.float64)
     tpr = tpr_bound(fpr, epsilon, delta)
     with np.errstate(invalid="ignore"):
-        found = p * tpr / (p * tpr + (1 - p) * fpr)
-    return np.where(fpr == 0, 1.0 if delta else posterior_bound(epsilon, p), found)
+        posterior = p * tpr / (p * tpr + (1 - p) * fpr)
+    return np.where(fpr == 0, 1.0 if delta else posterior_bound(epsilon, p), posterior)
 
 
 def identifiability_bound(epsilon: float, candidates: int) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import ndtri
 
-from jaxmia.metrics import Counted, clopper_pearson, counted, scorable
+from jaxmia.metrics import RocCounts, clopper_pearson, roc_counts, scorable
 from jaxmia.privacy.bounds import check, checked_prior
 from jaxmia.types import Array
 
@@ -81,8 +81,8 @@ def _gamma(tpr: np.ndarray, fpr: np.ndarray, p: float) -> np.ndarray:
         return np.asarray(np.maximum(1, np.maximum(precision / p, (1 - p) / (1 - precision))))
 
 
-def _plain(found: np.ndarray) -> Bound:
-    return float(found) if np.ndim(found) == 0 else found
+def _plain(bound: np.ndarray) -> Bound:
+    return float(bound) if np.ndim(bound) == 0 else bound
 
 
 Worth = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of the two rates
@@ -148,11 +148,11 @@ def leak(
     confidence: float = 0.95,
 ) -> Leak:
     """All of them from one pass, thresholds corrected for; estimates where trials are dependent."""
-    return leak_of(counted(score, member), priors, delta, confidence)
+    return leak_of(roc_counts(score, member), priors, delta, confidence)
 
 
 def leak_of(
-    curve: Counted, priors: Sequence[float] = (0.5,), delta: float = 0.0, confidence: float = 0.95
+    curve: RocCounts, priors: Sequence[float] = (0.5,), delta: float = 0.0, confidence: float = 0.95
 ) -> Leak:
     """The same from a ROC that was counted already."""
     check(0.0, delta)
@@ -167,7 +167,7 @@ def _lower_bound(score, member, worth: Worth, confidence: float, seed: int, how:
     if how not in THRESHOLDS:
         raise ValueError(f"thresholds={how!r} is not one of {THRESHOLDS}")
     if how == "corrected":
-        return float(worth(*_corrected_rates(counted(score, member), confidence)).max())
+        return float(worth(*_corrected_rates(roc_counts(score, member), confidence)).max())
     score, truth = scorable(score, member)
     return float(worth(*_rates(_held_out_event(score, truth, worth, confidence, seed), confidence)))
 
@@ -183,13 +183,13 @@ def _held_out_event(
         first[rng.permutation(at)[: len(at) // 2]] = True
     cut = np.inf
     if (truth & first).any() and (~truth & first).any():
-        curve = counted(score[first], truth[first])
+        curve = roc_counts(score[first], truth[first])
         last = len(curve.tp) - 1  # the point 0 calls nobody a member
         steps = np.concatenate([np.arange(16), np.geomspace(16, max(16, last), CANDIDATES)])
         ranks = np.minimum(steps.astype(int), last - 1)  # dense in both tails
         at = np.unique(np.concatenate([1 + ranks, last - ranks]))
-        seen = Event(curve.tp[at], curve.tp[-1], curve.fp[at], curve.fp[-1])
-        value = worth(*_rates(seen, confidence))
+        events = Event(curve.tp[at], curve.tp[-1], curve.fp[at], curve.fp[-1])
+        value = worth(*_rates(events, confidence))
         cut = curve.threshold[at[len(at) - 1 - np.argmax(value[::-1])]]  # the lowest of equals
     rest, called = ~first, score >= cut
     return Event(
@@ -200,7 +200,7 @@ def _held_out_event(
     )
 
 
-def _corrected_rates(curve: Counted, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+def _corrected_rates(curve: RocCounts, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Both rates at thresholds that single scores set, all of them true at once so confidently.
 
     A threshold just above the (c + 1)-th highest non-member has an FPR whose upper end is that of c

@@ -99,8 +99,8 @@ def family_of(design: Callable, examples: int) -> Family:
         return Family("canaries by fair coins, all others in", "add/remove", (0.5, 1.0))
     if name in ("poisson", "balanced_columns", "official_lira"):
         priors = tuple(sorted(set(np.atleast_1d(np.asarray(set_to["p"], float)).tolist())))
-        told = ", ".join(f"{p:g}" for p in priors[:4]) + (", ..." if len(priors) > 4 else "")
-        return Family(f"mutually independent records, prior {told}", "add/remove", priors)
+        words = ", ".join(f"{p:g}" for p in priors[:4]) + (", ..." if len(priors) > 4 else "")
+        return Family(f"mutually independent records, prior {words}", "add/remove", priors)
     raise ValueError(f"design={design!r} samples no family that is known here")
 
 
@@ -141,9 +141,9 @@ def membership_privacy(epsilon: float, prior: Float[Array, "*N"] | float) -> Mem
         raise ValueError(f"prior={prior} must be from 0 to 1")
     e = np.exp(min(epsilon, 700.0))
     up, down = 1 - p + p * e, p + (1 - p) * e  # the evidence's weight, for and against
-    known = (p == 0) | (p == 1)
-    positive = np.where(known, 1.0, np.maximum(e / up, up))
-    negative = np.where(known, 1.0, np.maximum(e / down, down))
+    certain = (p == 0) | (p == 1)
+    positive = np.where(certain, 1.0, np.maximum(e / up, up))
+    negative = np.where(certain, 1.0, np.maximum(e / down, down))
     return Membership(p, p * e / up, p / down, positive, negative)
 
 
@@ -224,10 +224,10 @@ def gamma_of_examples(
         (~member & scored).sum(0),
     )
     some = np.asarray(event.positives) * np.asarray(event.negatives) > 0
-    held = Event(*(np.where(some, n, 1) for n in event))  # what is nobody's is replaced below
+    counts = Event(*(np.where(some, n, 1) for n in event))  # what is nobody's is replaced below
     out = []
     for level in (confidence, 1 - (1 - confidence) / score.shape[1]):
-        out.append(np.where(some, gamma_of_event(held, prior, level), 1.0))
+        out.append(np.where(some, gamma_of_event(counts, prior, level), 1.0))
     at = int(np.argmax(out[1]))
     return ExampleGamma(out[0], float(out[1][at]), at)
 
@@ -251,15 +251,15 @@ def fixed_size_posterior(ratio: Float[Array, " N"], members: int) -> Float[np.nd
     spread = float((chance * (1 - chance)).sum())
     few = int(np.ceil(np.arccos(max(-1.0, 1 - 40 / max(spread, 1e-9))) / step)) + 1
     whole = 0.0
-    given = np.zeros(N)
+    joint = np.zeros(N)
     for i in range(min(few, points // 2) + 1):
         turn = np.exp(1j * step * i)
         factor = 1 - chance + chance * turn
         product = np.exp(np.log(factor).sum())
         weight = (1 if i == 0 else 2) * product * turn ** (-float(members))
         whole += weight.real
-        given += (weight * turn / factor).real
-    return np.clip(chance * given / whole, 0, 1)
+        joint += (weight * turn / factor).real
+    return np.clip(chance * joint / whole, 0, 1)
 
 
 def _tilt(ratio: np.ndarray, members: int) -> float:

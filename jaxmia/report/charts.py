@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmia import privacy
 from jaxmia.evaluation.exposure import reach
-from jaxmia.metrics import Counted
+from jaxmia.metrics import RocCounts
 from jaxmia.report.chart import (
     SERIES,
     Area,
@@ -32,7 +32,7 @@ BAND = np.geomspace(LEAST, 1, 121)  # FPRs between which a band is straight
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 
 
-def roc_chart(curves: dict[str, Counted], intervals: Mapping[str, Any]) -> Chart:
+def roc_chart(curves: dict[str, RocCounts], intervals: Mapping[str, Any]) -> Chart:
     """TPR against FPR of the pooled scores: both logarithmic from 1e-5 on, and linear.
 
     `intervals` are those that the summary has of each attack's TPR, by level.
@@ -70,12 +70,12 @@ def roc_chart(curves: dict[str, Counted], intervals: Mapping[str, Any]) -> Chart
     )
 
 
-def _ranking(curves: dict[str, Counted]) -> str:
+def _ranking(curves: dict[str, RocCounts]) -> str:
     leaders = [f"{plain(n)} {reach(c, [1e-3]).tpr[0]:.2%}" for n, c in list(curves.items())[:3]]
     return "At 0.1 % false positives: " + ", ".join(leaders) + "." if leaders else ""
 
 
-def thinned(curve: Counted) -> Int[np.ndarray, " p"]:
+def thinned(curve: RocCounts) -> Int[np.ndarray, " p"]:
     """Which points of a curve are drawn: every step of the far tail, then evenly in log FPR.
 
     Each kept point has the largest TPR at its FPR, so nothing is smoothed.
@@ -89,7 +89,7 @@ def thinned(curve: Counted) -> Int[np.ndarray, " p"]:
     return last[np.unique(np.concatenate([np.arange(HEAD), at, [len(last) - 1]]))]
 
 
-def band(curve: Counted, tabulated: Any) -> tuple[np.ndarray, np.ndarray]:
+def band(curve: RocCounts, tabulated: Any) -> tuple[np.ndarray, np.ndarray]:
     """The outline of the TPR's intervals at each FPR from 1e-5 on."""
     at = np.unique(np.append(BAND, [1e-5, 1e-3, 1e-2]))
     rates = reach(curve, at, tabulated)
@@ -98,7 +98,7 @@ def band(curve: Counted, tabulated: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([at, at[::-1]]), np.concatenate([rates.high, rates.low[::-1]])
 
 
-def _tail(name: str, number: int, curve: Counted, intervals: Any) -> Line:
+def _tail(name: str, number: int, curve: RocCounts, intervals: Any) -> Line:
     at = thinned(curve)
     x, y = curve.fp[at] / curve.fp[-1], curve.tp[at] / curve.tp[-1]
     dash = number % 4 if number < SERIES else 0
@@ -106,7 +106,7 @@ def _tail(name: str, number: int, curve: Counted, intervals: Any) -> Line:
     return Line(name, x, y, tone(number), True, dash=dash, band=outline, key=number)
 
 
-def _whole(name: str, number: int, curve: Counted) -> Line:
+def _whole(name: str, number: int, curve: RocCounts) -> Line:
     """Straight between its points, as the area counts ties."""
     at = thinned(curve)
     at = np.append(0, at) if at[0] else at

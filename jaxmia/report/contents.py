@@ -19,7 +19,7 @@ from jaxmia.evaluation.exposure import (
     reach,
 )
 from jaxmia.evaluation.posteriors import mean_posterior
-from jaxmia.metrics import Counted, Ranked
+from jaxmia.metrics import Ranked, RocCounts
 from jaxmia.report import example_charts, training_chart
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.charts import phi_chart, power_chart, roc_chart
@@ -32,7 +32,7 @@ CASES = 6  # examples whose Gaussians are drawn
 class Contents(NamedTuple):
     """All that is counted of a run for its page and its files, once."""
 
-    curves: dict[str, Counted]  # the strongest attack first
+    curves: dict[str, RocCounts]  # the strongest attack first
     levels: list[float]
     reach: dict[str, Reach]
     exposed: list[Exposure]  # by level, of the strongest attack

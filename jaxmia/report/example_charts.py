@@ -118,13 +118,13 @@ def exposure_chart(count: Int[np.ndarray, " 11"], classes: Classes | None, names
 
 def shown_classes(classes: Classes) -> Int[np.ndarray, " c"]:
     """The places of the classes that are drawn: the most exposed, in their order."""
-    share = classes.found / np.maximum(classes.members, 1)
+    share = classes.hits / np.maximum(classes.members, 1)
     return np.lexsort((classes.label, -share))[:CLASSES]
 
 
 def _class_panel(classes: Classes, names: Any) -> Panel:
     at = shown_classes(classes)
-    share = classes.found[at] / np.maximum(classes.members[at], 1)
+    share = classes.hits[at] / np.maximum(classes.members[at], 1)
     row = np.arange(len(at), dtype=float)[::-1]
     called = tuple(
         (float(r), plain(str(names[c]) if c < len(names) else str(c), 9))

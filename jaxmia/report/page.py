@@ -125,12 +125,12 @@ def _rows(contents: Contents, inputs: ReportInputs, level: int) -> list[Row]:
         Row(
             int(i),
             label(inputs, int(i)),
-            int(exposed.found[i]),
+            int(exposed.hits[i]),
             int(exposed.models[i]),
             _posterior(contents, int(i)),
         )
         for i in exposed.order()[:EXPOSED]
-        if exposed.found[i]
+        if exposed.hits[i]
     ]
 
 
@@ -147,7 +147,7 @@ def _pictures(contents: Contents, inputs: ReportInputs) -> dict[int, str]:
     examples: dict[int, None] = {}
     for exposed in [contents.exposed[contents.start], *contents.exposed]:
         for i in exposed.order()[:PICTURES]:
-            if exposed.found[i]:
+            if exposed.hits[i]:
                 examples[int(i)] = None
     return {i: gallery.picture(inputs.x[i], inputs.shape) for i in list(examples)[:60]}
 
@@ -182,7 +182,7 @@ def _data(
         at = example_charts.shown_classes(contents.classes[contents.start])
         data["classes"] = [
             {
-                "share": rounded(c.found[at] / np.maximum(c.members[at], 1)),
+                "share": rounded(c.hits[at] / np.maximum(c.members[at], 1)),
                 "low": rounded(c.low[at]),
                 "high": rounded(c.high[at]),
             }
@@ -196,6 +196,6 @@ def _data(
             "out": rounded(contents.mean_phi.outside[at]),
             "in": rounded(contents.mean_phi.inside[at]),
             "models": contents.exposed[0].models[at].tolist(),
-            "found": [e.found[at].tolist() for e in contents.exposed],
+            "found": [e.hits[at].tolist() for e in contents.exposed],
         }
     return embedded(data)

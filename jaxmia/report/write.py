@@ -114,12 +114,12 @@ def _examples(contents: Contents, inputs: ReportInputs) -> tuple[tuple[str, ...]
     """Every example: in how many of its models it is found at 0.1 % FPR, and what is known."""
     head = ("example", "label", "found", "models", "posterior", "phi_in", "phi_out")
     at = contents.exposed[contents.start]
-    none = [None] * len(at.found)
+    none = [None] * len(at.hits)
     means = contents.mean_phi
     columns = (
-        range(len(at.found)),
+        range(len(at.hits)),
         none if inputs.y is None else np.asarray(inputs.y).tolist(),
-        at.found.tolist(),
+        at.hits.tolist(),
         at.models.tolist(),
         none if contents.posterior is None else contents.posterior.tolist(),
         none if means is None else means.inside.tolist(),
