@@ -16,12 +16,12 @@ from jaxmia.training.progress import Progress
 ROOT = Path(__file__).parents[1]
 
 
-def finish(path, told=None, **changes):
-    """The run carried on here, to its end; `told` collects what is said."""
+def finish(path, lines=None, **changes):
+    """The run carried on here, to its end; `lines` collects what is said."""
     jax.devices()  # before a run would make as many as there are cores
     progress = Progress(quiet=True)
-    if told is not None:
-        progress.say = told.append
+    if lines is not None:
+        progress.say = lines.append
     options = {"workdir": path, "width": 1, "block": 4, "progress": progress} | changes
     return jaxmia.run(dying.experiment(), Options(**options))
 

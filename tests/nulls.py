@@ -14,6 +14,6 @@ def check_null(score, member):
     n, k = (keep & ~member).sum() / len(member), (keep & member).sum() / len(member)
     assert abs(metrics.auc(score, member) - 0.5) < 5 * np.sqrt((n + k + 1) / (12.0 * n * k))
     for alpha in (1e-2, 1e-3):
-        found = metrics.tpr_at_fpr(score, member, alpha)
+        rate = metrics.tpr_at_fpr(score, member, alpha)
         slack = 5 * np.sqrt(alpha * (1 / n + 1 / k)) + 1 / n
-        assert abs(found - alpha) < slack, (alpha, found, slack)
+        assert abs(rate - alpha) < slack, (alpha, rate, slack)

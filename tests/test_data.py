@@ -10,12 +10,12 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def test_digits():
-    got = data.digits()()
-    assert got.x.shape == (1438, 64) and got.x_test.shape == (359, 64)
-    assert got.x.dtype == np.uint8 and got.x.max() == 16 and got.classes == 10
+    pool = data.digits()()
+    assert pool.x.shape == (1438, 64) and pool.x_test.shape == (359, 64)
+    assert pool.x.dtype == np.uint8 and pool.x.max() == 16 and pool.classes == 10
     images = data.digits(image=True)()
-    np.testing.assert_array_equal(images.x.reshape(1438, 64), got.x)
-    assert data.digest(got) == data.digest(data.digits()()) != data.digest(images)
+    np.testing.assert_array_equal(images.x.reshape(1438, 64), pool.x)
+    assert data.digest(pool) == data.digest(data.digits()()) != data.digest(images)
 
 
 def test_held_out_parts_are_disjoint_and_fixed():
@@ -32,9 +32,9 @@ def test_held_out_parts_are_disjoint_and_fixed():
 def test_sources_are_values():
     assert data.first(data.digits(), 10) == data.first(data.digits(), 10)
     assert repr(data.arrays("a.npz")) == "arrays('a.npz')"
-    made = data.random_labels(data.digits())()
-    assert (made.y == data.digits()().y).mean() < 0.2
-    np.testing.assert_array_equal(made.x, data.digits()().x)
+    pool = data.random_labels(data.digits())()
+    assert (pool.y == data.digits()().y).mean() < 0.2
+    np.testing.assert_array_equal(pool.x, data.digits()().x)
 
 
 def write(path, **arrays):
@@ -46,10 +46,10 @@ X, Y = np.arange(40, dtype=np.float64).reshape(10, 4), np.arange(10) % 3
 
 
 def test_arrays(tmp_path):
-    got = data.arrays(write(tmp_path / "a.npz", x=X, y=Y, person=np.arange(10) // 2))()
-    assert len(got.y) == 8 and len(got.y_test) == 2 and got.classes == 3
-    np.testing.assert_allclose(((got.x - got.shift) / got.scale).std(0), 1, rtol=1e-5)
-    np.testing.assert_array_equal(got.person, got.x[:, 0].astype(int) // 8)
+    pool = data.arrays(write(tmp_path / "a.npz", x=X, y=Y, person=np.arange(10) // 2))()
+    assert len(pool.y) == 8 and len(pool.y_test) == 2 and pool.classes == 3
+    np.testing.assert_allclose(((pool.x - pool.shift) / pool.scale).std(0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(pool.person, pool.x[:, 0].astype(int) // 8)
     whole = data.arrays(write(tmp_path / "b.npz", x=X, y=Y, x_test=X[:3], y_test=Y[:3]))()
     assert len(whole.y) == 10 and len(whole.y_test) == 3
     images = data.arrays(write(tmp_path / "c.npz", x=np.zeros((9, 2, 2, 1), np.uint8), y=Y[:9]))()
@@ -100,18 +100,18 @@ def test_arrays_take_what_can_mean_one_thing_only(tmp_path):
     names = np.array(["b", "a", "c", "a", "b", "c", "c", "a", "b", "a"])
     more = {"person": names, "label_names": np.array(["u", "v", "w"])}
     file = write(tmp_path / "a.npz", x=X % 3 > 1, y=Y[:, None].astype(float), **more)
-    got = data.arrays(file)()
+    content = data.arrays(file)()
     pool = data.arrays(write(tmp_path / "b.npz", x=X, y=Y, person=np.arange(10)))().person
-    np.testing.assert_array_equal(got.person, np.array([1, 0, 2, 0, 1, 2, 2, 0, 1, 0])[pool])
-    np.testing.assert_array_equal(got.y, Y[pool])
-    np.testing.assert_array_equal(got.x, (X % 3 > 1)[pool])
-    assert got.x.dtype == np.uint8 and got.label_names == ("u", "v", "w")
+    np.testing.assert_array_equal(content.person, np.array([1, 0, 2, 0, 1, 2, 2, 0, 1, 0])[pool])
+    np.testing.assert_array_equal(content.y, Y[pool])
+    np.testing.assert_array_equal(content.x, (X % 3 > 1)[pool])
+    assert content.x.dtype == np.uint8 and content.label_names == ("u", "v", "w")
 
 
 def test_arrays_as_they_are(tmp_path):
     columns = write(tmp_path / "a.npz", x=(X > 20).astype(np.uint8), y=Y)
-    got = data.arrays(columns, standardise=False)()
-    assert (got.shift, got.scale) == (0, 1)
+    pool = data.arrays(columns, standardise=False)()
+    assert (pool.shift, pool.scale) == (0, 1)
     images = write(tmp_path / "b.npz", x=np.full((10, 4, 4), 255, np.uint8), y=Y)
     assert data.arrays(images, standardise=False)().shift == 127.5
     seconds = write(tmp_path / "c.npz", x=1.7e9 + X, y=Y)
@@ -153,8 +153,8 @@ def test_cifar10_reads_as_arrays(tmp_path):
     imgpack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(imgpack)
     x, more = imgpack.load(str(SHARED / "cifar10_nl3_test.npz"))
-    got = data.arrays(write(tmp_path / "cifar.npz", x=x, y=more["y"]))()
-    assert got.x.shape == (8000, 32, 32, 3) and got.classes == 10
+    pool = data.arrays(write(tmp_path / "cifar.npz", x=x, y=more["y"]))()
+    assert pool.x.shape == (8000, 32, 32, 3) and pool.classes == 10
 
 
 def digest_elsewhere(out):

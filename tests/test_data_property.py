@@ -29,7 +29,7 @@ COLUMNS = {  # of n random numbers u in [0, 1)
     "tiny": lambda u: 1e-30 * u,
     "huge": lambda u: 1e37 * u,
 }
-BROKEN = (np.nan, np.inf, -np.inf, 1e300)
+BAD_VALUES = (np.nan, np.inf, -np.inf, 1e300)
 SHAPES = ((3,), (1,), (2, 2), (2, 2, 1), (2, 1, 1, 2), (), (0,), (2, 0))
 LABELS = {  # of numbers 0, 1, 2, ...: the labels, and whether they are some of three classes
     "three": (lambda i: i % 3, True),
@@ -62,8 +62,10 @@ def rows(rng, n: int, shape: tuple, kind: str, columns: list[str]) -> np.ndarray
     """Examples whose features are the columns in turn, of any kind of number."""
     features = int(np.prod(shape))
     u = rng.random((n, features))
-    made = [COLUMNS[columns[f % len(columns)]](u[:, f]) if n else u[:, f] for f in range(features)]
-    x = np.stack(made, 1).reshape(n, *shape) if features else np.zeros((n, *shape))
+    values = [
+        COLUMNS[columns[f % len(columns)]](u[:, f]) if n else u[:, f] for f in range(features)
+    ]
+    x = np.stack(values, 1).reshape(n, *shape) if features else np.zeros((n, *shape))
     if kind in WHOLE and kind != "bool":
         info = np.iinfo(kind)
         x = np.clip(x, max(info.min, -(2**62)), min(info.max, 2**62))
@@ -72,10 +74,12 @@ def rows(rng, n: int, shape: tuple, kind: str, columns: list[str]) -> np.ndarray
     return x.astype(kind)
 
 
-def network(got: Data, x: np.ndarray) -> np.ndarray:
+def network(content: Data, x: np.ndarray) -> np.ndarray:
     """What a network gets of stored examples."""
     x = jnp.asarray(x).astype(jnp.float32)
-    shift, scale = (jnp.broadcast_to(jnp.asarray(a), x.shape) for a in (got.shift, got.scale))
+    shift, scale = (
+        jnp.broadcast_to(jnp.asarray(a), x.shape) for a in (content.shift, content.scale)
+    )
     return np.asarray((x - shift) / scale)
 
 
@@ -88,15 +92,17 @@ def reference(x: np.ndarray, pool: np.ndarray) -> np.ndarray:
     x, pool = x.astype(np.float64), pool.astype(np.float64)
     constant = pool.max(0) == pool.min(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        seen = (x - pool.mean(0)) / pool.std(0)
-    return np.where(constant, x - pool[0], seen)
+        z = (x - pool.mean(0)) / pool.std(0)
+    return np.where(constant, x - pool[0], z)
 
 
-def same(got: Data, x: np.ndarray, x_test: np.ndarray) -> None:
+def same(content: Data, x: np.ndarray, x_test: np.ndarray) -> None:
     x, x_test = (a.astype(np.uint8) if a.dtype == bool else a for a in (x, x_test))
-    for stored, own in ((got.x, x), (got.x_test, x_test)):
-        np.testing.assert_allclose(network(got, stored), reference(own, x), rtol=1e-5, atol=1e-5)
-    assert got.x.dtype == np.float32 or got.x.dtype.itemsize <= 2
+    for stored, own in ((content.x, x), (content.x_test, x_test)):
+        np.testing.assert_allclose(
+            network(content, stored), reference(own, x), rtol=1e-5, atol=1e-5
+        )
+    assert content.x.dtype == np.float32 or content.x.dtype.itemsize <= 2
 
 
 @pytest.mark.usefixtures("as_users_run")
@@ -106,27 +112,28 @@ def same(got: Data, x: np.ndarray, x_test: np.ndarray) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
-@given(drawn=st.data())
-def test_any_npz(drawn):
+@given(sample=st.data())
+def test_any_npz(sample):
     of = st.sampled_from
-    often = drawn.draw(st.booleans())  # or most would be refused
-    kind = drawn.draw(of(FLOATS + WHOLE + (() if often else NO_NUMBERS)))
-    shape = drawn.draw(of(SHAPES[:5] if often else SHAPES))
-    n, tests = drawn.draw(of((12, 20) if often else (0, 1, 2, 4, 5, 12))), drawn.draw(of((0, 1, 5)))
-    split = drawn.draw(st.booleans()) or (often and not tests)
-    columns = drawn.draw(st.lists(of(sorted(COLUMNS)), min_size=1, max_size=4))
-    y_name, p_name = drawn.draw(of(sorted(LABELS))), drawn.draw(of(sorted(PERSONS)))
+    often = sample.draw(st.booleans())  # or most would be refused
+    kind = sample.draw(of(FLOATS + WHOLE + (() if often else NO_NUMBERS)))
+    shape = sample.draw(of(SHAPES[:5] if often else SHAPES))
+    n = sample.draw(of((12, 20) if often else (0, 1, 2, 4, 5, 12)))
+    tests = sample.draw(of((0, 1, 5)))
+    split = sample.draw(st.booleans()) or (often and not tests)
+    columns = sample.draw(st.lists(of(sorted(COLUMNS)), min_size=1, max_size=4))
+    y_name, p_name = sample.draw(of(sorted(LABELS))), sample.draw(of(sorted(PERSONS)))
     if often:
         y_name, p_name = (
-            drawn.draw(of([k for k, (_, good) in table.items() if good]))
+            sample.draw(of([k for k, (_, good) in table.items() if good]))
             for table in (LABELS, PERSONS)
         )
-    rng = np.random.default_rng(drawn.draw(st.integers(0, 1000)))
+    rng = np.random.default_rng(sample.draw(st.integers(0, 1000)))
     x, x_test = (rows(rng, m, shape, kind, columns) for m in (n, tests))
-    broken = kind in FLOATS and x.size and not often and drawn.draw(st.booleans())
-    if broken:
+    bad = kind in FLOATS and x.size and not often and sample.draw(st.booleans())
+    if bad:
         with np.errstate(over="ignore"):
-            x.flat[drawn.draw(st.integers(0, x.size - 1))] = drawn.draw(of(BROKEN))
+            x.flat[sample.draw(st.integers(0, x.size - 1))] = sample.draw(of(BAD_VALUES))
     label, labels_fit = LABELS[y_name]
     person, persons_fit = PERSONS[p_name]
     fields = {"x": x, "y": label(np.arange(n))}
@@ -136,7 +143,7 @@ def test_any_npz(drawn):
         fields["person"] = person(np.arange(n))
     pool, aside = data.pool.fifth_aside(n) if split else (np.arange(n), None)
     usable = (
-        kind not in NO_NUMBERS and x.ndim > 1 and 0 not in shape and not broken
+        kind not in NO_NUMBERS and x.ndim > 1 and 0 not in shape and not bad
         and labels_fit and persons_fit and n >= (5 if split else 2) and (split or tests > 0)
         and len(np.unique(fields["y"][pool])) > 1
     )  # fmt: skip
@@ -144,22 +151,22 @@ def test_any_npz(drawn):
         file = str(Path(folder) / "drawn.npz")
         np.savez(file, **fields)
         try:
-            got = data.arrays(file)()
+            content = data.arrays(file)()
         except ValueError as error:
             assert not usable, error
             assert str(error).startswith(file) and "\n" not in str(error)
             return
     assert usable
-    same(got, x[pool], x[aside] if split else x_test)
-    np.testing.assert_array_equal(got.y, fields["y"].reshape(-1)[pool])
+    same(content, x[pool], x[aside] if split else x_test)
+    np.testing.assert_array_equal(content.y, fields["y"].reshape(-1)[pool])
     if person is not None:
         of_all = fields["person"].reshape(-1)[pool]
-        pairs = got.person[:, None] == got.person[None]
+        pairs = content.person[:, None] == content.person[None]
         np.testing.assert_array_equal(pairs, of_all[:, None] == of_all[None])
-    assert data.digest(data.usable(got)) == data.digest(got)
+    assert data.digest(data.usable(content)) == data.digest(content)
 
 
-class Drawn(tfds.core.GeneratorBasedBuilder):
+class AnySet(tfds.core.GeneratorBasedBuilder):
     """A set of what was drawn."""
 
     pkg_dir_path = None
@@ -187,32 +194,32 @@ class Drawn(tfds.core.GeneratorBasedBuilder):
 @pytest.mark.usefixtures("as_users_run")
 @settings(deadline=None, max_examples=25, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
-@given(drawn=st.data())
-def test_any_tfds_set(drawn):
+@given(sample=st.data())
+def test_any_tfds_set(sample):
     of = st.sampled_from
-    kind = drawn.draw(of(("uint8", "uint16", "int32", "int64", "float32", "bool")))
-    shape, n = drawn.draw(of(SHAPES[:5])), drawn.draw(of((1, 2, 4, 12, 20)))
-    tests = drawn.draw(of((0, 1, 5)))  # 0: no such split
-    columns = drawn.draw(st.lists(of(sorted(COLUMNS)), min_size=1, max_size=4))
-    rng = np.random.default_rng(drawn.draw(st.integers(0, 1000)))
+    kind = sample.draw(of(("uint8", "uint16", "int32", "int64", "float32", "bool")))
+    shape, n = sample.draw(of(SHAPES[:5])), sample.draw(of((1, 2, 4, 12, 20)))
+    tests = sample.draw(of((0, 1, 5)))  # 0: no such split
+    columns = sample.draw(st.lists(of(sorted(COLUMNS)), min_size=1, max_size=4))
+    rng = np.random.default_rng(sample.draw(st.integers(0, 1000)))
     x, x_test = (rows(rng, m, shape, kind, columns) for m in (n, tests))
-    broken = kind == "float32" and drawn.draw(st.booleans())
-    if broken:
-        x.flat[drawn.draw(st.integers(0, x.size - 1))] = drawn.draw(of(BROKEN[:3]))
-    one_class = drawn.draw(of((False, False, True)))
+    bad = kind == "float32" and sample.draw(st.booleans())
+    if bad:
+        x.flat[sample.draw(st.integers(0, x.size - 1))] = sample.draw(of(BAD_VALUES[:3]))
+    one_class = sample.draw(of((False, False, True)))
     y = np.full(n, 2) if one_class else np.arange(n) % 3
-    Drawn.shape, Drawn.kind = shape, np.dtype(kind).type
-    Drawn.rows = {"train": (x, y)} | ({"test": (x_test, y[:1].repeat(tests))} if tests else {})
+    AnySet.shape, AnySet.kind = shape, np.dtype(kind).type
+    AnySet.rows = {"train": (x, y)} | ({"test": (x_test, y[:1].repeat(tests))} if tests else {})
     pool, aside = (np.arange(n), None) if tests else data.pool.fifth_aside(n)
-    usable = not broken and len(np.unique(y[pool])) > 1 and (tests > 0 or n >= 5)
+    usable = not bad and len(np.unique(y[pool])) > 1 and (tests > 0 or n >= 5)
     with tempfile.TemporaryDirectory() as folder:
-        Drawn(data_dir=folder, file_format="array_record").download_and_prepare()
+        AnySet(data_dir=folder, file_format="array_record").download_and_prepare()
         try:
-            got = data.tfds("drawn", folder)()
+            content = data.tfds("any_set", folder)()
         except ValueError as error:
             assert not usable, error
             assert str(error).startswith(folder) and "\n" not in str(error)
             return
     assert usable
-    same(got, x[pool], x_test if tests else x[aside])
-    np.testing.assert_array_equal(got.y, y[pool])
+    same(content, x[pool], x_test if tests else x[aside])
+    np.testing.assert_array_equal(content.y, y[pool])

@@ -60,12 +60,12 @@ def expected(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_reads_array_record(prepared):
-    got = data.tfds("tiny_shapes", str(prepared))()
-    for x, y, split in ((got.x, got.y, "train"), (got.x_test, got.y_test, "test")):
+    pool = data.tfds("tiny_shapes", str(prepared))()
+    for x, y, split in ((pool.x, pool.y, "train"), (pool.x_test, pool.y_test, "test")):
         np.testing.assert_array_equal(x, expected(split)[0])
         np.testing.assert_array_equal(y, expected(split)[1])
-    assert got.classes == 4 and got.label_names[-1] == "</script>"
-    assert got.x.dtype == np.uint8 and got.shift == 127.5
+    assert pool.classes == 4 and pool.label_names[-1] == "</script>"
+    assert pool.x.dtype == np.uint8 and pool.shift == 127.5
 
 
 def test_reads_tfrecord(prepared, tmp_path):
@@ -86,9 +86,9 @@ def test_reads_tfrecord(prepared, tmp_path):
     for split in info["splits"]:
         split["filepathTemplate"] = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
     (folder / "dataset_info.json").write_text(json.dumps(info))
-    got = data.tfds("tiny_shapes", str(tmp_path / "set"))()
-    np.testing.assert_array_equal(got.x, expected("train")[0])
-    np.testing.assert_array_equal(got.y_test, expected("test")[1])
+    pool = data.tfds("tiny_shapes", str(tmp_path / "set"))()
+    np.testing.assert_array_equal(pool.x, expected("train")[0])
+    np.testing.assert_array_equal(pool.y_test, expected("test")[1])
     (file,) = folder.glob("*-train.tfrecord*")
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(ValueError, match="middle of a record"):
@@ -96,8 +96,8 @@ def test_reads_tfrecord(prepared, tmp_path):
 
 
 def test_without_a_test_split_a_fifth_is_set_aside(prepared):
-    got = data.tfds("tiny_shapes", str(prepared), test="nowhere")()
-    assert (len(got.y), len(got.y_test)) == (32, 8)
+    pool = data.tfds("tiny_shapes", str(prepared), test="nowhere")()
+    assert (len(pool.y), len(pool.y_test)) == (32, 8)
 
 
 def test_reading_needs_no_tensorflow(prepared):
@@ -128,8 +128,8 @@ def test_an_unreachable_network_is_one_clear_line(tmp_path, monkeypatch):
 
 
 def test_ready_lists_what_lies_there(prepared, tmp_path):
-    (found,) = data.ready(str(prepared))
-    assert found[:4] == ("tiny_shapes", "1.2.0", 50, "array_record")
+    (entry,) = data.ready(str(prepared))
+    assert entry[:4] == ("tiny_shapes", "1.2.0", 50, "array_record")
     assert data.ready(str(tmp_path)) == []
 
 
@@ -203,10 +203,10 @@ KINDS = {
 
 @pytest.mark.parametrize("x", KINDS.values(), ids=KINDS)
 def test_numbers_of_any_kind_are_standardised(monkeypatch, tmp_path, x):
-    got = numbers(monkeypatch, tmp_path, x)()
+    pool = numbers(monkeypatch, tmp_path, x)()
     z = (x - x.mean(0, dtype=np.float64)) / x.std(0, dtype=np.float64)
-    np.testing.assert_allclose((got.x - got.shift) / got.scale, z, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose((got.x_test - got.shift) / got.scale, z[:4], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose((pool.x - pool.shift) / pool.scale, z, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose((pool.x_test - pool.shift) / pool.scale, z[:4], rtol=1e-5, atol=1e-5)
 
 
 def test_numbers_that_cannot_be_used_are_refused(monkeypatch, tmp_path):

@@ -17,10 +17,10 @@ Y = np.arange(N) % 4
 DIGITS = "ade63060bf5aff7b870e464091c9d5af8ca0aee8d7ec76dd505a937b10169fa1"
 
 
-def seen(got: Data, x=None) -> np.ndarray:
+def network(pool: Data, x=None) -> np.ndarray:
     """What a network gets: the pool as the device has it, shifted and scaled in float32."""
-    x = jnp.asarray(got.x if x is None else x).astype(jnp.float32)
-    shift, scale = (jnp.broadcast_to(jnp.asarray(a), x.shape) for a in (got.shift, got.scale))
+    x = jnp.asarray(pool.x if x is None else x).astype(jnp.float32)
+    shift, scale = (jnp.broadcast_to(jnp.asarray(a), x.shape) for a in (pool.shift, pool.scale))
     return np.asarray((x - shift) / scale)
 
 
@@ -39,9 +39,9 @@ def mine(x, y=Y, **more) -> Data:
 def test_sources_that_ship_are_as_they_were():
     assert data.digest(data.digits()()) == DIGITS
     for source, x, y in ((data.synthetic(), -239.20387, 4547), (data.people(), -530.54902, 4462)):
-        got = source()
-        np.testing.assert_allclose((got.x.sum(dtype=np.float64), got.y.sum()), (x, y), rtol=1e-6)
-        assert got.x.dtype == np.float32 and (got.shift, got.scale) == (0, 1)
+        pool = source()
+        np.testing.assert_allclose((pool.x.sum(dtype=np.float64), pool.y.sum()), (x, y), rtol=1e-6)
+        assert pool.x.dtype == np.float32 and (pool.shift, pool.scale) == (0, 1)
     for source in (data.digits(), data.digits(True), data.synthetic(), data.people(known=True)):
         assert data.digest(data.usable(source())) == data.digest(source())
 
@@ -67,30 +67,30 @@ COLUMNS = {
 @pytest.mark.parametrize("x", COLUMNS.values(), ids=COLUMNS)
 def test_numbers_are_standardised_as_in_float64(x, tmp_path):
     np.savez(tmp_path / "a.npz", x=x, y=Y, x_test=x[5:9], y_test=Y[5:9])
-    for got in (data.standardise(mine(x)), data.arrays(str(tmp_path / "a.npz"))()):
-        np.testing.assert_allclose(seen(got), reference(x, x), rtol=1e-5, atol=1e-5)
-        rows = slice(0, 5) if got.name == "mine" else slice(5, 9)
+    for pool in (data.standardise(mine(x)), data.arrays(str(tmp_path / "a.npz"))()):
+        np.testing.assert_allclose(network(pool), reference(x, x), rtol=1e-5, atol=1e-5)
+        rows = slice(0, 5) if pool.name == "mine" else slice(5, 9)
         want = reference(x[rows], x)
-        np.testing.assert_allclose(seen(got, got.x_test), want, rtol=1e-5, atol=1e-5)
-        again = data.usable(got)
-        assert data.digest(again) == data.digest(got)
+        np.testing.assert_allclose(network(pool, pool.x_test), want, rtol=1e-5, atol=1e-5)
+        again = data.usable(pool)
+        assert data.digest(again) == data.digest(pool)
 
 
 def test_a_feature_whose_square_is_zero_in_float64_is_standardised():
     x = RNG.normal(size=(N, 2))
-    got = seen(data.standardise(mine(x * 1e-200)))
-    np.testing.assert_allclose(got, reference(x, x), rtol=1e-5, atol=1e-5)
+    inputs = network(data.standardise(mine(x * 1e-200)))
+    np.testing.assert_allclose(inputs, reference(x, x), rtol=1e-5, atol=1e-5)
 
 
 def test_what_float32_holds_is_stored_as_it_is():
     for name in ("bits", "flat images", "16 bits", "half"):
         x = COLUMNS[name]
-        got = data.standardise(mine(x))
-        assert got.x.dtype == x.dtype
-        np.testing.assert_array_equal(got.x, x)
+        pool = data.standardise(mine(x))
+        assert pool.x.dtype == x.dtype
+        np.testing.assert_array_equal(pool.x, x)
     for name in ("seconds", "seconds as int64", "seconds in float32", "huge", "tiny"):
-        got = data.standardise(mine(COLUMNS[name]))
-        assert got.x.dtype == np.float32 and got.shift == 0 and got.scale == 1
+        pool = data.standardise(mine(COLUMNS[name]))
+        assert pool.x.dtype == np.float32 and pool.shift == 0 and pool.scale == 1
     floats = RNG.normal(size=(N, 3)) * 5 + 3
     np.testing.assert_array_equal(data.standardise(mine(floats)).x, floats.astype(np.float32))
 
@@ -98,18 +98,18 @@ def test_what_float32_holds_is_stored_as_it_is():
 @pytest.mark.parametrize("shape", [(6, 5, 3), (6, 5, 1), (6, 5)])
 def test_images_of_8_bits_are_seen_from_minus_1_to_1(shape):
     x = RNG.integers(0, 256, (N, *shape)).astype(np.uint8)
-    got = data.standardise(mine(x))
-    assert got.x is x and got.shift == got.scale == 127.5
-    np.testing.assert_allclose(seen(got), x / 127.5 - 1, atol=1e-6)
+    pool = data.standardise(mine(x))
+    assert pool.x is x and pool.shift == pool.scale == 127.5
+    np.testing.assert_allclose(network(pool), x / 127.5 - 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("largest", [1, 16, 127])
 def test_images_of_few_levels_are_not_black(largest):
     x = RNG.integers(0, largest + 1, (N, 4, 4)).astype(np.uint8)
     x[0, 0, 0] = largest
-    got = seen(data.standardise(mine(x)))
-    np.testing.assert_allclose(got, x / (largest / 2) - 1, atol=1e-6)
-    assert (got.min(), got.max()) == (-1, 1)
+    inputs = network(data.standardise(mine(x)))
+    np.testing.assert_allclose(inputs, x / (largest / 2) - 1, atol=1e-6)
+    assert (inputs.min(), inputs.max()) == (-1, 1)
     black = data.standardise(mine(np.zeros((N, 4, 4), np.uint8)))
     assert black.shift == black.scale == 127.5
 
@@ -120,22 +120,22 @@ def test_images_of_few_levels_are_not_black(largest):
 def test_a_constant_feature_is_seen_as_zero(value):
     x = np.stack([np.full(N, value), Y], 1)
     for kind in (np.float64, np.float32):
-        got = seen(data.standardise(mine(x.astype(kind))))
-        np.testing.assert_array_equal(got[:, 0], 0)
-        np.testing.assert_allclose(got[:, 1], reference(Y[:, None], Y[:, None])[:, 0], atol=1e-6)
+        inputs = network(data.standardise(mine(x.astype(kind))))
+        np.testing.assert_array_equal(inputs[:, 0], 0)
+        np.testing.assert_allclose(inputs[:, 1], reference(Y[:, None], Y[:, None])[:, 0], atol=1e-6)
 
 
 def test_the_sources_own_scaling_is_kept():
     x = RNG.normal(size=(N, 3)) * 2 + 7
     own = data.usable(mine(x, shift=x.mean(0), scale=x.std(0)))
-    np.testing.assert_allclose(seen(own), reference(x, x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(network(own), reference(x, x), rtol=1e-5, atol=1e-5)
     seconds = COLUMNS["seconds"]
     own = data.usable(mine(seconds, shift=seconds.mean(0), scale=seconds.std(0)))
-    np.testing.assert_allclose(seen(own), reference(seconds, seconds), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(network(own), reference(seconds, seconds), rtol=1e-5, atol=1e-5)
     channels = RNG.integers(0, 256, (N, 4, 4, 3)).astype(np.uint8)
     own = data.usable(mine(channels, shift=np.float32([10, 20, 30]), scale=np.float32(60)))
     assert own.x is channels
-    np.testing.assert_allclose(seen(own), (channels - np.array([10, 20, 30])) / 60, atol=1e-5)
+    np.testing.assert_allclose(network(own), (channels - np.array([10, 20, 30])) / 60, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -149,25 +149,25 @@ def test_the_sources_own_scaling_is_kept():
     ],
 )
 def test_labels_that_can_mean_one_thing_only(y, want, as_users_run):
-    got = data.usable(mine(RNG.normal(size=(N, 2)), y))
-    assert got.y.dtype == np.int32 and got.y_test.dtype == np.int32
-    np.testing.assert_array_equal(got.y, want)
+    pool = data.usable(mine(RNG.normal(size=(N, 2)), y))
+    assert pool.y.dtype == np.int32 and pool.y_test.dtype == np.int32
+    np.testing.assert_array_equal(pool.y, want)
 
 
 def test_persons_may_be_names(as_users_run):
     names = np.array(["Zoë", "Ann", "ann", "Bob"])[Y]
-    got = data.usable(mine(RNG.normal(size=(N, 2)), person=names))
-    assert got.person.dtype == np.int64
-    np.testing.assert_array_equal(got.person, np.array([2, 0, 3, 1])[Y])
+    pool = data.usable(mine(RNG.normal(size=(N, 2)), person=names))
+    assert pool.person.dtype == np.int64
+    np.testing.assert_array_equal(pool.person, np.array([2, 0, 3, 1])[Y])
     for person in (Y + 10**12, (Y + 10**12)[:, None], (Y + 10**12) * 1.0):
-        got = data.usable(mine(RNG.normal(size=(N, 2)), person=person))
-        np.testing.assert_array_equal(got.person, Y + 10**12)
+        pool = data.usable(mine(RNG.normal(size=(N, 2)), person=person))
+        np.testing.assert_array_equal(pool.person, Y + 10**12)
 
 
 X = RNG.normal(size=(N, 3))
 
 
-def changed(place, value, x=X):
+def variant(place, value, x=X):
     x = x.copy()
     x[place] = value
     return x
@@ -175,11 +175,11 @@ def changed(place, value, x=X):
 
 GAPS = np.array([0, 7, 50000])[np.arange(N) % 3]
 BAD = [
-    ({"x": changed((7, 2), np.nan)}, "x has NaN or infinite entries: nan in example 7, feature 2"),
-    ({"x": changed((7, 2), -np.inf)}, "-inf in example 7, feature 2"),
-    ({"x": changed((7, 2), 1e300)}, "1e+300 in example 7, feature 2"),
-    ({"x": changed((3, 1, 0, 2), np.nan, np.zeros((N, 4, 4, 3)))}, "example 3, feature (1, 0, 2)"),
-    ({"x_test": changed((0, 1), np.nan)[:5]}, "x_test has NaN or infinite entries: nan in example"),
+    ({"x": variant((7, 2), np.nan)}, "x has NaN or infinite entries: nan in example 7, feature 2"),
+    ({"x": variant((7, 2), -np.inf)}, "-inf in example 7, feature 2"),
+    ({"x": variant((7, 2), 1e300)}, "1e+300 in example 7, feature 2"),
+    ({"x": variant((3, 1, 0, 2), np.nan, np.zeros((N, 4, 4, 3)))}, "example 3, feature (1, 0, 2)"),
+    ({"x_test": variant((0, 1), np.nan)[:5]}, "x_test has NaN or infinite entries: nan in example"),
     ({"x": X[:1], "y": Y[:1]}, "x has 1 examples, at least 2"),
     ({"x": X[:, :0]}, "x is float64 (40, 0), needs numbers [examples, ...]: these hold none"),
     ({"x": X.reshape(N, 3, 1)[:, :, :0]}, "(40, 3, 0)"),
@@ -237,14 +237,16 @@ def test_what_is_lost_in_float64_itself_is_refused():
     with pytest.raises(ValueError, match="too close together.*subtract its least value"):
         data.standardise(mine(long))
     np.testing.assert_allclose(
-        seen(data.standardise(mine(long - 2**60))), reference(long - 2**60, long - 2**60), atol=1e-5
+        network(data.standardise(mine(long - 2**60))),
+        reference(long - 2**60, long - 2**60),
+        atol=1e-5,
     )
 
 
 def test_a_far_test_example_does_not_hide_the_pool():
     x = RNG.normal(size=(N, 2))
-    got = data.standardise(mine(x, x_test=changed((0, 0), 1e12, x)[:5]))
-    np.testing.assert_allclose(seen(got), reference(x, x), atol=1e-5)
+    pool = data.standardise(mine(x, x_test=variant((0, 0), 1e12, x)[:5]))
+    np.testing.assert_allclose(network(pool), reference(x, x), atol=1e-5)
 
 
 def test_some_gaps_in_the_labels_are_allowed():
@@ -258,16 +260,16 @@ def test_some_gaps_in_the_labels_are_allowed():
 
 
 def test_two_examples_and_one_to_test_are_enough():
-    got = data.standardise(Data("two", X[:2], Y[:2], X[:1], Y[:1], 2))
-    np.testing.assert_allclose(seen(got), reference(X[:2], X[:2]), atol=1e-5)
+    pool = data.standardise(Data("two", X[:2], Y[:2], X[:1], Y[:1], 2))
+    np.testing.assert_allclose(network(pool), reference(X[:2], X[:2]), atol=1e-5)
 
 
 def test_derived_sources_take_any_labels(as_users_run):
     def loose():
         return mine(X, Y[:, None] * 1.0)
 
-    got = data.mislabelled(loose, [1, 2])()
-    assert got.y.shape == (N,) and (got.y != Y).sum() == 2
+    pool = data.mislabelled(loose, [1, 2])()
+    assert pool.y.shape == (N,) and (pool.y != Y).sum() == 2
 
 
 def test_the_documented_source_runs(tmp_path, monkeypatch, as_users_run):
@@ -276,9 +278,9 @@ def test_the_documented_source_runs(tmp_path, monkeypatch, as_users_run):
     table = np.column_stack([1.7e9 + RNG.integers(0, 99, (900, 2)), np.arange(900) % 2])
     np.savetxt(tmp_path / "mine.csv", table, delimiter=",", header="a,b,y", fmt="%d")
     monkeypatch.chdir(tmp_path)
-    made: dict = {}
-    exec(block, made)
-    got = made["mine"]()
+    namespace: dict = {}
+    exec(block, namespace)
+    pool = namespace["mine"]()
     want = reference(table[:800, :2], table[:800, :2])
-    np.testing.assert_allclose(seen(got), want, rtol=1e-5, atol=1e-5)
-    assert got.y.dtype == np.int32 and len(got.y_test) == 100
+    np.testing.assert_allclose(network(pool), want, rtol=1e-5, atol=1e-5)
+    assert pool.y.dtype == np.int32 and len(pool.y_test) == 100

@@ -19,9 +19,9 @@ FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.M | re.S
 
 def test_the_reference_names_modules_that_are_there():
     pages = [f.read_text() for f in (ROOT / "docs/reference").glob("*.md")]
-    named = re.findall(r"^::: ([\w.]+)$", "\n".join(pages), re.M)
-    assert "jaxmia.attacks" in named
-    for name in named:
+    names = re.findall(r"^::: ([\w.]+)$", "\n".join(pages), re.M)
+    assert "jaxmia.attacks" in names
+    for name in names:
         assert importlib.util.find_spec(name), name
 
 
@@ -69,8 +69,8 @@ def test_what_a_page_names_is_there(page):
         assert "://" in link or (page.parent / link).exists(), link
     code = "\n".join(block or words for block, words in CODE.findall(text))
     for first, second in COMMAND.findall(code):
-        known, name = (app.DATA, second) if first == "data" else (app.COMMANDS, first)
-        assert name in known, (first, second)
+        entries, name = (app.DATA, second) if first == "data" else (app.COMMANDS, first)
+        assert name in entries, (first, second)
 
 
 def test_the_commands_that_the_code_names_are_there():
@@ -97,11 +97,11 @@ def blocks(name):
 
 def shell(text, folder, **environment):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-ec", text],
         cwd=folder, env=os.environ | {"PATH": path} | environment, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, (text, done.stdout[-2000:], done.stderr[-2000:])
+    assert process.returncode == 0, (text, process.stdout[-2000:], process.stderr[-2000:])
 
 
 def follow(name, folder):

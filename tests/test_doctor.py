@@ -16,7 +16,7 @@ def test_tells_what_a_run_rests_on_and_runs_one(capsys):
 
 
 def test_what_is_wrong_is_marked_and_ends_with_status_one(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(processes, "start", broken)
+    monkeypatch.setattr(processes, "start", no_device)
     monkeypatch.setattr(machine, "cache_folder", lambda: tmp_path)
     with pytest.raises(SystemExit) as end:
         app.main(["doctor", "--no-self-test", "--json"])
@@ -25,5 +25,5 @@ def test_what_is_wrong_is_marked_and_ends_with_status_one(capsys, monkeypatch, t
     assert lines["devices"]["told"] == "RuntimeError: no such device" and "self-test" not in lines
 
 
-def broken(cache):
+def no_device(cache):
     raise RuntimeError("no such device")

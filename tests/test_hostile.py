@@ -16,30 +16,30 @@ from jaxmia import design
 from jaxmia.command import app
 from jaxmia.report import write as reports
 
-HELD: dict = {"allowed": None, "wrong": []}
+WATCH: dict = {"allowed": None, "wrong": []}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
-def known(path):
+def is_cache(path):
     """Caches of libraries: compiled programs, fonts."""
     return "/.pytest_cache/" in path or "/matplotlib" in path
 
 
 def watch(event, args):
     """Notes pickles and writes while a case runs; an audit hook cannot be taken away again."""
-    allowed = HELD["allowed"]
+    allowed = WATCH["allowed"]
     if allowed is None:
         return
     if event == "pickle.find_class":
-        HELD["wrong"].append((event, args))
+        WATCH["wrong"].append((event, args))
     elif event == "open" and isinstance(args[0], (str, bytes)) and (args[2] or 0) & WRITES:
         path = os.path.abspath(os.fsdecode(args[0]))
-        if not path.startswith((*allowed, "/dev/null")) and not known(path):
-            HELD["wrong"].append((event, path))
+        if not path.startswith((*allowed, "/dev/null")) and not is_cache(path):
+            WATCH["wrong"].append((event, path))
     elif event in ("os.mkdir", "os.rename", "os.remove", "os.system", "subprocess.Popen"):
         path = "" if event in ("os.system", "subprocess.Popen") else os.fsdecode(args[0])
-        if not path or not (os.path.abspath(path).startswith(allowed) or known(path)):
-            HELD["wrong"].append((event, args[0]))
+        if not path or not (os.path.abspath(path).startswith(allowed) or is_cache(path)):
+            WATCH["wrong"].append((event, args[0]))
 
 
 sys.addaudithook(watch)
@@ -97,9 +97,9 @@ FILES = {"signals": "signals", "member": "member", "logits": "logits", "labels":
 @st.composite
 def cases(draw):
     """Files by name, and a command line that names them."""
-    chosen = draw(st.lists(st.sampled_from(sorted(FILES)), max_size=3, unique=True))
-    chosen = list(dict.fromkeys(["signals", "member", *chosen] if draw(st.booleans()) else chosen))
-    files = {name: draw(contents(GOOD[FILES[name]])) for name in chosen}
+    names = draw(st.lists(st.sampled_from(sorted(FILES)), max_size=3, unique=True))
+    names = list(dict.fromkeys(["signals", "member", *names] if draw(st.booleans()) else names))
+    files = {name: draw(contents(GOOD[FILES[name]])) for name in names}
     more = draw(
         st.lists(st.sampled_from(["--attacks", "--stream", "--curve", "--bogus"]), max_size=2)
     )
@@ -111,7 +111,7 @@ def attempt(args, allowed):
     """Exit status and stderr of a command; whatever else it raises goes through."""
     err, out, code = io.StringIO(), io.StringIO(), 0
     before = sys.stdout, sys.stderr
-    HELD["allowed"], HELD["wrong"] = (str(allowed), tempfile.gettempdir() + "/jax"), []
+    WATCH["allowed"], WATCH["wrong"] = (str(allowed), tempfile.gettempdir() + "/jax"), []
     sys.stdout, sys.stderr = out, err
     try:
         app.main(args)
@@ -119,7 +119,7 @@ def attempt(args, allowed):
         code = end.code
     finally:
         sys.stdout, sys.stderr = before
-        HELD["allowed"] = None
+        WATCH["allowed"] = None
     return code, err.getvalue()
 
 
@@ -134,7 +134,7 @@ def check(case):
             args += [f"--{flag}", str(folder / f"{flag}.npy")]
         code, err = attempt([*args, *flags], folder / "out")
         assert code in (0, 2), (code, err)
-        assert "Traceback" not in err and HELD["wrong"] == [], (err, HELD["wrong"])
+        assert "Traceback" not in err and WATCH["wrong"] == [], (err, WATCH["wrong"])
         if code == 2:
             assert len(err.strip().splitlines()) == 1 and "\x1b" not in err, err
             assert not (folder / "out" / "report").exists()
@@ -171,4 +171,4 @@ def test_ten_thousand_hostile_cases(plain, case):
 @given(names=st.lists(NAMES.filter(lambda t: t not in ("-h", "--help", "lira_online")), max_size=3))
 def test_hostile_words(plain, words, names, tmp_path_factory):
     code, err = attempt([*words, *names], tmp_path_factory.getbasetemp() / "none")
-    assert code in (0, 2) and "Traceback" not in err and HELD["wrong"] == [], (err, HELD["wrong"])
+    assert code in (0, 2) and "Traceback" not in err and WATCH["wrong"] == [], (err, WATCH["wrong"])

@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 
-def made(T=16, N=500, seed=0):
+def material(T=16, N=500, seed=0):
     """A run of made-up models, some of whose examples are far more exposed than others."""
     rng = np.random.default_rng(seed)
     member = rng.random((T, N)) < 0.5
@@ -60,7 +60,7 @@ def made(T=16, N=500, seed=0):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("page")
-    scores, member, *rest = made()
+    scores, member, *rest = material()
     report(out, rank_all(scores, member), member, *rest)
     return out
 
@@ -114,7 +114,7 @@ def number(text):
 
 def test_the_slider_moves_every_number(folder, opened):
     tab = opened(folder / "index.html")
-    scores, member, *_ = made()
+    scores, member, *_ = material()
     score = scores["lira_online"]
     curve = count(rank_all({"x": score}, member))["x"]
     at = levels(int(curve.fp[-1]))
@@ -126,7 +126,7 @@ def test_the_slider_moves_every_number(folder, opened):
             "most": "#most tbody", "level": "#level-words",
         }.items()
     }  # fmt: skip
-    drawn = {
+    marks = {
         "line": "document.querySelector('[data-chart=roc] .level').getAttribute('x1')",
         "bars": "document.querySelector('[data-chart=exposure] .line').getAttribute('d')",
         "classes": "document.querySelector('[data-chart=classes] circle').getAttribute('cx')",
@@ -136,12 +136,12 @@ def test_the_slider_moves_every_number(folder, opened):
 
     def look():
         return {k: v.inner_text() for k, v in places.items()} | {
-            k: tab.evaluate(v) for k, v in drawn.items()
+            k: tab.evaluate(v) for k, v in marks.items()
         }
 
     before = look()
     tab.focus("#level")
-    seen = []
+    states = []
     for i, level in enumerate(at):
         tab.evaluate(
             "i => { const s = document.getElementById('level'); s.value = i;"
@@ -155,10 +155,10 @@ def test_the_slider_moves_every_number(folder, opened):
         first = int(exposed.order()[0])
         row = now["most"].split("\n")[0].split("\t")
         assert row[1] == str(first) and row[3] == str(exposed.hits[first])
-        seen.append(now)
+        states.append(now)
     assert tab.said == []
     for key in before:
-        assert len({s[key] for s in seen}) > 1, key
+        assert len({s[key] for s in states}) > 1, key
     tab.keyboard.press("Home")
     assert tab.locator("[data-words]").inner_text().startswith("may not be wrong once in")
 
@@ -171,12 +171,12 @@ def test_the_pointer_reads_the_curve_and_finds_the_example(folder, opened):
     tab.locator("[data-chart=memory]").scroll_into_view_if_needed()
     dot = tab.locator("[data-chart=memory] .dots.hot").bounding_box()
     assert dot is not None
-    found = False
+    hit = False
     for step in range(30):  # across the cloud of the most exposed
         tab.mouse.move(dot["x"] + dot["width"] * step / 30, dot["y"] + dot["height"] / 2)
-        if found := tip.is_visible() and "example" in tip.inner_text():
+        if hit := tip.is_visible() and "example" in tip.inner_text():
             break
-    assert found and "found in" in tip.inner_text()
+    assert hit and "found in" in tip.inner_text()
     number_ = tip.inner_text().split()[1]
     assert number_ in tab.inner_text("#example")
     tab.locator("#most tr[data-example]").nth(3).hover()
@@ -264,11 +264,11 @@ def test_everything_has_a_name_for_those_who_do_not_see_it(folder, opened):
         assert len(chart.get_attribute("aria-label") or "") > 40
     for image in tab.locator("img").all():
         assert image.get_attribute("alt")
-    named = tab.evaluate(
+    complete = tab.evaluate(
         "[...document.querySelectorAll('input, button, [tabindex]')].every(e =>"
         " e.textContent.trim() || e.labels?.length || e.getAttribute('aria-label'))"
     )
-    assert named
+    assert complete
     levels = tab.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(h => +h.tagName[1])")
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
@@ -286,7 +286,7 @@ def test_it_prints(folder, opened):
 def test_a_comparison_moves_too(tmp_path, opened):
     runs = []
     for seed, name in enumerate((HOSTILE, "second")):
-        scores, member, phi, summary, _ = made(seed=seed)
+        scores, member, phi, summary, _ = material(seed=seed)
         runs.append(compare.RunResults(name, summary, scores, member, phi))
     of = compare.look(runs)
     charts = compare.draw(of, runs)

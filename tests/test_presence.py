@@ -20,21 +20,21 @@ def killed(run):
         f"with presence.other(pathlib.Path({str(run)!r}), 1, print):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False)
-    assert done.returncode == -signal.SIGKILL
+    process = subprocess.run([sys.executable, "-c", code], check=False)
+    assert process.returncode == -signal.SIGKILL
     assert (run / "blocks/process-0001.lock").exists()
 
 
 @contextlib.contextmanager
-def first(run, gone, processes=2):
-    """Process 0 is at work inside; afterwards it has two minutes to go, and says so in `gone`."""
+def first(run, order, processes=2):
+    """Process 0 is at work inside; afterwards it has two minutes to go, and says so in `order`."""
     came, may_go = threading.Event(), threading.Event()
 
     def work():
         with presence.first(run, processes):
             came.set()
             may_go.wait()
-        gone.append(0)
+        order.append(0)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -53,28 +53,28 @@ def run(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("left", ["nothing", "a lock", "a mark"])
-def test_it_waits_for_one_that_comes_late(left, run):
-    if left == "a lock":
+@pytest.mark.parametrize("trace", ["nothing", "a lock", "a mark"])
+def test_it_waits_for_one_that_comes_late(trace, run):
+    if trace == "a lock":
         killed(run)
-    if left == "a mark":
+    if trace == "a mark":
         (run / "blocks/process-0001.gone").touch()
-    gone = []
-    with first(run, gone) as may_go:
+    order = []
+    with first(run, order) as may_go:
         may_go.set()
         time.sleep(0.5)  # it would be gone
-        with presence.other(run, 1, lambda: gone.append(1)):
+        with presence.other(run, 1, lambda: order.append(1)):
             time.sleep(0.5)
-            assert gone == []
-    assert gone == [1, 0]
+            assert order == []
+    assert order == [1, 0]
 
 
 def test_it_does_not_wait_for_one_that_came_and_went(run, monkeypatch):
     monkeypatch.setattr(presence, "ABSENT", float("inf"))
-    gone = []
-    with first(run, gone), presence.other(run, 1, lambda: gone.append(1)):
+    order = []
+    with first(run, order), presence.other(run, 1, lambda: order.append(1)):
         pass
-    assert gone == [1, 0]
+    assert order == [1, 0]
 
 
 def test_it_does_not_wait_for_one_that_died(run, monkeypatch):
@@ -90,9 +90,9 @@ def test_it_waits_no_longer_than_it_must_for_one_that_never_comes(run, monkeypat
 
 
 def test_it_goes_last_from_a_run_that_failed(run):
-    gone = []
-    with first(run, gone) as may_go:
-        with pytest.raises(RuntimeError), presence.other(run, 1, lambda: gone.append(1)):
+    order = []
+    with first(run, order) as may_go:
+        with pytest.raises(RuntimeError), presence.other(run, 1, lambda: order.append(1)):
             may_go.set()
             raise RuntimeError
-    assert gone == [1, 0]
+    assert order == [1, 0]

@@ -6,7 +6,7 @@ from jaxmia.training import progress
 from jaxmia.training.progress import Progress
 
 
-def shown(terminal, quiet=False, width=80):
+def display(terminal, quiet=False, width=80):
     p, out = Progress(quiet), io.StringIO()
     p.console = Console(file=out, quiet=quiet, force_terminal=terminal, width=width)
     return p, out
@@ -24,7 +24,7 @@ def work(p, monkeypatch, every=0.0):
 
 
 def test_without_a_terminal_there_are_whole_lines(monkeypatch):
-    p, out = shown(False)
+    p, out = display(False)
     work(p, monkeypatch)
     lines = out.getvalue().splitlines()
     assert lines[0] == "training 128 models, 3 epochs each, in 2 blocks"
@@ -36,13 +36,13 @@ def test_without_a_terminal_there_are_whole_lines(monkeypatch):
 
 
 def test_lines_come_now_and_then_only(monkeypatch):
-    p, out = shown(False)
+    p, out = display(False)
     work(p, monkeypatch, every=60.0)
     assert "epoch 1/3" not in out.getvalue() and "trained for 0:00" in out.getvalue()
 
 
 def test_a_terminal_has_a_bar_that_fits(monkeypatch):
-    p, out = shown(True)
+    p, out = display(True)
     work(p, monkeypatch)
     text = out.getvalue()
     assert "\x1b[" in text and "block 2/2" in text and "models/h" in text
@@ -51,14 +51,14 @@ def test_a_terminal_has_a_bar_that_fits(monkeypatch):
 
 def test_quiet_is_quiet(monkeypatch):
     for terminal in (False, True):
-        p, out = shown(terminal, quiet=True)
+        p, out = display(terminal, quiet=True)
         work(p, monkeypatch)
         p.say("a line")
         assert out.getvalue() == ""
 
 
 def test_what_was_resumed_counts_as_done_but_not_as_speed(monkeypatch):
-    p, out = shown(False)
+    p, out = display(False)
     monkeypatch.setattr(progress, "EVERY", 0.0)
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(progress.time, "time", lambda: float(next(clock)))

@@ -224,25 +224,25 @@ def test_a_dead_holders_lock_is_taken_over_by_one(tmp_path):
 
 def contend(s, threads):
     """How many of some threads get a block's lock at the same moment."""
-    got, ready, done = [], threading.Barrier(threads), threading.Event()
+    locks, ready, release = [], threading.Barrier(threads), threading.Event()
 
     def take(_):
         ready.wait()
         try:
             with s.lock(0):
-                got.append(1)
-                done.wait()
+                locks.append(1)
+                release.wait()
         except LockHeldError:
-            got.append(0)
+            locks.append(0)
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         trying = [pool.submit(take, i) for i in range(threads)]
-        while len(got) < threads:
+        while len(locks) < threads:
             time.sleep(0.001)
-        done.set()
+        release.set()
         for t in trying:
             t.result()
-    return sum(got)
+    return sum(locks)
 
 
 def test_a_lock_of_another_host_is_stale_after_ten_minutes(tmp_path):
@@ -266,8 +266,10 @@ def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
         f"try: files.write_json(Path({str(tmp_path / 'a.json')!r}), ['x' * 1000])\n"
         "except files.UnwritableError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "cannot write" in done.stdout and "a.json" in done.stdout
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "cannot write" in process.stdout and "a.json" in process.stdout
     assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 

@@ -27,21 +27,21 @@ NAMES = (
 
 
 def phi(member):
-    found = RNG.normal(size=(M, N, Q)) + 1.5 * member[..., None] + RNG.normal(size=(1, N, 1))
-    found = found.astype(np.float32)
-    found[5] = np.nan  # diverged
-    found[2, 7, 0] = np.inf
-    return found
+    values = RNG.normal(size=(M, N, Q)) + 1.5 * member[..., None] + RNG.normal(size=(1, N, 1))
+    values = values.astype(np.float32)
+    values[5] = np.nan  # diverged
+    values[2, 7, 0] = np.inf
+    return values
 
 
-def held(out):
+def scores_of(out):
     with np.load(out / "scores.npz") as scores:
         return {k: scores[k] for k in scores.files}
 
 
 def run(folder, capsys, *flags, out="out"):
     app.main(["score", *flags, "--out", str(folder / out), "--json"])
-    return json.loads(capsys.readouterr().out), held(folder / out)
+    return json.loads(capsys.readouterr().out), scores_of(folder / out)
 
 
 @pytest.fixture(params=[("halves", "npy"), ("balanced", "zarr"), ("poisson", "fortran")])
@@ -67,14 +67,15 @@ def test_from_disk_as_in_memory(files, capsys, monkeypatch):
     want, scores = run(folder, capsys, *flags, "--stream", "never")
     monkeypatch.setattr(streaming, "PANEL_BYTES", 5000)  # some examples each
     monkeypatch.setattr(streaming, "ROW_BYTES", 5 * N)
-    got, streamed = run(folder, capsys, *flags, "--stream", "always", out="streamed")
-    assert got["diverged"] == want["diverged"] == [5] and got["not_finite"] == want["not_finite"]
-    assert (got["models"], got["examples"], got["queries"]) == (M, N, Q)
+    summary, streamed = run(folder, capsys, *flags, "--stream", "always", out="streamed")
+    assert summary["diverged"] == want["diverged"] == [5]
+    assert summary["not_finite"] == want["not_finite"]
+    assert (summary["models"], summary["examples"], summary["queries"]) == (M, N, Q)
     np.testing.assert_array_equal(streamed["member"], scores["member"])
     for name in NAMES:
         assert streamed[name].dtype == np.float32 and streamed[name].shape == (M, N)
         np.testing.assert_allclose(streamed[name], scores[name], rtol=1e-5, atol=1e-6, err_msg=name)
-        a, b = got["attacks"][name], want["attacks"][name]
+        a, b = summary["attacks"][name], want["attacks"][name]
         for field in ("members", "non_members", "not_scorable", "resolution"):
             assert a[field] == b[field], (name, field)
         assert abs(a["auc"] - b["auc"]) <= a["rounding"] + 1e-6 < 1e-3, name
@@ -96,27 +97,27 @@ def test_given_targets_from_disk(tmp_path, capsys, monkeypatch):
              "--target", str(tmp_path / "t.npy"), "--attacks", *NAMES[:3]]  # fmt: skip
     _, scores = run(tmp_path, capsys, *flags, "--stream", "never")
     monkeypatch.setattr(streaming, "PANEL_BYTES", 5000)
-    got, streamed = run(tmp_path, capsys, *flags, "--stream", "always", out="s")
-    assert got["attacks"] == {} and set(streamed) == set(scores)
+    summary, streamed = run(tmp_path, capsys, *flags, "--stream", "always", out="s")
+    assert summary["attacks"] == {} and set(streamed) == set(scores)
     for name, score in scores.items():
         np.testing.assert_allclose(streamed[name], score, rtol=1e-5)
-    told = ["--target-member", str(tmp_path / "tm.npy")]
-    got, _ = run(tmp_path, capsys, *flags, *told, "--stream", "always", out="s")
-    want, _ = run(tmp_path, capsys, *flags, *told, "--stream", "never")
+    truth = ["--target-member", str(tmp_path / "tm.npy")]
+    summary, _ = run(tmp_path, capsys, *flags, *truth, "--stream", "always", out="s")
+    want, _ = run(tmp_path, capsys, *flags, *truth, "--stream", "never")
     for name in NAMES[:3]:
-        a, b = got["attacks"][name]["auc"], want["attacks"][name]["auc"]
-        assert abs(a - b) <= got["attacks"][name]["rounding"] + 1e-6
+        a, b = summary["attacks"][name]["auc"], want["attacks"][name]["auc"]
+        assert abs(a - b) <= summary["attacks"][name]["rounding"] + 1e-6
 
 
 def test_large_signals_stay_on_disk_by_themselves(tmp_path, capsys, monkeypatch):
     np.save(tmp_path / "phi.npy", phi(MEMBER["halves"]))
     np.save(tmp_path / "member.npy", MEMBER["halves"])
     flags = ["--signals", str(tmp_path / "phi.npy"), "--member", str(tmp_path / "member.npy")]
-    got, _ = run(tmp_path, capsys, *flags)
-    assert "streamed" not in got
+    summary, _ = run(tmp_path, capsys, *flags)
+    assert "streamed" not in summary
     monkeypatch.setattr(inputs, "STREAM_BYTES", 1000)
-    got, _ = run(tmp_path, capsys, *flags)
-    assert "streamed" in got
+    summary, _ = run(tmp_path, capsys, *flags)
+    assert "streamed" in summary
 
 
 @pytest.mark.parametrize(
@@ -179,8 +180,8 @@ def test_several_targets_from_disk_are_each_as_alone(tmp_path, capsys):
     flags = ["--signals", str(tmp_path / "phi.npy"), "--member", str(tmp_path / "member.npy"),
              "--target", str(tmp_path / "t.npy"), "--attacks", *names]  # fmt: skip
     _, want = run(tmp_path, capsys, *flags, "--stream", "never")
-    _, got = run(tmp_path, capsys, *flags, "--stream", "always", out="s")
-    assert set(got) == set(want) == set(names) >= {"lira_online_per_example_variance"}
+    _, streamed = run(tmp_path, capsys, *flags, "--stream", "always", out="s")
+    assert set(streamed) == set(want) == set(names) >= {"lira_online_per_example_variance"}
     for name in names:
-        assert got[name].shape == (3, N)
-        np.testing.assert_allclose(got[name], want[name], rtol=1e-5, atol=1e-6, err_msg=name)
+        assert streamed[name].shape == (3, N)
+        np.testing.assert_allclose(streamed[name], want[name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -105,7 +105,7 @@ def test_killed_again_and_again_the_signals_are_the_same(tmp_path, home, whole):
     same(finish(tmp_path / "run"), whole)
 
 
-def begun(path, home):
+def worker(path, home):
     """A process that is at work, as its first line tells."""
     running = child(path, home)
     assert running.stderr.readline()
@@ -114,11 +114,11 @@ def begun(path, home):
 
 @SOAK
 def test_killed_at_moments_spread_in_time_the_signals_are_the_same(tmp_path, home, whole):
-    undisturbed, start = begun(tmp_path / "first", home), time.time()
+    undisturbed, start = worker(tmp_path / "first", home), time.time()
     undisturbed.communicate()
     longest, kills, rng = time.time() - start, 0, np.random.default_rng(0)
     while kills < 20:
-        dying = begun(tmp_path / "run", home)
+        dying = worker(tmp_path / "run", home)
         try:
             dying.communicate(timeout=rng.uniform(0, longest))
             assert dying.returncode == 0
@@ -214,22 +214,24 @@ def test_a_pool_that_changed_is_refused(tmp_path):
         options = Options(tmp_path / "run", width=1, block=4, progress=Progress(quiet=True))
         return jaxmia.run(experiment(data=source), options)
 
-    got = run()
+    first = run()
     x[7, 2] ^= 1
     np.savez(tmp_path / "pool.npz", x=x, y=np.arange(60) % 3)
     with pytest.raises(ValueError, match="the data have changed since this run began"):
         run()
     x[7, 2] ^= 1
     np.savez(tmp_path / "pool.npz", x=x, y=np.arange(60) % 3)
-    same(run(), got)
+    same(run(), first)
 
 
 def unshared():
     """Whether a user of this machine may have a namespace of mounts to himself."""
     if not shutil.which("unshare"):
         return False
-    done = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=False)
-    return done.returncode == 0
+    process = subprocess.run(
+        ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=False
+    )
+    return process.returncode == 0
 
 
 MOUNTS = pytest.mark.skipif(not unshared(), reason="mounts need unshare -rm")
@@ -250,7 +252,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(kib, tmp_path, home, 
     call = call.replace(f"{tmp_path}/run", f"{tmp_path}/small/run")
     (tmp_path / "out").mkdir()
     (tmp_path / "small").mkdir()
-    done = in_mounts(
+    process = in_mounts(
         f"""mount -t tmpfs -o size={kib}k tmpfs {tmp_path}/small
         {call} 2> {tmp_path}/out/full; echo $?
         ls -A {tmp_path}/small/run/blocks > {tmp_path}/out/left
@@ -259,13 +261,13 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(kib, tmp_path, home, 
         cp -r {tmp_path}/small/run {tmp_path}/out/run""",
         home,
     )
-    told = (tmp_path / "out/full").read_text()
-    assert done.stdout.split()[0] == "2", told
-    last = told.strip().splitlines()[-1]
-    assert last.startswith("jaxmia: cannot write ") and "Traceback" not in told, told
+    text = (tmp_path / "out/full").read_text()
+    assert process.stdout.split()[0] == "2", text
+    last = text.strip().splitlines()[-1]
+    assert last.startswith("jaxmia: cannot write ") and "Traceback" not in text, text
     assert "No space left" in last or "ENOSPC" in last or "RESOURCE_EXHAUSTED" in last
     assert ".lock" not in (tmp_path / "out/left").read_text().replace(".lock.", "")
-    assert done.stdout.split()[-1] == "0", (tmp_path / "out/again").read_text()
+    assert process.stdout.split()[-1] == "0", (tmp_path / "out/again").read_text()
     same(jaxmia.Run.open(tmp_path / "out/run"), whole)
 
 
@@ -274,24 +276,24 @@ def test_a_read_only_folder_is_one_clear_line_and_nothing_is_lost(tmp_path, home
     killed("record:2:before", tmp_path, home)
     call = " ".join(map(shlex.quote, command(tmp_path / "run")))
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
-    done = in_mounts(f"mount --bind -o ro {tmp_path} {tmp_path} && exec {call} --quiet", home)
-    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert "cannot write" in done.stderr and "Read-only file system" in done.stderr
+    process = in_mounts(f"mount --bind -o ro {tmp_path} {tmp_path} && exec {call} --quiet", home)
+    assert process.returncode == 2 and len(process.stderr.strip().splitlines()) == 1, process.stderr
+    assert "cannot write" in process.stderr and "Read-only file system" in process.stderr
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
     same(finish(tmp_path / "run"), whole)
-    done = in_mounts(f"mount --bind -o ro {tmp_path} {tmp_path} && exec {call}", home)
-    assert done.returncode == 0 and "nothing to do" in done.stderr, done.stderr
+    process = in_mounts(f"mount --bind -o ro {tmp_path} {tmp_path} && exec {call}", home)
+    assert process.returncode == 0 and "nothing to do" in process.stderr, process.stderr
 
 
 def test_a_file_too_large_is_one_clear_line(tmp_path, home, whole):
     script = command(tmp_path / "run")
     limit = f"trap '' XFSZ; ulimit -f 8; exec {' '.join(map(shlex.quote, script))} --quiet"
-    done = subprocess.run(
+    process = subprocess.run(
         ["sh", "-c", limit], capture_output=True, text=True, check=False, cwd=ROOT,
         env=environment(home),
     )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert "jaxmia: cannot write" in done.stderr and "Traceback" not in done.stderr
+    assert process.returncode == 2, process.stderr
+    assert "jaxmia: cannot write" in process.stderr and "Traceback" not in process.stderr
     same(finish(tmp_path / "run"), whole)
 
 
@@ -309,20 +311,20 @@ def test_diverged_models_are_left_out_listed_and_retrained_on_request(tmp_path):
         return jaxmia.run(shaky, options)
 
     first = run()
-    lost, sound = first.summary["diverged"], None
-    sound = [m for m in range(8) if m not in lost]
-    assert lost and sound, "the rate is chosen so that some diverge, not all"
-    assert np.isnan(first.scores["lira_online"][lost]).all()
+    failures, sound = first.summary["diverged"], None
+    sound = [m for m in range(8) if m not in failures]
+    assert failures and sound, "the rate is chosen so that some diverge, not all"
+    assert np.isnan(first.scores["lira_online"][failures]).all()
     assert np.isfinite(first.scores["global_threshold"][sound]).all()
-    assert str(lost[0]) in (tmp_path / "run/report/index.html").read_text()
+    assert str(failures[0]) in (tmp_path / "run/report/index.html").read_text()
     run()
     assert lines[-1].endswith("nothing to do")  # unasked, they stay as they are
     again = run(retrain_diverged=True)
-    assert f"models {lost} had diverged: trained again, each with another key" in lines
-    assert again.summary["retrained"] == {str(m): 1 for m in lost}
+    assert f"models {failures} had diverged: trained again, each with another key" in lines
+    assert again.summary["retrained"] == {str(m): 1 for m in failures}
     phi = [np.asarray(r.signals.phi) for r in (first, again)]
     np.testing.assert_array_equal(phi[0][sound], phi[1][sound])
-    better = [m for m in lost if m not in again.summary["diverged"]]
+    better = [m for m in failures if m not in again.summary["diverged"]]
     assert better, "with another key some of them come through"
     chunk = only(tmp_path / f"run/signals.zarr/phi/c/{better[0] // 4}")
     content = np.frombuffer(chunk.read_bytes(), np.float32).reshape(4, 80).copy()

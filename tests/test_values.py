@@ -6,7 +6,7 @@ from jaxmia.data import digits, first
 from jaxmia.models import mlp
 from jaxmia.values import describe, parse
 
-KNOWN = {"poisson": design.poisson, "complementary_halves": design.complementary_halves,
+FACTORIES = {"poisson": design.poisson, "complementary_halves": design.complementary_halves,
          "first": first, "digits": digits}  # fmt: skip
 
 
@@ -22,9 +22,9 @@ def test_values_print_as_they_were_written_and_compare_by_what_they_mean():
 
 def test_described_values_can_be_parsed_again():
     for value in (design.poisson(0.3), design.complementary_halves, first(digits(), 20)):
-        assert parse(describe(value), KNOWN) == value
-        assert parse(repr(value) if value is not KNOWN["complementary_halves"] else value.__name__,
-                     KNOWN) == value  # fmt: skip
+        assert parse(describe(value), FACTORIES) == value
+        name = value.__name__ if value is FACTORIES["complementary_halves"] else repr(value)
+        assert parse(name, FACTORIES) == value
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_described_values_can_be_parsed_again():
 )  # fmt: skip
 def test_nothing_else_is_parsed(text):
     with pytest.raises(ValueError, match="--design: "):
-        parse(text, KNOWN, "--design")
+        parse(text, FACTORIES, "--design")
 
 
 def test_a_lambda_has_no_name_to_compare_by():

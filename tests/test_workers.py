@@ -35,8 +35,9 @@ def whole(tmp_path_factory):
 
 def ended(children):
     """Exit status and what was said, in order."""
-    told = [c.communicate(timeout=300) for c in children]
-    return [c.returncode for c in children], [err for _, err in told], [out for out, _ in told]
+    outputs = [c.communicate(timeout=300) for c in children]
+    out, err = zip(*outputs, strict=True)
+    return [c.returncode for c in children], list(err), list(out)
 
 
 def workers(tmp_path, home, count, dies=None):
@@ -199,11 +200,11 @@ def test_the_environment_does_not_change_what_keys_draw():
         "from jaxmia.training import processes; import jax; processes.start();"
         "print(jax.random.normal(jax.random.key(0, impl='threefry2x32'), (5,)).tolist())"
     )
-    drawn = {
+    numbers = {
         subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True,
             env=os.environ | {"JAX_THREEFRY_PARTITIONABLE": value},
         ).stdout
         for value in ("0", "1")
     }  # fmt: skip
-    assert len(drawn) == 1
+    assert len(numbers) == 1
