@@ -61,9 +61,9 @@ def rows(s, at):
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_members_score_higher_and_noise_gives_one_half(name):
-    found = attack_every_model(signals(2.0), MEMBER, [name])[name]
-    assert found.shape == (M, N) and found.dtype == np.float64
-    assert metrics.auc(found, MEMBER) > 0.6
+    scores = attack_every_model(signals(2.0), MEMBER, [name])[name]
+    assert scores.shape == (M, N) and scores.dtype == np.float64
+    assert metrics.auc(scores, MEMBER) > 0.6
     noise = attack_every_model(signals(0.0), MEMBER, [name])[name]
     assert abs(metrics.auc(noise, MEMBER) - 0.5) < 0.03
 
@@ -72,9 +72,9 @@ def test_members_score_higher_and_noise_gives_one_half(name):
 def test_given_targets_are_scored_as_left_out_ones(name):
     every, keep = signals(), np.arange(2, M)
     targets = [rows(every, 0), rows(every, 1)]
-    got = attack_targets(targets, rows(every, keep), MEMBER[keep], [name])[name]
+    scores = attack_targets(targets, rows(every, keep), MEMBER[keep], [name])[name]
     want = attack_every_model(every, MEMBER, [name])[name]
-    np.testing.assert_allclose(got, want[:2], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(scores, want[:2], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -95,8 +95,8 @@ def test_order_of_models_and_examples_means_nothing(name):
         population=s.population[models],
         **{k: getattr(s, k)[models][:, examples] for k in BY_EXAMPLE},
     )  # fmt: skip
-    got = attack_every_model(mixed, member[models][:, examples], [name])[name]
-    np.testing.assert_allclose(got, want[models][:, examples], rtol=1e-6, atol=1e-9)
+    scores = attack_every_model(mixed, member[models][:, examples], [name])[name]
+    np.testing.assert_allclose(scores, want[models][:, examples], rtol=1e-6, atol=1e-9)
 
 
 def test_a_monotone_transform_of_phi_changes_no_threshold_attacks_auc():
@@ -117,8 +117,8 @@ def test_a_diverged_model_has_no_score_and_is_no_reference(name):
     s = signals()
     for field in BY_MODEL:
         getattr(s, field)[4] = np.nan
-    found = attack_every_model(s, MEMBER, [name])[name]
-    assert np.isnan(found[4]).all() and np.isfinite(np.delete(found, 4, 0)).all()
+    scores = attack_every_model(s, MEMBER, [name])[name]
+    assert np.isnan(scores[4]).all() and np.isfinite(np.delete(scores, 4, 0)).all()
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -129,11 +129,11 @@ def test_degenerate_examples_are_finite(name):
     s.phi[:, 2] = np.where(np.arange(M)[:, None] < M // 2, 1.0, 2.0)  # nothing but ties
     s.logits[:, :3] = s.activations[:, :3] = s.trajectory[:, :3] = 0
     s.gradient[:, :3] = -87.3  # the logarithm of the smallest number
-    found = attack_every_model(s, MEMBER, [name])[name]
-    assert np.isfinite(found).all()
+    scores = attack_every_model(s, MEMBER, [name])[name]
+    assert np.isfinite(scores).all()
     by_references = ("instance_threshold", "instance_threshold_phi", "attack_r", "base")
     if name in (*by_references, "global_threshold"):
-        assert np.ptp(found[:, 0]) < 1e-6
+        assert np.ptp(scores[:, 0]) < 1e-6
 
 
 DESIGNS = {
@@ -182,9 +182,9 @@ def test_nulls_of_gradient_norms(attack, name, models):
     s = noise(member, rng)
     check_null(attack_every_model(s, member, [attack])[attack][:4], member[:4])
     phi, gradient = s.phi + 1.5 * member[..., None], s.gradient - member[..., None]
-    drawn = rng.random(member[0].shape) < 0.5  # the first target's row regardless of membership
-    phi[0] = (rng.normal(size=drawn.shape) + 1.5 * drawn)[:, None]
-    gradient[0] = norms(phi[0, :, 0], rng) - drawn[:, None]
+    coins = rng.random(member[0].shape) < 0.5  # the first target's row regardless of membership
+    phi[0] = (rng.normal(size=coins.shape) + 1.5 * coins)[:, None]
+    gradient[0] = norms(phi[0, :, 0], rng) - coins[:, None]
     s = Signals(phi, s.y, gradient=gradient)
     check_null(attack_every_model(s, member, [attack])[attack][:1], member[:1])
 
@@ -226,21 +226,21 @@ def test_with_diverged_models_the_number_of_references_tells_nothing():
     from jaxmia.attacks.references import leave_out, left_out
 
     member = design.balanced_columns(0.5)(0, 16, 3000)
-    known = np.ones_like(member)
-    known[[3, 8, 9]] = False
-    gone = left_out(leave_out(member), member, 0, known)
-    assert gone is not None and known[gone, np.arange(3000)][gone >= 0].all()
-    alive = np.flatnonzero(known[:, 0])
+    finite = np.ones_like(member)
+    finite[[3, 8, 9]] = False
+    partner = left_out(leave_out(member), member, 0, finite)
+    assert partner is not None and finite[partner, np.arange(3000)][partner >= 0].all()
+    alive = np.flatnonzero(finite[:, 0])
     inside = (
-        (member & known).sum(0)
-        - (known & member)
-        - np.take_along_axis(member & known, gone, axis=0)
+        (member & finite).sum(0)
+        - (finite & member)
+        - np.take_along_axis(member & finite, partner, axis=0)
     )
-    for n in np.unique((member & known).sum(0)):
-        at = (member & known).sum(0) == n
-        seen = inside[alive][:, at]
-        assert (seen[member[alive][:, at]] == n - 1).all()
-        assert (seen[~member[alive][:, at]] == n - 1).all()
+    for n in np.unique((member & finite).sum(0)):
+        at = (member & finite).sum(0) == n
+        count = inside[alive][:, at]
+        assert (count[member[alive][:, at]] == n - 1).all()
+        assert (count[~member[alive][:, at]] == n - 1).all()
 
 
 def test_the_power_curve_of_every_run_trains_no_networks(monkeypatch):

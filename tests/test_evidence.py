@@ -34,8 +34,8 @@ def test_models_that_learned_nothing_are_said_so(kind, words):
         margin[:, Y == 2] = -1
     else:
         margin[3, RNG.random(N) < 0.4] = -1
-    told = evidence.of_models(margin, MEMBER, Y)
-    assert len(told) == 1 and words in told[0], told
+    notes = evidence.of_models(margin, MEMBER, Y)
+    assert len(notes) == 1 and words in notes[0], notes
 
 
 def test_a_diverged_model_is_not_judged():
@@ -74,10 +74,10 @@ def test_probabilities_are_no_logits_and_transposed_membership_is_named(tmp_path
     for name, array in (("p", p), ("y", Y), ("m", MEMBER), ("t", MEMBER.T), ("s", p[..., 0])):
         np.save(tmp_path / f"{name}.npy", array)
     at = {n: str(tmp_path / f"{n}.npy") for n in "pymts"}
-    for words, told in (
+    for words, complaint in (
         (["--logits", at["p"], "--labels", at["y"], "--member", at["m"]], "probabilities"),
         (["--signals", at["s"], "--member", at["t"]], "transpose"),
     ):
         with pytest.raises(SystemExit) as end:
             app.main(["score", *words, "--out", str(tmp_path / "o")])
-        assert end.value.code == 2 and told in capsys.readouterr().err
+        assert end.value.code == 2 and complaint in capsys.readouterr().err

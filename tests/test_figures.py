@@ -38,7 +38,7 @@ def scored(tmp_path, monkeypatch, capsys):
     member = np.concatenate([half, ~half])
     np.save(tmp_path / "member.npy", member)
     np.save(tmp_path / "phi.npy", (rng.normal(size=member.shape) + member).astype(np.float32))
-    found = {}
+    outputs = {}
     for stream in ("never", "always"):
         app.main([
             "score", "--signals", str(tmp_path / "phi.npy"), "--stream", stream, "--json",
@@ -46,13 +46,13 @@ def scored(tmp_path, monkeypatch, capsys):
             "--attacks", "lira_online",
         ])  # fmt: skip
         printed = capsys.readouterr()
-        found[stream] = json.loads(printed.out), printed.err
-    return tmp_path, member, found
+        outputs[stream] = json.loads(printed.out), printed.err
+    return tmp_path, member, outputs
 
 
 def test_a_metric_is_one_row(scored):
-    folder, member, found = scored
-    summary, printed = found["never"]
+    folder, member, outputs = scored
+    summary, printed = outputs["never"]
     attack = summary["attacks"]["lira_online"]
     score = np.load(folder / "never" / "scores.npz")["lira_online"]
     assert np.isclose(attack["gini"], 2 * metrics.auc(score, member) - 1)
@@ -80,8 +80,8 @@ def test_a_metric_is_one_row(scored):
 
 
 def test_the_streamed_evaluation_has_it_too(scored):
-    _, _, found = scored
-    whole, streamed = (found[k][0]["attacks"]["lira_online"] for k in ("never", "always"))
+    _, _, outputs = scored
+    whole, streamed = (outputs[k][0]["attacks"]["lira_online"] for k in ("never", "always"))
     assert np.isclose(streamed["gini"], whole["gini"], atol=1e-4)
     assert np.isclose(streamed["fpr_at_tpr"]["0.5"], whole["fpr_at_tpr"]["0.5"], atol=1e-3)
     np.testing.assert_allclose(streamed["targets"]["gini"], whole["targets"]["gini"], atol=1e-6)

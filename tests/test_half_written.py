@@ -38,8 +38,8 @@ def test_models_that_were_not_written_are_named(tmp_path, capsys, how):
     half = np.lib.format.open_memmap(tmp_path / "half.npy", "w+", np.float32, (M, N))
     half[:5] = PHI[:5]
     args = flags(tmp_path, signals=half, member=MEMBER)
-    told = "models [5, 6, 7] have one and the same value for every example: half-written?"
-    assert refused(capsys, [*args, "--stream", how]) == f"--signals: {told}"
+    complaint = "models [5, 6, 7] have one and the same value for every example: half-written?"
+    assert refused(capsys, [*args, "--stream", how]) == f"--signals: {complaint}"
     assert not (tmp_path / "out").exists()
     args = flags(tmp_path, signals=PHI, member=MEMBER, target=np.zeros(N, np.float32))
     assert refused(capsys, [*args, "--stream", how]).startswith("--target: models [0] have one")
@@ -57,8 +57,8 @@ def test_logits_that_were_not_written_are_named(tmp_path, capsys):
 def test_signals_that_are_all_the_same_score_one_half(tmp_path, capsys, how, value):
     args = flags(tmp_path, signals=np.full((M, N), value, np.float32), member=MEMBER)
     app.main([*args, "--stream", how, "--json"])
-    for found in json.loads(capsys.readouterr().out)["attacks"].values():
-        assert found["auc"] == 0.5 and found["tpr_at_fpr"]["0.001"] == 0
+    for attack in json.loads(capsys.readouterr().out)["attacks"].values():
+        assert attack["auc"] == 0.5 and attack["tpr_at_fpr"]["0.001"] == 0
 
 
 def test_no_attack_ranks_constants_by_how_many_references_there_are():

@@ -29,7 +29,7 @@ def logits(p):
         return np.log(np.stack([1 - p, p], -1))
 
 
-def seen(p):
+def signals_of(p):
     """Signals of a binary model, as the formulas have them in float64."""
     z = logits(p)
     phi = (z[..., 1] - z[..., 0])[..., None].astype(np.float32)
@@ -41,15 +41,15 @@ def seen(p):
     )  # fmt: skip
 
 
-SURES, CLIPPED = seen(P), seen(np.clip(P, 1e-6, 1 - 1e-6))
+SURES, CLIPPED = signals_of(P), signals_of(np.clip(P, 1e-6, 1 - 1e-6))
 NETWORKS = [name for name, attack in ATTACKS.items() if attack.trains]
 
 
 @pytest.mark.parametrize("name", [k for k in ATTACKS if k not in NETWORKS])
 def test_every_attack_finds_what_it_finds_of_probabilities_short_of_1(name):
-    got, want = (attack_every_model(s, MEMBER, [name])[name] for s in (SURES, CLIPPED))
-    assert np.isfinite(got).all()
-    a, b = (metrics.figures(score, MEMBER, [1e-3, 1e-2]) for score in (got, want))
+    scores, want = (attack_every_model(s, MEMBER, [name])[name] for s in (SURES, CLIPPED))
+    assert np.isfinite(scores).all()
+    a, b = (metrics.figures(score, MEMBER, [1e-3, 1e-2]) for score in (scores, want))
     assert abs(a.auc - b.auc) < 1e-3
     np.testing.assert_allclose(a.tpr_at_fpr, b.tpr_at_fpr, atol=5e-3)
     one, others = SURES.models(0), SURES.models(np.arange(2, M))
@@ -67,12 +67,12 @@ def test_networks_take_infinite_answers_and_lose_one_example_by_a_nan(name):
     z, phi = np.array(s.logits), np.array(s.phi)
     z[2, 7], phi[2, 7] = NAN, NAN
     z[3, 8], z[3, 9] = (3.0, INF), (INF, INF)  # sure of the second class; nothing is defined
-    got = attack_every_model(replace(s, logits=z, phi=phi), member, [name])[name]
-    lost = np.zeros(got.shape, bool)
-    lost[2, 7] = lost[3, 9] = True
-    np.testing.assert_array_equal(np.isnan(got), lost)
+    scores = attack_every_model(replace(s, logits=z, phi=phi), member, [name])[name]
+    holes = np.zeros(scores.shape, bool)
+    holes[2, 7] = holes[3, 9] = True
+    np.testing.assert_array_equal(np.isnan(scores), holes)
     want = attack_every_model(s, member, [name])[name]
-    areas = [metrics.auc(a, member) for a in (got, want)]
+    areas = [metrics.auc(a, member) for a in (scores, want)]
     assert min(areas) > 0.8 and abs(areas[0] - areas[1]) < 0.01
     alone = ATTACKS[name].score(
         replace(s, logits=z, phi=phi).models(2), s.models(np.arange(4, models)), member[4:]
@@ -84,25 +84,25 @@ def test_joint_directions_lose_one_example_by_a_nan():
     phi = np.array(CLIPPED.phi) + R.normal(size=(M, N, 1)).astype(np.float32)
     gradient = R.normal(size=(M, N, 3)).astype(np.float32)
     gradient[4, 5] = NAN
-    given = Signals(phi, gradient=gradient)
-    got = attack_every_model(given, MEMBER, ["joint_lira_online"])["joint_lira_online"]
-    np.testing.assert_array_equal(np.argwhere(np.isnan(got)), [[4, 5]])
+    s = Signals(phi, gradient=gradient)
+    scores = attack_every_model(s, MEMBER, ["joint_lira_online"])["joint_lira_online"]
+    np.testing.assert_array_equal(np.argwhere(np.isnan(scores)), [[4, 5]])
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_lira_is_that_of_numpy_on_values_beyond_the_data(mode):
     phi = np.asarray(SURES.phi, np.float64)[..., 0]
     phi[1, :3] = -INF
-    got = lira.leave_one_out(phi, MEMBER, mode, variance="per_example", balance="none")
-    held = np.where(phi == INF, SURE, np.where(phi == -INF, -SURE, phi))
+    scores = lira.leave_one_out(phi, MEMBER, mode, variance="per_example", balance="none")
+    values = np.where(phi == INF, SURE, np.where(phi == -INF, -SURE, phi))
     for model, example in np.argwhere(np.isinf(phi))[::50]:
-        own, rest = held[model, example], np.delete(held[:, example], model)
+        own, rest = values[model, example], np.delete(values[:, example], model)
         inside = np.delete(MEMBER[:, example], model)
         a, b = rest[inside], rest[~inside]
         want = norm.logpdf(own, a.mean(), a.std()) - norm.logpdf(own, b.mean(), b.std())
         if mode == "offline":
             want = -norm.logsf(own, b.mean(), b.std())
-        assert np.isclose(got[model, example], want, rtol=1e-9)
+        assert np.isclose(scores[model, example], want, rtol=1e-9)
 
 
 def test_rmia_takes_infinite_points_of_the_population():
@@ -110,8 +110,8 @@ def test_rmia_takes_infinite_points_of_the_population():
     sure = around.copy()
     sure[around > 1.5], around[around > 1.5] = INF, SURE
     for mode in ("online", "offline"):
-        got, want = (rmia.leave_one_out(CLIPPED.phi, MEMBER, z, mode) for z in (sure, around))
-        np.testing.assert_allclose(got, want, rtol=1e-6)
+        scores, want = (rmia.leave_one_out(CLIPPED.phi, MEMBER, z, mode) for z in (sure, around))
+        np.testing.assert_allclose(scores, want, rtol=1e-6)
 
 
 @given(
@@ -120,33 +120,33 @@ def test_rmia_takes_infinite_points_of_the_population():
 )
 def test_order_and_ties_stay(targets, references):
     target, reference = np.array(targets, "f4"), np.array(references, "f4")
-    got = np.concatenate(finite(target, reference))
+    out = np.concatenate(finite(target, reference))
     was = np.concatenate([target, reference])
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(was))
-    assert not np.isinf(got).any()
-    known = np.isfinite(was)
-    np.testing.assert_array_equal(got[known], was[known])
-    size = np.abs(was[known]).max(initial=0)
+    np.testing.assert_array_equal(np.isnan(out), np.isnan(was))
+    assert not np.isinf(out).any()
+    numbers = np.isfinite(was)
+    np.testing.assert_array_equal(out[numbers], was[numbers])
+    size = np.abs(was[numbers]).max(initial=0)
     for i, j in np.ndindex(len(was), len(was)):
         if size < 2e38:  # above, float32 ends
-            assert (got[i] < got[j]) == (was[i] < was[j])
-            assert (got[i] == got[j]) == (was[i] == was[j])
+            assert (out[i] < out[j]) == (was[i] < was[j])
+            assert (out[i] == out[j]) == (was[i] == was[j])
 
 
 def test_targets_share_what_infinite_is():
     targets = [Signals(np.array([[1.0], [INF]])), Signals(np.array([[90.0], [INF]]))]
     reference = Signals(np.zeros((2, 2, 1)))
-    got = attack_targets(targets, reference, np.eye(2, dtype=bool), ["global_threshold"])
-    np.testing.assert_array_equal(got["global_threshold"], [[1, 112.5], [90, 112.5]])
-    got = attack_by_others(SURES, CLIPPED, MEMBER, ["lira_online"])["lira_online"]
-    assert np.isfinite(got).all()
+    scores = attack_targets(targets, reference, np.eye(2, dtype=bool), ["global_threshold"])
+    np.testing.assert_array_equal(scores["global_threshold"], [[1, 112.5], [90, 112.5]])
+    scores = attack_by_others(SURES, CLIPPED, MEMBER, ["lira_online"])["lira_online"]
+    assert np.isfinite(scores).all()
 
 
 def test_what_is_infinite_counts_and_nan_does_not():
-    found = extremes(
+    ends = extremes(
         [np.array([NAN, 1, INF]), np.array([-3.0]), np.array([], "f4"), np.array(["a"])]
     )
-    assert found == (-3, 1, 1) and found.bounds == (-SURE, SURE)
+    assert ends == (-3, 1, 1) and ends.bounds == (-SURE, SURE)
     assert extremes([np.array([NAN])]).bounds is None
     assert extremes([np.array([INF, NAN])]).bounds == (-SURE, SURE)
     assert extremes([np.array([-100.0, 60, -INF])]).bounds == (-140, 100)
@@ -174,28 +174,28 @@ def save(folder, **arrays):
 def run(folder, capsys, *flags):
     app.main(["score", *flags, "--member", str(folder / "member.npy"), "--out",
               str(folder / "out"), "--json"])  # fmt: skip
-    told = capsys.readouterr()
-    return json.loads(told.out), told.err
+    output = capsys.readouterr()
+    return json.loads(output.out), output.err
 
 
 def test_the_command_takes_a_forest_at_its_word(tmp_path, capsys):
     z = logits(P)
     save(tmp_path, z=z, phi=z[..., 1] - z[..., 0], y=np.ones(N, int), member=MEMBER)
-    given = ["--logits", str(tmp_path / "z.npy"), "--labels", str(tmp_path / "y.npy")]
-    found, text = run(tmp_path, capsys, *given)
-    assert found["attacks"]["lira_online"]["tpr_at_fpr"]["0.001"] > 0.5
-    assert found["diverged"] == [] and "not_finite" not in found
+    flags = ["--logits", str(tmp_path / "z.npy"), "--labels", str(tmp_path / "y.npy")]
+    summary, text = run(tmp_path, capsys, *flags)
+    assert summary["attacks"]["lira_online"]["tpr_at_fpr"]["0.001"] > 0.5
+    assert summary["diverged"] == [] and "not_finite" not in summary
     count = int(np.isinf(z[..., 1] - z[..., 0]).sum())
-    assert found["notes"] == [
+    assert summary["notes"] == [
         f"{count} signals are infinite (a probability of exactly 0 or 1): taken as -13.82 and "
         "13.82, beyond all others"
     ]
-    assert found["notes"][0][:30] in text and "diverged" not in text
-    given = ["--signals", str(tmp_path / "phi.npy"), "--stream"]
-    there, beside = (run(tmp_path, capsys, *given, how)[0] for how in ("always", "never"))
-    assert there["notes"] == beside["notes"] == found["notes"] and there["diverged"] == []
+    assert summary["notes"][0][:30] in text and "diverged" not in text
+    flags = ["--signals", str(tmp_path / "phi.npy"), "--stream"]
+    there, beside = (run(tmp_path, capsys, *flags, how)[0] for how in ("always", "never"))
+    assert there["notes"] == beside["notes"] == summary["notes"] and there["diverged"] == []
     for name in there["attacks"]:
-        a, b, c = (f["attacks"][name] for f in (there, beside, found))
+        a, b, c = (f["attacks"][name] for f in (there, beside, summary))
         assert abs(a["auc"] - b["auc"]) <= a["rounding"] + 1e-6
         assert np.isclose(b["auc"], c["auc"], atol=1e-4)
 
@@ -206,11 +206,11 @@ def test_nan_that_tell_membership_are_a_warning(tmp_path, capsys, how):
     phi[P == 1] = NAN
     phi[5] = NAN  # diverged: it tells nothing
     save(tmp_path, phi=phi, member=MEMBER)
-    found, text = run(tmp_path, capsys, "--signals", str(tmp_path / "phi.npy"), "--stream", how)
+    summary, text = run(tmp_path, capsys, "--signals", str(tmp_path / "phi.npy"), "--stream", how)
     rest = np.delete(np.arange(M), 5)
-    lost, members = (int(a[rest].sum()) for a in (P == 1, MEMBER))
-    told = f"warning: signals are NaN for {lost} of {members} members and 0 of "
-    assert found["notes"][0].startswith(told) and found["diverged"] == [5]
+    holes, members = (int(a[rest].sum()) for a in (P == 1, MEMBER))
+    warning = f"warning: signals are NaN for {holes} of {members} members and 0 of "
+    assert summary["notes"][0].startswith(warning) and summary["diverged"] == [5]
     table, remarks = text.rindex("targets"), text.index("warning: signals")
     assert table < remarks < text.index("left out because")
 
@@ -219,8 +219,8 @@ def test_a_score_that_float32_does_not_reach_is_the_largest(tmp_path, capsys):
     name, phi = "lira_online_per_example_variance", S.astype(np.float32)
     phi[2, 3] = 1e30
     save(tmp_path, phi=phi, member=MEMBER)
-    given = ["--signals", str(tmp_path / "phi.npy"), "--attacks", name, "--stream", "always"]
-    run(tmp_path, capsys, *given)
+    flags = ["--signals", str(tmp_path / "phi.npy"), "--attacks", name, "--stream", "always"]
+    run(tmp_path, capsys, *flags)
     with np.load(tmp_path / "out/scores.npz") as scores:
         assert np.isfinite(scores[name]).all()
         assert abs(scores[name][2, 3]) == np.abs(scores[name]).max() > 1e38
@@ -246,8 +246,8 @@ def test_nan_of_a_given_target_are_a_warning(tmp_path, capsys):
     phi = np.array(CLIPPED.phi)[..., 0]
     phi[0, np.flatnonzero(MEMBER[0])[:20]] = NAN
     save(tmp_path, phi=phi[2:], member=MEMBER[2:], t=phi[0], tm=MEMBER[0])
-    given = [f"--{k}={tmp_path / v}.npy" for k, v in
+    flags = [f"--{k}={tmp_path / v}.npy" for k, v in
              (("signals", "phi"), ("target", "t"), ("target-member", "tm"))]  # fmt: skip
     for how in ("always", "never"):
-        found, _ = run(tmp_path, capsys, *given, "--stream", how)
-        assert found["notes"][0].startswith("warning: signals are NaN for 20 of ")
+        summary, _ = run(tmp_path, capsys, *flags, "--stream", how)
+        assert summary["notes"][0].startswith("warning: signals are NaN for 20 of ")

@@ -60,8 +60,8 @@ def place(phi, inside, outside):
     ],
 )
 def test_example_by_example(name, oracle):
-    got = ATTACKS[name].leave_one_out(EVERY, MEMBER, leave_out(MEMBER))
-    np.testing.assert_allclose(got, every(oracle), rtol=1e-6, atol=1e-9)
+    scores = ATTACKS[name].leave_one_out(EVERY, MEMBER, leave_out(MEMBER))
+    np.testing.assert_allclose(scores, every(oracle), rtol=1e-6, atol=1e-9)
 
 
 def test_attack_r_ranks_as_the_share_of_references_and_keeps_the_tails_apart():
@@ -77,14 +77,14 @@ def test_attack_r_ranks_as_the_share_of_references_and_keeps_the_tails_apart():
     tail = score[:241][at[:241] > -38]
     assert (np.diff(tail) > 0).all()  # strictly rising, far above and far below all references
     tied = np.repeat(phi[:3], 2, axis=0)
-    found = ATTACKS["attack_r"].score(
+    of_tie = ATTACKS["attack_r"].score(
         Signals(phi=phi[1:2]), Signals(phi=tied[..., None]), member
     )[0]  # fmt: skip
-    assert np.isclose(1 - np.exp(-found), 3.5 / 7)  # between 3/7 and 4/7: half of a tie counts
+    assert np.isclose(1 - np.exp(-of_tie), 3.5 / 7)  # between 3/7 and 4/7: half of a tie counts
 
 
 def test_class_threshold_is_the_best_of_all_candidates():
-    got = ATTACKS["class_threshold"].leave_one_out(EVERY, MEMBER, leave_out(MEMBER))
+    scores = ATTACKS["class_threshold"].leave_one_out(EVERY, MEMBER, leave_out(MEMBER))
     for t in range(M):
         rest = others(t)
         for label in range(3):
@@ -92,7 +92,7 @@ def test_class_threshold_is_the_best_of_all_candidates():
             phi, member = PHI[rest][:, at, 0].astype(float), MEMBER[rest][:, at]
             gains = {c: (phi[member] >= c).mean() - (phi[~member] >= c).mean() for c in phi.flat}
             best = max(c for c in gains if gains[c] >= max(gains.values()) - 1e-12)
-            np.testing.assert_allclose(got[t, at], PHI[t, at, 0] - best, rtol=1e-6)
+            np.testing.assert_allclose(scores[t, at], PHI[t, at, 0] - best, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
@@ -100,7 +100,7 @@ def test_class_threshold_is_the_best_of_all_candidates():
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_rmia_counts_the_population_that_is_beaten(mode, population, gamma):
     around = POPULATION if population else None
-    got = rmia.leave_one_out(PHI, MEMBER, around, mode, gamma, a=0.4)
+    scores = rmia.leave_one_out(PHI, MEMBER, around, mode, gamma, a=0.4)
     p, p_z = expit(PHI[..., 0].astype(float)), expit(POPULATION[..., 0].astype(float))
     for t in range(M):
         rest = others(t)
@@ -115,18 +115,18 @@ def test_rmia_counts_the_population_that_is_beaten(mode, population, gamma):
         for i in range(N):
             beaten = z if population else np.delete(ratio, i)
             count = (ratio[i] / beaten > gamma).sum()
-            scaled = got[t, i] * (len(beaten) + 1)
+            scaled = scores[t, i] * (len(beaten) + 1)
             assert count - 1e-6 <= scaled <= count + 1 + 1e-6, (scaled, count)
     for t in range(M):  # and within a step it goes by the ratio
-        assert len(np.unique(got[t])) == N
+        assert len(np.unique(scores[t])) == N
 
 
 def test_rmia_of_several_queries_is_their_mean_and_refuses(as_users_run):
     two = np.concatenate([PHI, PHI[..., ::-1] * 0.5], -1)
     z = np.concatenate([POPULATION, POPULATION * 0.5], -1)
-    got = rmia.leave_one_out(two, MEMBER, z)
+    scores = rmia.leave_one_out(two, MEMBER, z)
     apart = [rmia.leave_one_out(two[..., q], MEMBER, z[..., q]) for q in range(2)]
-    np.testing.assert_allclose(got, np.mean(apart, 0), rtol=1e-12)
+    np.testing.assert_allclose(scores, np.mean(apart, 0), rtol=1e-12)
     with pytest.raises(ValueError, match=r"population: has shape \(3, 40, 1\), needs"):
         rmia.leave_one_out(PHI, MEMBER, POPULATION[:3, :, 0])
     with pytest.raises(ValueError, match="gamma=0"):
@@ -152,13 +152,13 @@ def test_attack_networks_are_as_good_as_scikit_learns():
     x = shadow_classifier.features(logits, y)
     theirs = np.empty_like(ours)
     for label in range(2):
-        chosen = y == label
+        own = y == label
         for half in (slice(0, 8), slice(8, 16)):
             rest = np.delete(np.arange(16), half)
             net = MLPClassifier((64,), random_state=0, max_iter=60)
-            net.fit(x[rest][:, chosen].reshape(-1, 4), member[rest][:, chosen].ravel())
-            odds = net.predict_proba(x[half][:, chosen].reshape(-1, 4))[:, 1]
-            theirs[half, chosen] = odds.reshape(8, -1)
+            net.fit(x[rest][:, own].reshape(-1, 4), member[rest][:, own].ravel())
+            odds = net.predict_proba(x[half][:, own].reshape(-1, 4))[:, 1]
+            theirs[half, own] = odds.reshape(8, -1)
     for label in range(2):
         a, b = (metrics.auc(v[:, y == label], member[:, y == label]) for v in (ours, theirs))
         assert abs(a - b) < 0.02 and a > 0.55, (a, b)
@@ -179,13 +179,13 @@ def test_thresholds_at_a_nominal_rate_come_from_the_others():
     member = RNG.random((6, 200)) < 0.5
     leaving = np.array([[0, 1], [1, 0], [2, -1], [3, 4], [4, 3], [5, -1]])
     for fpr in (0.0, 0.01, 0.2, 1.0):
-        (got,) = thresholds.at_fpr(score, member, leaving, [fpr])
-        for t, gone in enumerate(leaving):
-            rest = [m for m in range(6) if m not in gone]
+        (cuts,) = thresholds.at_fpr(score, member, leaving, [fpr])
+        for t, pair in enumerate(leaving):
+            rest = [m for m in range(6) if m not in pair]
             outside = np.sort(score[rest][~member[rest] & ~np.isnan(score[rest])])
-            assert (outside >= got[t]).mean() <= fpr
-            if np.isfinite(got[t]):  # any lower one would be too low
-                assert (outside >= np.nextafter(got[t], -np.inf)).mean() > fpr
+            assert (outside >= cuts[t]).mean() <= fpr
+            if np.isfinite(cuts[t]):  # any lower one would be too low
+                assert (outside >= np.nextafter(cuts[t], -np.inf)).mean() > fpr
 
 
 def test_best_threshold_of_many_scores_is_near_the_best():

@@ -51,14 +51,14 @@ def owner(file):
 
 def imports(file):
     """Every module that a file imports, wherever in it, by its whole name."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {a.name for a in node.names}
+            names |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{file.name}: an import says where from, not how far up"
-            found |= {f"{node.module}.{a.name}" for a in node.names}
-    return found
+            names |= {f"{node.module}.{a.name}" for a in node.names}
+    return names
 
 
 def test_the_floors_name_every_folder_and_module():
@@ -84,9 +84,9 @@ def loaded(code, *args, cwd=ROOT):
     """Which of the heavy packages a process has loaded at its end."""
     ask = f"import atexit, sys\natexit.register(lambda: print(*({HEAVY!r} & sys.modules.keys())))\n"
     call = [sys.executable, "-c", ask + code, *args]
-    done = subprocess.run(call, cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return set(done.stdout.splitlines()[-1].split())
+    process = subprocess.run(call, cwd=cwd, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return set(process.stdout.splitlines()[-1].split())
 
 
 FOLDERS = sorted(f.parent.name for f in PACKAGE.glob("*/__init__.py"))
@@ -107,12 +107,12 @@ def test_the_command_that_scores_is_light(tmp_path):
     member = rng.random((8, 60)) < 0.5
     np.save(tmp_path / "phi.npy", rng.normal(size=member.shape) + member)
     np.save(tmp_path / "member.npy", member)
-    told = ["--signals", "phi.npy", "--member", "member.npy"]
+    inputs = ["--signals", "phi.npy", "--member", "member.npy"]
     code = f"sys.path.insert(0, {str(ROOT)!r})\n{COMMAND}"
     with tarfile.open(ROOT / "tests/golden/run_0.1.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    for given in ([*told, "--curve"], [*told, "--stream", "always"], ["--run", "small"]):
-        heavy = loaded(code, "score", *given, "--out", "out", cwd=tmp_path)
+    for flags in ([*inputs, "--curve"], [*inputs, "--stream", "always"], ["--run", "small"]):
+        heavy = loaded(code, "score", *flags, "--out", "out", cwd=tmp_path)
         assert heavy == {"matplotlib"}  # draws its figures as PNG
         assert (tmp_path / "out/summary.json").is_file()
     assert loaded(code, "score", "--help", cwd=tmp_path) == set()

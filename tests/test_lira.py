@@ -28,8 +28,8 @@ def oracle(phi_t, phi, member, mode, variance, centre):
     middle = {"mean": np.mean, "median": np.median}[centre]
     N, Q = phi_t.shape
     sides = {}
-    for name, chosen in (("in", member), ("out", ~member)):
-        cells = [[phi[chosen[:, j], j, q] for q in range(Q)] for j in range(N)]
+    for name, side in (("in", member), ("out", ~member)):
+        cells = [[phi[side[:, j], j, q] for q in range(Q)] for j in range(N)]
         residuals = np.concatenate([c - c.mean() for row in cells for c in row if len(c)])
         pooled = np.sqrt(np.mean(residuals**2))
         mean = np.array([[middle(c) if len(c) else np.nan for c in row] for row in cells])
@@ -52,27 +52,27 @@ def usable(member, keep, mode, least):
 @pytest.mark.parametrize("centre", lira.CENTRES)
 def test_equals_a_refit(mode, variance, centre):
     phi, member = draw()
-    got = lira.leave_one_out(phi, member, mode, "none", variance, centre)
+    scores = lira.leave_one_out(phi, member, mode, "none", variance, centre)
     least = 1 if variance == "global" else 2
     for t in range(len(phi)):
         keep = np.arange(len(phi)) != t
         ok = usable(member, keep, mode, least)
         want = oracle(phi[t], phi[keep], member[keep], mode, variance, centre)
-        np.testing.assert_allclose(got[t, ok], want[ok], rtol=1e-5, atol=1e-8)
-        assert np.isnan(got[t, ~ok]).all()
+        np.testing.assert_allclose(scores[t, ok], want[ok], rtol=1e-5, atol=1e-8)
+        assert np.isnan(scores[t, ~ok]).all()
         given_target = getattr(lira, mode)(phi[t], phi[keep], member[keep], variance, centre)
-        np.testing.assert_allclose(got[t], given_target, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(scores[t], given_target, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", lira.MODES)
 @pytest.mark.parametrize("centre", lira.CENTRES)
 def test_leaves_partners_out_together(mode, centre):
     phi, member = draw(member=design.complementary_halves(3, 12, 25))
-    got = lira.leave_one_out(phi, member, mode, "auto", "per_example", centre)
+    scores = lira.leave_one_out(phi, member, mode, "auto", "per_example", centre)
     for t in range(len(phi)):
         keep = ~np.isin(np.arange(12), (t, t ^ 1))
         want = oracle(phi[t], phi[keep], member[keep], mode, "per_example", centre)
-        np.testing.assert_allclose(got[t], want, rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(scores[t], want, rtol=1e-5, atol=1e-8)
     shuffle = RNG.permutation(
         12
     )  # partners are found by `pairs` when they no longer stand together
@@ -80,12 +80,12 @@ def test_leaves_partners_out_together(mode, centre):
     other = lira.leave_one_out(
         phi[shuffle], member[shuffle], mode, "auto", "per_example", centre, pairs=pairs
     )
-    np.testing.assert_allclose(other, got[shuffle], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(other, scores[shuffle], rtol=1e-6, atol=1e-9)
 
 
 def test_balanced_columns_leave_one_of_the_opposite_side():
     phi, member = draw(M=16, N=40, Q=1, member=design.balanced_columns(0.5)(0, 16, 40))
-    got = lira.leave_one_out(phi, member, "online", "auto", "per_example")
+    scores = lira.leave_one_out(phi, member, "online", "auto", "per_example")
     for t in range(0, 16, 5):
         for j in range(0, 40, 7):
             opposite = np.flatnonzero(member[:, j] != member[t, j])
@@ -97,7 +97,7 @@ def test_balanced_columns_leave_one_of_the_opposite_side():
                     "online", "per_example", "mean",
                 )  # fmt: skip
                 choices.append(one[0])
-            assert np.isclose(choices, got[t, j], rtol=1e-5, atol=1e-8).sum() >= 1
+            assert np.isclose(choices, scores[t, j], rtol=1e-5, atol=1e-8).sum() >= 1
 
 
 def official_oracle(phi_t, phi, member, mode, fixed):
@@ -122,18 +122,18 @@ def official_oracle(phi_t, phi, member, mode, fixed):
 def test_official_convention_number_for_number(mode, variance):
     phi, member = draw(M=15, N=20)
     member[:6] = [[True], [False]] * 3  # enough of both on every example
-    got = lira.leave_one_out(phi, member, mode, "none", variance, "median", "official")
+    scores = lira.leave_one_out(phi, member, mode, "none", variance, "median", "official")
     for t in range(15):
         keep = np.arange(15) != t
         want = official_oracle(
             phi[t].astype(float), phi[keep], member[keep], mode, variance == "global"
         )
-        np.testing.assert_allclose(got[t], want, rtol=1e-6)
+        np.testing.assert_allclose(scores[t], want, rtol=1e-6)
 
 
 def test_student_t_equals_a_refit():
     phi, member = draw(M=14, N=60, Q=1, member=design.complementary_halves(1, 14, 60))
-    got = lira.leave_one_out(phi, member, "online", variance="student_t")
+    scores = lira.leave_one_out(phi, member, "online", variance="student_t")
     off = lira.leave_one_out(phi, member, "offline", variance="student_t")
     from scipy.optimize import brentq
     from scipy.special import digamma, polygamma
@@ -141,8 +141,8 @@ def test_student_t_equals_a_refit():
     for t in (0, 5, 13):
         keep = ~np.isin(np.arange(14), (t, t ^ 1))
         total = 0.0
-        for sign, chosen in ((1, member[keep]), (-1, ~member[keep])):
-            cells = [phi[keep][chosen[:, j], j, 0].astype(float) for j in range(60)]
+        for sign, side in ((1, member[keep]), (-1, ~member[keep])):
+            cells = [phi[keep][side[:, j], j, 0].astype(float) for j in range(60)]
             n = np.array([len(c) for c in cells])
             mean, v = np.array([c.mean() for c in cells]), np.array([c.var() for c in cells])
             u = n * v / (n - 1)
@@ -156,7 +156,7 @@ def test_student_t_equals_a_refit():
             law = stats.t(nu, mean, scale)
             total = total + sign * law.logpdf(phi[t, :, 0].astype(float))
             tail = -law.logsf(phi[t, :, 0].astype(float))
-        np.testing.assert_allclose(got[t], total, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(scores[t], total, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(off[t], tail, rtol=1e-4, atol=1e-7)
 
 
@@ -166,8 +166,8 @@ def test_gaussians_give_the_auc_of_theory():
     phi = rng.normal(size=member.shape) + d * member
     for mode in lira.MODES:
         score = lira.leave_one_out(phi, member, mode, variance="global")[:10]
-        got = metrics.auc(score, member[:10])
-        assert abs(got - stats.norm.cdf(d / np.sqrt(2))) < 0.008
+        area = metrics.auc(score, member[:10])
+        assert abs(area - stats.norm.cdf(d / np.sqrt(2))) < 0.008
     two_sided = lira.leave_one_out(phi, member, "offline", variance="per_example", centre="median",
                                    convention="official")[:10]  # fmt: skip
     one = stats.norm.cdf(d / np.sqrt(2))
@@ -233,10 +233,10 @@ def test_order_of_examples_and_models_means_nothing(seed, variance):
     rng = np.random.default_rng(seed)
     models, examples = rng.permutation(12), rng.permutation(15)
     want = lira.leave_one_out(phi, member, balance="none", variance=variance)
-    got = lira.leave_one_out(
+    scores = lira.leave_one_out(
         phi[models][:, examples], member[models][:, examples], balance="none", variance=variance
     )
-    np.testing.assert_allclose(got, want[models][:, examples], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(scores, want[models][:, examples], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("mode", "variance"), VARIANTS)
@@ -279,10 +279,10 @@ def test_posterior_is_calibrated_and_refuses_offline_scores():
     phi = 0.8 * shared + 0.6 * rng.normal(size=(130, 1500, 9)) + 1.0 * member[..., None]
     score = lira.leave_one_out(phi, member)
     fitted = lira.fit_calibration(score[:65], member[:65])
-    found = lira.posterior(score[65:], 0.5, fitted)
+    posterior = lira.posterior(score[65:], 0.5, fitted)
     for low in (0.2, 0.4, 0.6, 0.8):
-        held = (found > low) & (found < low + 0.1)
-        assert abs(member[65:][held].mean() - found[held].mean()) < 0.03
+        band = (posterior > low) & (posterior < low + 0.1)
+        assert abs(member[65:][band].mean() - posterior[band].mean()) < 0.03
     assert np.all(lira.posterior(score[:2], 0.1, fitted) < lira.posterior(score[:2], 0.5, fitted))
     with pytest.raises(ValueError, match="no log-ratios"):
         lira.posterior(lira.leave_one_out(phi, member, "offline"))

@@ -21,17 +21,17 @@ def draw(seed, n=200, ties=False):
 def test_equal_scikit_learn(seed, ties):
     score, member = draw(seed, ties=ties)
     fpr, tpr, _ = roc_curve(member, score, drop_intermediate=False)
-    got = metrics.roc(score, member)
-    np.testing.assert_allclose(got.fpr, fpr)
-    np.testing.assert_allclose(got.tpr, tpr)
+    curve = metrics.roc(score, member)
+    np.testing.assert_allclose(curve.fpr, fpr)
+    np.testing.assert_allclose(curve.tpr, tpr)
     assert np.isclose(metrics.auc(score, member), roc_auc_score(member, score))
     assert np.isclose(metrics.advantage(score, member), (tpr - fpr).max())
     for alpha in (0.0, 0.01, 0.1, 1.0):
         assert metrics.tpr_at_fpr(score, member, alpha) == tpr[fpr <= alpha].max()
-    found = metrics.figures(score, member, [0.01, 0.1])
-    assert np.isclose(found.auc, metrics.auc(score, member))
-    assert np.isclose(found.balanced_accuracy, metrics.balanced_accuracy(score, member))
-    np.testing.assert_allclose(found.tpr_at_fpr, metrics.tpr_at_fpr(score, member, [0.01, 0.1]))
+    figures = metrics.figures(score, member, [0.01, 0.1])
+    assert np.isclose(figures.auc, metrics.auc(score, member))
+    assert np.isclose(figures.balanced_accuracy, metrics.balanced_accuracy(score, member))
+    np.testing.assert_allclose(figures.tpr_at_fpr, metrics.tpr_at_fpr(score, member, [0.01, 0.1]))
 
 
 @settings(deadline=None, max_examples=20)
@@ -128,13 +128,13 @@ def test_many_targets_equal_each_alone(seed, ties, holes):
         score[rng.random((5, 80)) < 0.2] = np.nan
     member[4] = True
     levels = [0.0, 0.01, 0.1, 1.0]
-    got = metrics.figures_per_target(score, member, levels)
+    figures = metrics.figures_per_target(score, member, levels)
     for t in range(4):
         want = metrics.figures(score[t], member[t], levels)
-        assert np.isclose(got.auc[t], want.auc, rtol=1e-12)
-        assert np.isclose(got.balanced_accuracy[t], want.balanced_accuracy, rtol=1e-12)
-        np.testing.assert_array_equal(got.tpr_at_fpr[t], want.tpr_at_fpr)
-    assert np.isnan(got.auc[4]) and np.isnan(got.tpr_at_fpr[4]).all()
+        assert np.isclose(figures.auc[t], want.auc, rtol=1e-12)
+        assert np.isclose(figures.balanced_accuracy[t], want.balanced_accuracy, rtol=1e-12)
+        np.testing.assert_array_equal(figures.tpr_at_fpr[t], want.tpr_at_fpr)
+    assert np.isnan(figures.auc[4]) and np.isnan(figures.tpr_at_fpr[4]).all()
 
 
 def resampled(score, member, level, rng, draws=2000):
@@ -143,15 +143,15 @@ def resampled(score, member, level, rng, draws=2000):
     groups = [np.arange(score.shape[1])]
     if len(score) == 1:
         groups = [np.flatnonzero(member[0]), np.flatnonzero(~member[0])]
-    found, curve = [], metrics.roc(score, member)
+    figures, curve = [], metrics.roc(score, member)
     cut = curve.threshold[np.argmax(curve.tpr - curve.fpr)]
     for _ in range(draws):
         at = np.concatenate([rng.choice(g, len(g)) for g in groups])
         s, m = score[:, at], member[:, at]
         called = s >= cut
         right = (called[m].mean() + 1 - called[~m].mean()) / 2
-        found.append([metrics.auc(s, m), metrics.tpr_at_fpr(s, m, level), right])
-    return np.array(found)
+        figures.append([metrics.auc(s, m), metrics.tpr_at_fpr(s, m, level), right])
+    return np.array(figures)
 
 
 @pytest.mark.parametrize("targets", [1, 6])
@@ -160,12 +160,12 @@ def test_the_bootstrap_is_that_of_drawing_examples(targets):
     member = rng.random((targets, 400)) < 0.5
     score = rng.normal(size=(targets, 400)) + member + rng.normal(size=400)
     score[0, 7] = np.nan
-    drawn = resampled(score, member, 0.05, rng)
-    got = metrics.bootstrap(score, member, [0.05], kind="percentile", draws=2000)
-    want = np.quantile(drawn, [0.025, 0.975], axis=0)
-    for i, ours in ((0, got.auc), (2, got.balanced_accuracy)):
+    sample = resampled(score, member, 0.05, rng)
+    intervals = metrics.bootstrap(score, member, [0.05], kind="percentile", draws=2000)
+    want = np.quantile(sample, [0.025, 0.975], axis=0)
+    for i, ours in ((0, intervals.auc), (2, intervals.balanced_accuracy)):
         np.testing.assert_allclose(ours, want[:, i], atol=0.15 * np.ptp(want[:, i]))
-    np.testing.assert_allclose(got.tpr_at_fpr[0], want[:, 1], atol=0.15 * np.ptp(want[:, 1]))
+    np.testing.assert_allclose(intervals.tpr_at_fpr[0], want[:, 1], atol=0.15 * np.ptp(want[:, 1]))
 
 
 def test_bca_equals_scipy():
@@ -180,8 +180,8 @@ def test_bca_equals_scipy():
         cut = np.sort(b)[::-1][int(0.1 * len(b))]
         return (a > cut).mean()
 
-    got = metrics.bootstrap(score, member, [0.1], draws=20_000)
-    for statistic, ours in ((area, got.auc), (rate, got.tpr_at_fpr[0])):
+    intervals = metrics.bootstrap(score, member, [0.1], draws=20_000)
+    for statistic, ours in ((area, intervals.auc), (rate, intervals.tpr_at_fpr[0])):
         want = stats.bootstrap(
             (inside, outside), statistic, vectorized=False, n_resamples=2000, method="BCa",
             rng=np.random.default_rng(0),
@@ -194,13 +194,13 @@ def test_the_bootstrap_per_target_is_each_targets_own():
     member = rng.random((3, 900)) < 0.5
     member[2] = False
     score = rng.normal(size=(3, 900)) + np.array([[0.5], [2.0], [1.0]]) * member
-    got = metrics.bootstrap_per_target(score, member, [0.01, 0.1])
-    assert np.isnan(got.auc[2]).all() and np.isnan(got.tpr_at_fpr[2]).all()
+    intervals = metrics.bootstrap_per_target(score, member, [0.01, 0.1])
+    assert np.isnan(intervals.auc[2]).all() and np.isnan(intervals.tpr_at_fpr[2]).all()
     for t in range(2):
         near = metrics.auc_interval(score[t], member[t])
-        np.testing.assert_allclose(got.auc[t], near, atol=0.2 * (near[1] - near[0]))
+        np.testing.assert_allclose(intervals.auc[t], near, atol=0.2 * (near[1] - near[0]))
         for i, level in enumerate((0.01, 0.1)):
-            low, high = got.tpr_at_fpr[t, i]
+            low, high = intervals.tpr_at_fpr[t, i]
             assert low <= metrics.tpr_at_fpr(score[t], member[t], level) <= high
 
 
@@ -212,13 +212,13 @@ def covered(draws, each=200, seed=0):
     for _ in range(draws):
         member = np.arange(2 * each) % 2 == 0
         score = rng.normal(size=2 * each) + member
-        got = metrics.bootstrap(score, member, [0.1], draws=400)
-        inside[0] += got.auc[0] <= truth[0] <= got.auc[1]
-        inside[1] += got.tpr_at_fpr[0, 0] <= truth[1] <= got.tpr_at_fpr[0, 1]
+        intervals = metrics.bootstrap(score, member, [0.1], draws=400)
+        inside[0] += intervals.auc[0] <= truth[0] <= intervals.auc[1]
+        inside[1] += intervals.tpr_at_fpr[0, 0] <= truth[1] <= intervals.tpr_at_fpr[0, 1]
         member = np.stack([member, ~member] * 4)
         score = rng.normal(size=member.shape) + member + np.sqrt(0.5) * rng.normal(size=2 * each)
-        got = metrics.bootstrap(score, member, [], draws=400)
-        inside[2] += got.auc[0] <= shared[0] <= got.auc[1]
+        intervals = metrics.bootstrap(score, member, [], draws=400)
+        inside[2] += intervals.auc[0] <= shared[0] <= intervals.auc[1]
     return inside / draws
 
 
@@ -228,9 +228,9 @@ def test_bca_covers():
 
 @pytest.mark.soak
 def test_bca_covers_in_two_thousand_draws():
-    found = covered(2000)
-    print(found)
-    assert (found >= stats.binom.ppf(1e-3, 2000, 0.94) / 2000).all(), found
+    rates = covered(2000)
+    print(rates)
+    assert (rates >= stats.binom.ppf(1e-3, 2000, 0.94) / 2000).all(), rates
 
 
 def test_what_a_rate_means_of_few_non_members():

@@ -34,8 +34,8 @@ def test_a_calibration_finds_the_scale(knots):
     fitted = P.fit_calibration(score, member, knots)
     at = np.linspace(-8, 8, 33)
     np.testing.assert_allclose(P.evidence(at, fitted), at / 3, atol=0.15)
-    found = lira.posterior(score, 0.1, fitted)
-    np.testing.assert_allclose(found, expit(score / 3 + logit(0.1)), atol=0.05)
+    probability = lira.posterior(score, 0.1, fitted)
+    np.testing.assert_allclose(probability, expit(score / 3 + logit(0.1)), atol=0.05)
 
 
 def test_a_line_bends_where_the_evidence_does():
@@ -68,14 +68,14 @@ def test_very_many_ratios_are_grouped_without_loss():
 def test_reliability_counts():
     stated = np.array([0.02, 0.9, 0.93, 0.88, 0.6, np.nan, 1.0])
     member = np.array([False, True, True, False, True, True, True])
-    got = P.reliability(stated, member)
-    np.testing.assert_allclose(got.stated, [0.02, 0.6, np.mean([0.9, 0.93, 0.88]), 1.0])
-    np.testing.assert_allclose(got.true, [0, 1, 2 / 3, 1])
-    np.testing.assert_array_equal(got.count, [1, 1, 3, 1])
+    reliability = P.reliability(stated, member)
+    np.testing.assert_allclose(reliability.stated, [0.02, 0.6, np.mean([0.9, 0.93, 0.88]), 1.0])
+    np.testing.assert_allclose(reliability.true, [0, 1, 2 / 3, 1])
+    np.testing.assert_array_equal(reliability.count, [1, 1, 3, 1])
     low, high = metrics.clopper_pearson(2, 3)
-    assert np.isclose(got.low[2], low) and np.isclose(got.high[2], high)
-    gaps = np.abs(got.stated - got.true)
-    assert np.isclose(got.error, (gaps * got.count).sum() / 6)
+    assert np.isclose(reliability.low[2], low) and np.isclose(reliability.high[2], high)
+    gaps = np.abs(reliability.stated - reliability.true)
+    assert np.isclose(reliability.error, (gaps * reliability.count).sum() / 6)
 
 
 def test_stated_probabilities_come_true_on_other_targets():
@@ -86,17 +86,17 @@ def test_stated_probabilities_come_true_on_other_targets():
     with pytest.raises(ValueError, match="two groups"):
         P.crossed(score[:2], member[:2], np.zeros(2, int))
     # a target's own truth moves nothing of its own
-    changed = member.copy()
-    changed[:2] = ~changed[:2]
-    np.testing.assert_array_equal(P.crossed(score, changed, np.arange(60) // 2)[:2], odds[:2])
+    other = member.copy()
+    other[:2] = ~other[:2]
+    np.testing.assert_array_equal(P.crossed(score, other, np.arange(60) // 2)[:2], odds[:2])
 
 
 def test_a_prior_for_each_example():
     score, _ = ratios(T=2, N=5)
     prior = np.array([0.1, 0.5, 0.9, 0.3, 0.5])
-    got = lira.posterior(score, prior)
+    posterior = lira.posterior(score, prior)
     for i, p in enumerate(prior.tolist()):
-        np.testing.assert_allclose(got[:, i], lira.posterior(score[:, i], p))
+        np.testing.assert_allclose(posterior[:, i], lira.posterior(score[:, i], p))
     with pytest.raises(ValueError, match="prior="):
         lira.posterior(score, np.array([0.1, 0.5, 1.0, 0.3, 0.5]))
 
@@ -126,12 +126,12 @@ def test_people_are_in_or_out_whole():
             people.score_of_people(score, who, ratio=False)[:, i], score[:, rows].mean(1)
         )
     holes, several = score.copy(), np.flatnonzero(np.bincount(who.index) > 1)
-    lost, some = np.flatnonzero(who.index == several[0]), np.flatnonzero(who.index == several[1])
-    holes[0, lost], holes[1, some[0]] = np.nan, np.nan
-    got = people.score_of_people(holes, who, ratio=True)
-    assert np.isnan(got[0, several[0]])
-    assert np.isclose(got[1, several[1]], score[1, some[1:]].sum())
-    member[0, lost[0]] ^= True
+    whole, some = np.flatnonzero(who.index == several[0]), np.flatnonzero(who.index == several[1])
+    holes[0, whole], holes[1, some[0]] = np.nan, np.nan
+    sums = people.score_of_people(holes, who, ratio=True)
+    assert np.isnan(sums[0, several[0]])
+    assert np.isclose(sums[1, several[1]], score[1, some[1:]].sum())
+    member[0, whole[0]] ^= True
     with pytest.raises(ValueError, match=f"the first of them {who.ids[several[0]]}, are in"):
         people.member_of_people(member, who)
 
@@ -153,10 +153,10 @@ def test_the_sum_over_a_person_is_calibrated():
 
 def test_a_design_of_people_has_the_designs_own_law():
     person = np.array([5, 5, 2, 9, 2, 2])
-    for made in (design.complementary_halves, design.poisson(0.5), design.fixed_size(2)):
-        got = design.of_people(made, person)(3, 8, 6)
-        whole = made(3, 8, 3)  # persons 2, 5, 9
-        np.testing.assert_array_equal(got, whole[:, [1, 1, 0, 2, 0, 0]])
+    for make in (design.complementary_halves, design.poisson(0.5), design.fixed_size(2)):
+        member = design.of_people(make, person)(3, 8, 6)
+        whole = make(3, 8, 3)  # persons 2, 5, 9
+        np.testing.assert_array_equal(member, whole[:, [1, 1, 0, 2, 0, 0]])
     with pytest.raises(ValueError, match="the pool has 7"):
         design.of_people(design.poisson(0.5), person)(0, 2, 7)
 
@@ -166,17 +166,17 @@ def test_the_summary_has_people_and_posteriors():
     scores = {"lira_online": score, "global_threshold": RNG.normal(size=score.shape)}
     leaves = LeaveOut("pair", np.arange(16) ^ 1)
     ranked = rank_all(scores, member)
-    found = summarise(
+    summary = summarise(
         ranked, member, queries=1, about={}, person=person, relation="replace-one",
         shadows=Shadows(ranked, member, leaves),
     )  # fmt: skip
-    rows, whole = found["attacks"]["lira_online"], found["people"]["attacks"]["lira_online"]
+    rows, whole = summary["attacks"]["lira_online"], summary["people"]["attacks"]["lira_online"]
     assert whole["members"] + whole["non_members"] == 16 * 400
     assert whole["auc"] > rows["auc"] and "persons by all their records" in whole["states"]["auc"]
     assert whole["posterior"]["rho"] > 0.5 and rows["posterior"]["calibration_error"] < 0.02
-    assert found["people"]["count"] == 400 and found["people"]["records"]["most"] == 6
+    assert summary["people"]["count"] == 400 and summary["people"]["records"]["most"] == 6
     assert rows["leak"]["relation"] == "replace-one" and "estimate" in rows["leak"]["kind"]
-    assert "posterior" not in found["attacks"]["global_threshold"]
+    assert "posterior" not in summary["attacks"]["global_threshold"]
 
 
 def test_a_run_calibrates_each_target_on_targets_that_do_not_leave_with_it(tmp_path):

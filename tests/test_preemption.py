@@ -35,14 +35,15 @@ def test_the_closed_form_is_the_mean_over_what_can_happen():
     """A stretch of t: E = (t + P E') with the first preemption, and a restart that may repeat."""
     t, mtbp, restart = 700.0, 900.0, 150.0
 
-    def lost(limit):  # mean time until the preemption, where it comes within the limit
+    def loss(limit):  # mean time until the preemption, where it comes within the limit
         return integrate.quad(lambda s: s * math.exp(-s / mtbp) / mtbp, 0, limit)[0]
 
-    def kept(s):
+    def survival(s):
         return math.exp(-s / mtbp)
 
-    again = (lost(restart) + kept(restart) * restart) / kept(restart)  # until a restart succeeds
-    whole = (lost(t) + kept(t) * t + (1 - kept(t)) * again) / kept(t)
+    # until a restart succeeds
+    again = (loss(restart) + survival(restart) * restart) / survival(restart)
+    whole = (loss(t) + survival(t) * t + (1 - survival(t)) * again) / survival(t)
     assert preemption.expected(Block([t - 5], 5), mtbp, restart) == pytest.approx(whole, rel=1e-9)
 
 
@@ -75,13 +76,13 @@ def test_youngs_time_is_near_the_best():
 def test_the_command_draws_and_refuses(tmp_path):
     call = [sys.executable, "-m", "experiments.benchmarks.preemption", "--preemptions", "500"]
     out = tmp_path / "figure.svg"
-    done = subprocess.run(
+    process = subprocess.run(
         [*call, "--json", "--out", out], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = [json.loads(line) for line in process.stdout.splitlines()]
     assert {r["block"] for r in rows} == {4, 16, 64, 256} and out.stat().st_size < 100_000
     assert all(0 < r["wasted"] < 1 for r in rows)
     for flag in (["--mtbp", "0"], ["--every", "nan"], ["--blocks", "0"], ["--restart", "inf"]):
-        done = subprocess.run([*call, *flag], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 2 and flag[0].strip("-") in done.stderr, done.stderr
-        assert "Traceback" not in done.stderr
+        process = subprocess.run([*call, *flag], cwd=ROOT, capture_output=True, text=True)
+        assert process.returncode == 2 and flag[0].strip("-") in process.stderr, process.stderr
+        assert "Traceback" not in process.stderr

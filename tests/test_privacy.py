@@ -31,9 +31,9 @@ def test_gaussian_privacy_by_integration():
                 lambda x, mu=mu, e=epsilon: max(0.0, norm.pdf(x, mu) - np.exp(e) * norm.pdf(x)),
                 -12, 14, limit=500, points=[mu / 2 + epsilon / mu],
             )[0]  # fmt: skip
-            got = float(privacy.gaussian_delta(epsilon, mu))
-            assert np.isclose(got, want, rtol=1e-6, atol=1e-12)
-            assert np.isclose(privacy.gaussian_epsilon(got, mu), epsilon, atol=1e-9)
+            delta = float(privacy.gaussian_delta(epsilon, mu))
+            assert np.isclose(delta, want, rtol=1e-6, atol=1e-12)
+            assert np.isclose(privacy.gaussian_epsilon(delta, mu), epsilon, atol=1e-9)
         x = RNG.normal(size=200_000)
         assert abs((x + mu > 1.5).mean() - privacy.gaussian_tpr_bound((x > 1.5).mean(), mu)) < 5e-3
     assert privacy.gaussian_delta(1.0, 0.0) == 0
@@ -64,8 +64,8 @@ def test_one_run_reference_values(canaries, guesses, correct, epsilon):
 
 
 def test_one_run_without_delta_is_a_binomial_test():
-    got = privacy.epsilon_one_run(200, 80, 66, 0.0)
-    q = 1 / (1 + np.exp(-got))
+    epsilon = privacy.epsilon_one_run(200, 80, 66, 0.0)
+    q = 1 / (1 + np.exp(-epsilon))
     assert np.isclose(binom.sf(65, 80, q), 0.05, rtol=1e-6)
     assert privacy.epsilon_one_run(200, 80, 40, 0.0) == 0 == privacy.epsilon_one_run(10, 0, 0, 0.1)
 
@@ -96,25 +96,25 @@ def wrongs(draws, seed=1):
     rng, out = np.random.default_rng(seed), {}
     for truth in (0.0, 1.0):
         names = [(f, how) for f in ("epsilon", "mu", "gamma") for how in privacy.THRESHOLDS]
-        found = {name: [] for name in names}
+        bounds = {name: [] for name in names}
         for draw in range(draws):
             laplace = responses(truth, 300, rng)
             member = rng.random(300) < 0.5
             normal = rng.normal(size=300) + truth * member, member
             for how in privacy.THRESHOLDS:
                 options = {"seed": draw, "thresholds": how}
-                found["epsilon", how].append(privacy.epsilon_lower_bound(*laplace, **options))
-                found["mu", how].append(privacy.mu_lower_bound(*normal, **options))
-                found["gamma", how].append(privacy.gamma_lower_bound(*laplace, 0.5, **options))
+                bounds["epsilon", how].append(privacy.epsilon_lower_bound(*laplace, **options))
+                bounds["mu", how].append(privacy.mu_lower_bound(*normal, **options))
+                bounds["gamma", how].append(privacy.gamma_lower_bound(*laplace, 0.5, **options))
         limit = {"epsilon": truth, "mu": truth, "gamma": (1 + np.exp(truth)) / 2}
-        for (figure, how), values in found.items():
+        for (figure, how), values in bounds.items():
             values = np.array(values)
             out[figure, how, truth] = (values > limit[figure] + 1e-12).mean(), values.mean()
     return out
 
 
-def check_coverage(found, draws):
-    for name, (wrong, mean) in found.items():
+def check_coverage(rates, draws):
+    for name, (wrong, mean) in rates.items():
         assert wrong <= binom.ppf(0.9999, draws, 0.05) / draws, (name, wrong)
         if name[2]:  # and it is no empty promise
             assert mean > {"epsilon": 0.3, "mu": 0.25, "gamma": 1.2}[name[0]], (name, mean)
@@ -126,10 +126,10 @@ def test_lower_bounds_are_too_high_in_at_most_five_percent():
 
 @pytest.mark.soak
 def test_lower_bounds_in_two_thousand_draws():
-    found = wrongs(2000)
-    for name, (wrong, mean) in found.items():
+    rates = wrongs(2000)
+    for name, (wrong, mean) in rates.items():
         print(*name, f"too high in {wrong:.2%}, mean {mean:.3f}")
-    check_coverage(found, 2000)
+    check_coverage(rates, 2000)
 
 
 @pytest.mark.soak
@@ -148,21 +148,21 @@ def audits(draws, canaries, epsilon, mu, rng):
     """One-run audits of randomized response and of a Gaussian mechanism, all canaries guessed."""
     right = rng.binomial(canaries, 1 / (1 + np.exp(-epsilon)), draws)
     normal = rng.binomial(canaries, norm.cdf(mu / 2), draws)
-    found = {}
+    rates = {}
     for name, counts, bound, truth in (
         ("pure", right, lambda v: privacy.epsilon_one_run(canaries, canaries, v, 0.0), epsilon),
         ("gaussian", normal, lambda v: privacy.mu_one_run(canaries, canaries, v), mu),
     ):
         values = {int(v): bound(int(v)) for v in np.unique(counts)}
         each = np.array([values[int(v)] for v in counts])
-        found[name] = (each > truth + 1e-9).mean(), each.mean()
-    return found
+        rates[name] = (each > truth + 1e-9).mean(), each.mean()
+    return rates
 
 
 @pytest.mark.parametrize(("epsilon", "mu"), [(0.0, 0.0), (1.0, 1.0)])
 def test_one_run_is_too_high_in_at_most_five_percent_of_two_thousand(epsilon, mu):
-    found = audits(2000, 100, epsilon, mu, np.random.default_rng(3))
-    for name, (wrong, mean) in found.items():
+    rates = audits(2000, 100, epsilon, mu, np.random.default_rng(3))
+    for name, (wrong, mean) in rates.items():
         assert wrong <= binom.ppf(0.9999, 2000, 0.05) / 2000, (name, wrong)
         assert not epsilon or mean > 0.2, (name, mean)
 
@@ -182,16 +182,16 @@ def guessing(epsilon, mu, draws, rng, canaries=200, inside=30, outside=20):
 
 
 def test_one_run_with_abstention_covers():
-    found = guessing(1.0, 1.0, 60, np.random.default_rng(5))
-    assert (found <= binom.ppf(0.9999, 60, 0.05) / 60).all(), found
+    rates = guessing(1.0, 1.0, 60, np.random.default_rng(5))
+    assert (rates <= binom.ppf(0.9999, 60, 0.05) / 60).all(), rates
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("leak", [0.0, 1.0])
 def test_one_run_with_abstention_in_two_thousand_draws(leak):
-    found = guessing(leak, leak, 2000, np.random.default_rng(6))
-    print(leak, found)
-    assert (found <= binom.ppf(0.9999, 2000, 0.05) / 2000).all(), found
+    rates = guessing(leak, leak, 2000, np.random.default_rng(6))
+    print(leak, rates)
+    assert (rates <= binom.ppf(0.9999, 2000, 0.05) / 2000).all(), rates
 
 
 def test_guesses_are_counted():
@@ -271,11 +271,11 @@ def test_membership_families():
 @pytest.mark.parametrize("prior", [0.0, 0.03, 0.5, 0.9, 1.0])
 def test_membership_bounds_are_reached_by_their_definitions(prior):
     """Both gammas against the inequalities that define them, at the extreme posteriors."""
-    got = privacy.membership_privacy(1.1, np.array([prior]))
-    most, least = got.posterior_most[0], got.posterior_least[0]
+    bounds = privacy.membership_privacy(1.1, np.array([prior]))
+    most, least = bounds.posterior_most[0], bounds.posterior_least[0]
     for gamma, holds in (
-        (got.positive[0], lambda g: most <= g * prior and 1 - most >= (1 - prior) / g),
-        (got.negative[0], lambda g: least >= prior / g and 1 - least <= g * (1 - prior)),
+        (bounds.positive[0], lambda g: most <= g * prior and 1 - most >= (1 - prior) / g),
+        (bounds.negative[0], lambda g: least >= prior / g and 1 - least <= g * (1 - prior)),
     ):
         assert holds(gamma * (1 + 1e-9))
         if 0 < prior < 1:
@@ -285,7 +285,7 @@ def test_membership_bounds_are_reached_by_their_definitions(prior):
 
 
 def test_the_family_that_a_design_samples():
-    for made, relation, priors in (
+    for make, relation, priors in (
         (design.complementary_halves, "replace-one", (0.5,)),
         (design.fixed_size(25), "replace-one", (0.25,)),
         (design.one_unknown([1, 2, 3, 4]), "replace-one", (1.0, 0.25)),
@@ -293,7 +293,7 @@ def test_the_family_that_a_design_samples():
         (design.balanced_columns(0.25), "add/remove", (0.25,)),
         (design.poisson([0.0, 0.2] * 50), "add/remove", (0.0, 0.2)),
     ):
-        family = privacy.family_of(made, 100)
+        family = privacy.family_of(make, 100)
         assert family.relation == relation and family.priors == priors
     with pytest.raises(ValueError, match="no family"):
         privacy.family_of(lambda seed, M, N: None, 10)
@@ -303,18 +303,18 @@ def test_the_family_that_a_design_samples():
 def test_a_fixed_size_posterior_by_enumeration(N, k):
     ratio = 2 * np.random.default_rng(N).normal(size=N)
     weight, total = np.zeros(N), 0.0
-    for chosen in itertools.combinations(range(N), k):
-        w = np.exp(ratio[list(chosen)].sum())
+    for members in itertools.combinations(range(N), k):
+        w = np.exp(ratio[list(members)].sum())
         total += w
-        weight[list(chosen)] += w
+        weight[list(members)] += w
     np.testing.assert_allclose(privacy.fixed_size_posterior(ratio, k), weight / total, rtol=1e-9)
 
 
 def test_a_fixed_size_posterior_of_many():
     rng = np.random.default_rng(0)
     ratio = rng.normal(size=20_000) * 2
-    found = privacy.fixed_size_posterior(ratio, 9_000)
-    assert np.isclose(found.sum(), 9_000, rtol=1e-6)
+    posterior = privacy.fixed_size_posterior(ratio, 9_000)
+    assert np.isclose(posterior.sum(), 9_000, rtol=1e-6)
     softmax = np.exp(ratio[:50]) / np.exp(ratio[:50]).sum()
     np.testing.assert_allclose(privacy.fixed_size_posterior(ratio[:50], 1), softmax, rtol=1e-9)
 
@@ -327,16 +327,16 @@ def test_gamma_of_examples_covers_and_finds():
     score = np.where(right, member, ~member).astype(float)
     score[:, 7] = member[:, 7]  # one that always tells
     score[:, 8] = np.nan
-    got = privacy.gamma_of_examples(score, member, 0.5)
+    gammas = privacy.gamma_of_examples(score, member, 0.5)
     truth = (1 + np.exp(epsilon)) / 2
-    rest = np.delete(got.each, [7, 8])
+    rest = np.delete(gammas.each, [7, 8])
     assert (rest > truth).mean() < 0.2 and (rest > 1.2).mean() > 0.9
-    assert got.example == 7 and got.worst > 10 and got.each[8] == 1
+    assert gammas.example == 7 and gammas.worst > 10 and gammas.each[8] == 1
     one = privacy.Event(
         int((score[:, 3] * member[:, 3]).sum()), int(member[:, 3].sum()),
         int((score[:, 3] * ~member[:, 3]).sum()), int((~member[:, 3]).sum()),
     )  # fmt: skip
-    assert np.isclose(got.each[3], privacy.gamma_of_event(one))
+    assert np.isclose(gammas.each[3], privacy.gamma_of_event(one))
 
 
 def test_relations():
@@ -375,9 +375,9 @@ def test_posteriors_of_events_under_approximate_privacy():
     assert np.isclose(
         privacy.posterior_bound_of_event(0.0, 1.0, 0.0, 0.3), privacy.posterior_bound(1.0, 0.3)
     )
-    got = privacy.posterior_bound_of_event(0.01, 1.0, 0.0, 0.3)
-    assert np.isclose(got, privacy.posterior_bound(1.0, 0.3))
-    assert privacy.posterior_bound_of_event(0.01, 1.0, 1e-3, 0.3) > got
+    bound = privacy.posterior_bound_of_event(0.01, 1.0, 0.0, 0.3)
+    assert np.isclose(bound, privacy.posterior_bound(1.0, 0.3))
+    assert privacy.posterior_bound_of_event(0.01, 1.0, 1e-3, 0.3) > bound
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ def test_draws_of_examples_have_the_tpr_of_the_examples_repeated(ties, level):
     weight = draws.weights(90, 40, 1)
     of = pooled.Pooled.of(metrics.rank(score, member))
     size = draws.total(weight, np.stack([of.members, of.others], 1))
-    got = of.replicates(weight, size, level)
-    for w, rate in zip(weight, got, strict=True):
+    rates = of.replicates(weight, size, level)
+    for w, rate in zip(weight, rates, strict=True):
         at = np.repeat(np.arange(90), w)
         want = metrics.tpr_at_fpr(score[:, at], member[:, at], level)
         assert np.isclose(rate, want)
@@ -55,7 +55,7 @@ def test_draws_of_examples_have_the_tpr_of_the_examples_repeated(ties, level):
 @pytest.mark.parametrize("ties", [False, True])
 def test_influence_of_examples_is_the_sum_over_their_scores(ties):
     score, member = draw(6, ties, T=7, N=90)
-    got = pooled.influence(metrics.rank(score, member))
+    influence = pooled.influence(metrics.rank(score, member))
     area = metrics.auc(score, member)
     inside, outside = score[member & ~np.isnan(score)], score[~member & ~np.isnan(score)]
     want = np.zeros(90)
@@ -67,8 +67,8 @@ def test_influence_of_examples_is_the_sum_over_their_scores(ties):
         wins = ((s > other).sum() + 0.5 * (s == other).sum()) / len(other)
         share = wins if is_member else 1 - wins
         want[n] += (share - area) / (len(inside) if is_member else len(outside))
-    np.testing.assert_allclose(got[0], want, atol=1e-12)
-    assert abs(got[1].sum()) < 1e-12  # projections have mean 0
+    np.testing.assert_allclose(influence[0], want, atol=1e-12)
+    assert abs(influence[1].sum()) < 1e-12  # projections have mean 0
 
 
 @settings(deadline=None, max_examples=20)
@@ -79,13 +79,13 @@ def test_thresholds_leave_out_who_leaves(seed, ties):
     leaving = np.array([[t, t ^ 1] for t in range(6)])
     best = thresholds.best(score, member, leaving)
     cuts = thresholds.at_fpr(score, member, leaving, [0.0, 0.1])
-    for t, gone in enumerate(leaving):
-        s, m = np.delete(score, gone, 0), np.delete(member, gone, 0)
-        seen = ~np.isnan(s)
+    for t, pair in enumerate(leaving):
+        s, m = np.delete(score, pair, 0), np.delete(member, pair, 0)
+        there = ~np.isnan(s)
         every = np.unique(score[~np.isnan(score)])[::-1]
-        gain = [(s >= c)[seen & m].mean() - (s >= c)[seen & ~m].mean() for c in every]
+        gain = [(s >= c)[there & m].mean() - (s >= c)[there & ~m].mean() for c in every]
         assert np.isclose(gain[int(np.flatnonzero(every == best[t])[0])], max(gain))
         for level, cut in zip((0.0, 0.1), cuts[:, t], strict=True):
-            assert (s >= cut)[seen & ~m].mean() <= level
+            assert (s >= cut)[there & ~m].mean() <= level
             lower = [c for c in every if c < cut]
-            assert not lower or (s >= lower[0])[seen & ~m].mean() > level or np.isinf(cut)
+            assert not lower or (s >= lower[0])[there & ~m].mean() > level or np.isinf(cut)

@@ -48,8 +48,8 @@ def test_thresholds_of_shadows_reach_what_they_promise():
     scores, member = draw(T=8, N=4000)
     leaves = LeaveOut("pair", np.arange(8) ^ 1)
     shadows = Shadows(rank_all(scores, member), member, leaves)
-    found = summarise(rank_all(scores, member), member, queries=1, about={}, shadows=shadows)
-    good = found["attacks"]["good"]
+    summary = summarise(rank_all(scores, member), member, queries=1, about={}, shadows=shadows)
+    good = summary["attacks"]["good"]
     at = good["at_shadow_threshold"]["0.01"]
     assert abs(at["fpr"] - 0.01) < 0.004 and abs(at["tpr"] - good["tpr_at_fpr"]["0.01"]) < 0.02
     for prior, precision in at["precision"].items():
@@ -59,11 +59,10 @@ def test_thresholds_of_shadows_reach_what_they_promise():
     assert good["balanced_accuracy"] - 0.02 < best <= good["balanced_accuracy"]
     moved = {"good": scores["good"] + 5}  # another model's scores: its thresholds do not fit
     one = Shadows(rank_all(scores, member), member, None)
-    found = summarise(rank_all(moved, member), member, queries=1, about={}, shadows=one)["attacks"][
-        "good"
-    ]
-    assert found["at_shadow_threshold"]["0.001"]["fpr"] > 0.5
-    json.dumps(found, allow_nan=False)
+    summary = summarise(rank_all(moved, member), member, queries=1, about={}, shadows=one)
+    good = summary["attacks"]["good"]
+    assert good["at_shadow_threshold"]["0.001"]["fpr"] > 0.5
+    json.dumps(good, allow_nan=False)
 
 
 def test_the_curve_is_drawn(tmp_path):
@@ -80,9 +79,10 @@ def test_the_curve_is_drawn(tmp_path):
 def test_summary_equals_scikit_learn():
     scores, member = draw()
     scores["good"][0, :5] = np.nan
-    found = summarise(rank_all(scores, member), member, queries=1, about={"seed": 3})
-    assert (found["models"], found["examples"], found["queries"], found["seed"]) == (6, 300, 1, 3)
-    good = found["attacks"]["good"]
+    summary = summarise(rank_all(scores, member), member, queries=1, about={"seed": 3})
+    facts = [summary[k] for k in ("models", "examples", "queries", "seed")]
+    assert facts == [6, 300, 1, 3]
+    good = summary["attacks"]["good"]
     keep = ~np.isnan(scores["good"])
     s, m = scores["good"][keep], member[keep]
     assert np.isclose(good["auc"], roc_auc_score(m, s)) and good["not_scorable"] == 5
@@ -96,15 +96,15 @@ def test_summary_equals_scikit_learn():
     np.testing.assert_allclose(good["targets"]["auc"], [np.mean(each), np.std(each)])
     assert good["members"] + good["non_members"] == keep.sum()
     assert any("no false positive at all" in n for n in good["notes"])
-    json.dumps(found, allow_nan=False)
+    json.dumps(summary, allow_nan=False)
 
 
 def test_every_figure_states_what_it_rests_on():
     scores, member = draw(T=4, N=6000)
     about = {"attacked": "four models of a test"}
     names = {"lira_online": scores["good"], "made up": scores["noise"]}
-    found = summarise(rank_all(names, member), member, queries=1, about=about)["attacks"]
-    lira = found["lira_online"]
+    attacks = summarise(rank_all(names, member), member, queries=1, about=about)["attacks"]
+    lira = attacks["lira_online"]
     for text in (lira["states"]["auc"], lira["states"]["tpr_at_fpr"]["0.001"]):
         for word in ("a test", "black-box", "without the record", "n = ", "prior 0.498"):
             assert word in text
@@ -118,21 +118,21 @@ def test_every_figure_states_what_it_rests_on():
         round(lira["tpr_at_fpr"]["0.00001"] * lira["members"]), lira["members"]
     )
     np.testing.assert_allclose(spans["tpr_at_fpr"]["0.00001"], fixed)
-    assert found["made up"]["attacker"]["access"] == "not stated"
+    assert attacks["made up"]["attacker"]["access"] == "not stated"
     assert lira["prior"] == lira["members"] / (lira["members"] + lira["non_members"])
 
 
 def test_an_attack_that_scored_nothing_is_said_so():
     _, member = draw()
-    found = summarise(
+    summary = summarise(
         rank_all({"none": np.full(member.shape, np.nan)}, member), member, queries=1, about={}
     )
-    assert found["attacks"]["none"]["auc"] is None
-    assert "none" in shown(found)
-    json.dumps(found, allow_nan=False)
+    assert summary["attacks"]["none"]["auc"] is None
+    assert "none" in printout(summary)
+    json.dumps(summary, allow_nan=False)
 
 
-def shown(summary, width=80):
+def printout(summary, width=80):
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False)
     console.print(table(summary))
@@ -145,7 +145,7 @@ def test_table_fits_eighty_columns():
     scores, member = draw()
     about = {"generalization_gap": 0.1, "train_accuracy": 0.9, "test_accuracy": 0.8}
     names = {"lira_online_per_example_variance": scores["good"], "noise": scores["noise"]}
-    text = shown(summarise(rank_all(names, member), member, queries=1, about=about))
+    text = printout(summarise(rank_all(names, member), member, queries=1, about=about))
     assert max(map(len, text.splitlines())) <= 80
     assert "generalization gap 0.100" in text and "±" in text and "6 targets" in text
 
@@ -154,7 +154,7 @@ def test_table_fits_eighty_columns():
 def test_hostile_names_stay_text(name, tmp_path):
     scores, member = draw(2, 50)
     summary = summarise(rank_all({name: scores["good"]}, member), member, queries=1, about={})
-    shown(summary)
+    printout(summary)
     charts_ = {"roc": charts.roc_chart(count(rank_all({name: scores["good"]}, member)), {})}
     save(tmp_path, charts_)
     tree = ElementTree.parse(tmp_path / "roc.svg")
@@ -190,8 +190,8 @@ def test_a_report_is_these_files(tmp_path):
         "scores.npz", "summary.json", "report/index.html", "report/attacks.csv",
         "report/examples.csv", *(f"report/{n}.{e}" for n in names for e in ("svg", "png", "csv")),
     }  # fmt: skip
-    with np.load(tmp_path / "scores.npz") as held:
-        assert set(held.files) == {"good", "member"}
+    with np.load(tmp_path / "scores.npz") as archive:
+        assert set(archive.files) == {"good", "member"}
     with open(tmp_path / "report/examples.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     cut = metrics.threshold_at_fpr(scores["good"], member, 1e-3)
@@ -222,8 +222,8 @@ def test_the_page_holds_everything_and_asks_for_nothing(tmp_path):
     scores, member, phi, summary, everything = material(names=HOSTILE)
     about = {"name": HOSTILE[0], "device": "1 x cpu"}
     summary |= {"experiment": about, "command": f"python -m x --data '{HOSTILE[0]}'"}
-    shown = everything._replace(names=tuple(HOSTILE) * 2)
-    write(tmp_path, rank_all(scores, member), member, phi, summary, shown)
+    hostile = everything._replace(names=tuple(HOSTILE) * 2)
+    write(tmp_path, rank_all(scores, member), member, phi, summary, hostile)
     text = (tmp_path / "report/index.html").read_text()
     page = Reader()
     page.feed(text)
@@ -231,8 +231,8 @@ def test_the_page_holds_everything_and_asks_for_nothing(tmp_path):
     assert all(s.startswith(("data:image/png;base64,", "#")) for s in page.sources)
     assert "alert(1)" in page.text and "default-src 'none'" in text
     rates = [a["tpr_at_fpr"]["0.001"] for a in summary["attacks"].values()]
-    told = " ".join(page.text.split())
-    assert f"identifies {100 * max(rates):.2f} % of the training examples" in told
+    words = " ".join(page.text.split())
+    assert f"identifies {100 * max(rates):.2f} % of the training examples" in words
     data = text.split('id="data">')[1].split("</script>")[0]
     assert "<" not in data and len(json.loads(data)["attacks"]) == len(HOSTILE)
     digest = base64.b64encode(
@@ -265,10 +265,10 @@ def test_training_is_read_from_the_records():
         {"loss": {"0": [2, 1], "2": [None, None]}, "accuracy": {"0": [0.5, 1]}, "diverged": [2]},
         {"loss": {"1": [3, 2], "9": [7, 7]}, "test_accuracy": {"0": 0.9, "1": 0.7, "9": 0.1}},
     ]
-    found = training(records, 3)
-    np.testing.assert_array_equal(found.loss, [[2, 1], [3, 2], [np.nan, np.nan]])
-    np.testing.assert_array_equal(found.accuracy[0], [0.5, 1])
-    assert found.test_accuracy == pytest.approx(0.8) and found.diverged == (2,)
+    history = training(records, 3)
+    np.testing.assert_array_equal(history.loss, [[2, 1], [3, 2], [np.nan, np.nan]])
+    np.testing.assert_array_equal(history.accuracy[0], [0.5, 1])
+    assert history.test_accuracy == pytest.approx(0.8) and history.diverged == (2,)
     assert training([], 3) is None
 
 
@@ -302,18 +302,18 @@ def test_the_most_exposed_are_those_found_in_most_of_their_models():
     )
     outside = np.sort(score[~member])[::-1]
     cut = outside[int(0.001 * len(outside))]  # the first false alarm too many
-    found = ((score > cut) & member).sum(0)
-    np.testing.assert_array_equal(exposed.hits, found)
+    hits = ((score > cut) & member).sum(0)
+    np.testing.assert_array_equal(exposed.hits, hits)
     np.testing.assert_array_equal(exposed.models, member.sum(0))
     order = exposed.order()
-    assert order[0] == 7 and found[7] == member[:, 7].sum()
-    share = found / member.sum(0)
+    assert order[0] == 7 and hits[7] == member[:, 7].sum()
+    share = hits / member.sum(0)
     assert (np.diff(share[order]) <= 0).all()
-    most = np.sort(found)[::-1][: round(exposed.half() * 300)]
-    assert most.sum() >= found.sum() / 2 > most[:-1].sum()
+    most = np.sort(hits)[::-1][: round(exposed.half() * 300)]
+    assert most.sum() >= hits.sum() / 2 > most[:-1].sum()
     y = (np.arange(300) % 3).astype(np.int32)
     for c, n, of in zip(*by_class(exposed, y)[:3], strict=True):
-        assert n == found[y == c].sum() and of == member[:, y == c].sum()
+        assert n == hits[y == c].sum() and of == member[:, y == c].sum()
     bins = histogram(exposed)
     assert bins.sum() == 300 and bins[0] == (share == 0).sum()
     assert bins[10] == (share > 0.9).sum() and bins[5] == ((share > 0.4) & (share <= 0.5)).sum()
@@ -325,13 +325,13 @@ def test_what_is_reached_equals_scikit_learn_at_every_level():
     fpr, tpr, _ = roc_curve(member.ravel(), score.ravel(), drop_intermediate=False)
     curve = count(rank_all({"x": score}, member))["x"]
     at = levels(int((~member).sum()))
-    found = reach(curve, at)
-    np.testing.assert_allclose(found.tpr, [tpr[fpr <= v].max() for v in at])
-    for value, cut in zip(at, found.threshold, strict=True):
+    rates = reach(curve, at)
+    np.testing.assert_allclose(rates.tpr, [tpr[fpr <= v].max() for v in at])
+    for value, cut in zip(at, rates.threshold, strict=True):
         assert (score[~member] >= cut).mean() <= value
     assert 1e-3 in at and at == sorted(at)
-    ends = metrics.clopper_pearson(np.rint(found.tpr * member.sum()), member.sum())
-    np.testing.assert_allclose(np.stack([found.low, found.high]), np.stack(ends))
+    ends = metrics.clopper_pearson(np.rint(rates.tpr * member.sum()), member.sum())
+    np.testing.assert_allclose(np.stack([rates.low, rates.high]), np.stack(ends))
 
 
 def test_intervals_are_the_tables_and_between_them_as_wide_as_a_bootstraps():
@@ -339,16 +339,16 @@ def test_intervals_are_the_tables_and_between_them_as_wide_as_a_bootstraps():
     member = rng.random((40, 600)) < 0.5
     score = rng.normal(size=(40, 600)) + member * rng.exponential(1.5, 600)
     at = [1e-3, 2e-3, 5e-3, 1e-2]
-    drawn = metrics.bootstrap(score, member, at).tpr_at_fpr
-    table = {"0.001": drawn[0].tolist(), "0.01": drawn[3].tolist()}
-    found = reach(count(rank_all({"x": score}, member))["x"], at, table)
-    np.testing.assert_allclose([found.low[0], found.high[0]], drawn[0])
-    np.testing.assert_allclose([found.low[3], found.high[3]], drawn[3])
+    spans = metrics.bootstrap(score, member, at).tpr_at_fpr
+    table = {"0.001": spans[0].tolist(), "0.01": spans[3].tolist()}
+    rates = reach(count(rank_all({"x": score}, member))["x"], at, table)
+    np.testing.assert_allclose([rates.low[0], rates.high[0]], spans[0])
+    np.testing.assert_allclose([rates.low[3], rates.high[3]], spans[3])
     for i in (1, 2):
-        width = (found.high - found.low)[i]
-        assert width == pytest.approx(drawn[i, 1] - drawn[i, 0], rel=0.15)
+        width = (rates.high - rates.low)[i]
+        assert width == pytest.approx(spans[i, 1] - spans[i, 0], rel=0.15)
     plain = reach(count(rank_all({"x": score}, member))["x"], at)
-    assert ((plain.high - plain.low) < 0.6 * (found.high - found.low)).all()
+    assert ((plain.high - plain.low) < 0.6 * (rates.high - rates.low)).all()
 
 
 def test_posteriors_are_calibrated_on_other_targets():
@@ -359,8 +359,10 @@ def test_posteriors_are_calibrated_on_other_targets():
     mean = mean_posterior(rank(5 * ratio, member), alone, {})  # stated five times too sure
     want = np.where(member, 1 / (1 + np.exp(-ratio)), np.nan)
     np.testing.assert_allclose(mean, np.nanmean(want, 0), atol=0.05)
-    given = mean_posterior(rank(5 * ratio, member), None, {"calibration": {"a": 0.2, "b": 0.0}})
-    np.testing.assert_allclose(given, np.nanmean(want, 0), atol=1e-9)
+    from_summary = mean_posterior(
+        rank(5 * ratio, member), None, {"calibration": {"a": 0.2, "b": 0.0}}
+    )
+    np.testing.assert_allclose(from_summary, np.nanmean(want, 0), atol=1e-9)
     member[:, 3] = False
     assert np.isnan(mean_posterior(rank(ratio, member), alone, {})[3])
 
@@ -381,12 +383,12 @@ def test_curves_are_thinned_but_not_in_the_tail():
     curve = metrics.roc_counts(rng.normal(size=200_000) + member, member)
     at = charts.thinned(curve)
     assert len(at) < 1100 and at[-1] == len(curve.tp) - 1
-    kept = set(curve.fp[at].tolist())
-    assert kept >= set(range(charts.HEAD))  # the first steps are all there
-    for wanted in np.geomspace(1e-3, 1, 50):  # and none that is left out moves the curve
-        true = curve.tp[np.searchsorted(curve.fp / curve.fp[-1], wanted, "right") - 1]
-        drawn = at[np.searchsorted(curve.fp[at] / curve.fp[-1], wanted, "right") - 1]
-        assert abs(curve.tp[drawn] - true) / curve.tp[-1] < 0.01
+    points = set(curve.fp[at].tolist())
+    assert points >= set(range(charts.HEAD))  # the first steps are all there
+    for level in np.geomspace(1e-3, 1, 50):  # and none that is left out moves the curve
+        true = curve.tp[np.searchsorted(curve.fp / curve.fp[-1], level, "right") - 1]
+        place = at[np.searchsorted(curve.fp[at] / curve.fp[-1], level, "right") - 1]
+        assert abs(curve.tp[place] - true) / curve.tp[-1] < 0.01
 
 
 def test_the_drawing_puts_a_curve_where_its_numbers_are():
@@ -431,8 +433,8 @@ def test_runs_are_compared(tmp_path, capsys, as_users_run):
     out = tmp_path / "out"
     folders = [str(tmp_path / n) for n in ("strong", "weak")]
     app.main(["report", *folders, "--out", str(out), "--json"])
-    told = json.loads(capsys.readouterr().out)["runs"]
-    assert told["strong"]["tpr_at_fpr"]["0.001"] > told["weak"]["tpr_at_fpr"]["0.001"]
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert runs["strong"]["tpr_at_fpr"]["0.001"] > runs["weak"]["tpr_at_fpr"]["0.001"]
     text = " ".join((out / "index.html").read_text().split())
     assert "weak gives away least" in text and "recipe.epochs" in text
     assert (out / "frontier.svg").exists() and (out / "roc.png").exists()

@@ -66,8 +66,8 @@ def test_a_scored_folder_is_drawn_again_where_nothing_is_lost(score, capsys):
     before = (out / "report/index.html").read_bytes()
     with pytest.raises(SystemExit):
         app.main(["report", str(out)])
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert "memory" in told and "jaxmia score" in told
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "memory" in line and "jaxmia score" in line
     assert (out / "report/index.html").read_bytes() == before
     clear(out / "report")
     summary = (out / "summary.json").read_text()
@@ -99,8 +99,8 @@ def test_a_report_without_its_page_is_not_done(tmp_path):
 
     from jaxmia import data
 
-    got = run(tmp_path / "a", data=data.first(data.digits(), 80, 40))
-    assert got.evaluated
+    outcome = run(tmp_path / "a", data=data.first(data.digits(), 80, 40))
+    assert outcome.evaluated
     assert not run(tmp_path / "a", data=data.first(data.digits(), 80, 40)).evaluated
     (tmp_path / "a/report/index.html").unlink()
     assert run(tmp_path / "a", data=data.first(data.digits(), 80, 40)).evaluated

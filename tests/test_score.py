@@ -57,9 +57,9 @@ def test_persons_are_scored_by_all_their_records(files, capsys):
     line = "--signals phi --member people_in --person person --json"
     code, out, err = call(files, capsys, line)
     assert code == 0, err
-    found = json.loads(out)["people"]
-    assert found["count"] == N // 3 and found["records"] == {"least": 3, "mean": 3.0, "most": 3}
-    assert found["attacks"]["lira_online"]["members"] == member.sum() // 3
+    people = json.loads(out)["people"]
+    assert people["count"] == N // 3 and people["records"] == {"least": 3, "mean": 3.0, "most": 3}
+    assert people["attacks"]["lira_online"]["members"] == member.sum() // 3
     code, _, err = call(files, capsys, "--signals phi --member member --person person")
     assert code == 2 and "in or out whole" in err and len(err.splitlines()) == 1
 
@@ -68,9 +68,9 @@ def test_every_model_in_turn(files, capsys):
     code, out, err = call(files, capsys, "--signals phi --member member --json")
     assert code == 0, err
     summary = json.loads(out)
-    with np.load(files / "out/scores.npz") as held:
-        np.testing.assert_array_equal(held["member"], MEMBER)
-        np.testing.assert_allclose(held["lira_online"], lira.leave_one_out(PHI, MEMBER))
+    with np.load(files / "out/scores.npz") as archive:
+        np.testing.assert_array_equal(archive["member"], MEMBER)
+        np.testing.assert_allclose(archive["lira_online"], lira.leave_one_out(PHI, MEMBER))
     assert summary == json.loads((files / "out/summary.json").read_text())
     assert summary["attacks"]["lira_online"]["auc"] > 0.8
     assert {p.name for p in (files / "out/report").iterdir()} >= {"roc.svg", "phi.png"}
@@ -99,10 +99,10 @@ def test_accepts(files, capsys, line):
 
 def test_a_given_target_is_scored_by_the_others(files, capsys):
     call(files, capsys, "--signals rest --member rest_member --target target")
-    with np.load(files / "out/scores.npz") as held:
-        assert "member" not in held.files
+    with np.load(files / "out/scores.npz") as archive:
+        assert "member" not in archive.files
         want = lira.online(PHI[0], PHI[2:], MEMBER[2:])
-        np.testing.assert_allclose(held["lira_online"][0], want)
+        np.testing.assert_allclose(archive["lira_online"][0], want)
 
 
 def test_a_diverged_model_is_named_not_averaged(files, capsys):
@@ -111,9 +111,9 @@ def test_a_diverged_model_is_named_not_averaged(files, capsys):
     np.save(files / "nan.npy", phi)
     code, out, err = call(files, capsys, "--signals nan --member member --json")
     assert code == 0 and json.loads(out)["diverged"] == [3], err
-    with np.load(files / "out/scores.npz") as held:
-        assert np.isnan(held["lira_online"][3]).all()
-        assert np.isfinite(np.delete(held["lira_online"], 3, 0)).all()
+    with np.load(files / "out/scores.npz") as archive:
+        assert np.isnan(archive["lira_online"][3]).all()
+        assert np.isfinite(np.delete(archive["lira_online"], 3, 0)).all()
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_a_target_is_held_against_thresholds_of_the_references(files, capsys):
     line = "--signals rest --member rest_member --target target --target-member target_member"
     code, out, err = call(files, capsys, line + " --json")
     assert code == 0, err
-    found = json.loads(out)["attacks"]["lira_online"]["at_shadow_threshold"]["0.01"]
-    assert 0 <= found["fpr"] <= 1 and 0 < found["tpr"] <= 1
+    rates = json.loads(out)["attacks"]["lira_online"]["at_shadow_threshold"]["0.01"]
+    assert 0 <= rates["fpr"] <= 1 and 0 < rates["tpr"] <= 1
 
 
 @pytest.mark.parametrize("words", [["score", "--attacks", "help"], None])

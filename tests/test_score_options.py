@@ -70,9 +70,9 @@ def test_an_option_that_is_not_refused_is_read(folder, base, capsys):
                 assert f"{flag}: " in err, (pair, err)
                 accepted += 1
             else:  # refused, and by which
-                named = set(re.findall(r"--[a-z-]+", err))
+                flags = set(re.findall(r"--[a-z-]+", err))
                 both = {f"--{name.replace('_', '-')}" for name in pair}
-                assert named & (both | {flag, "--stream"}), (pair, err)
+                assert flags & (both | {flag, "--stream"}), (pair, err)
     assert accepted >= 2
     assert not (folder / "out").exists()
 

@@ -43,18 +43,18 @@ ROWS = [
 @pytest.mark.parametrize("z", ROWS, ids=range(len(ROWS)))
 def test_signals_are_exact_however_sure_a_model_is(z):
     log_p, log_rest = (np.array(v) for v in logs(z[0]))
-    for got, want in zip(signals._log_probabilities(z), (log_p, log_rest), strict=True):
-        np.testing.assert_allclose(got[0], want, rtol=1e-5, atol=1e-37)  # below is 0 in float32
+    for value, want in zip(signals._log_probabilities(z), (log_p, log_rest), strict=True):
+        np.testing.assert_allclose(value[0], want, rtol=1e-5, atol=1e-37)  # below is 0 in float32
     p, rest = np.exp(log_p), np.exp(log_rest)
-    got = signals.entropy(z, np.array([0]))
-    np.testing.assert_allclose(got, [-(p * log_p).sum()], rtol=1e-5)
+    value = signals.entropy(z, np.array([0]))
+    np.testing.assert_allclose(value, [-(p * log_p).sum()], rtol=1e-5)
     for y in range(min(len(p), 5)):
         terms = -p * log_rest
         terms[y] = -rest[y] * log_p[y]
-        got = signals.modified_entropy(z, np.array([y]))
-        np.testing.assert_allclose(got, [terms.sum()], rtol=1e-5, atol=1e-37)
-        got, rounding = signals.phi(z, np.array([y])), 2e-7 * np.abs(z).max()
-        np.testing.assert_allclose(got, [log_p[y] - log_rest[y]], rtol=1e-5, atol=rounding)
+        value = signals.modified_entropy(z, np.array([y]))
+        np.testing.assert_allclose(value, [terms.sum()], rtol=1e-5, atol=1e-37)
+        value, rounding = signals.phi(z, np.array([y])), 2e-7 * np.abs(z).max()
+        np.testing.assert_allclose(value, [log_p[y] - log_rest[y]], rtol=1e-5, atol=rounding)
 
 
 def of_probabilities(p: np.ndarray, y: int) -> dict[str, float]:
@@ -81,8 +81,8 @@ def test_probabilities_of_zero_and_one_are_answers(p):
         z = np.log(p).astype(np.float32)[None]
     for y in range(len(p)):
         for name, want in of_probabilities(p, y).items():
-            got = getattr(signals, name)(z, np.array([y]))
-            np.testing.assert_allclose(got, [want], rtol=1e-6, atol=1e-6, err_msg=f"{name} {y}")
+            value = getattr(signals, name)(z, np.array([y]))
+            np.testing.assert_allclose(value, [want], rtol=1e-6, atol=1e-6, err_msg=f"{name} {y}")
 
 
 def test_one_infinite_logit_is_a_probability_of_one():
@@ -105,8 +105,8 @@ def test_nan_only_where_nothing_is_defined():
     nowhere = np.float32([[NAN, 0, 1], [0, NAN, 1], [0, 1, NAN], [NAN, INF, 0], [-INF] * 3])
     for name in ALL:
         for y in range(3):
-            got = getattr(signals, name)(nowhere, np.full(5, y))
-            assert np.isnan(got).all(), (name, y)
+            value = getattr(signals, name)(nowhere, np.full(5, y))
+            assert np.isnan(value).all(), (name, y)
     several = np.float32([[INF, INF, 0]])
     assert signals.phi(several, np.array([2])) == signals.margin(several, np.array([2])) == -INF
     for of in (signals.phi, signals.margin):
