@@ -18,11 +18,11 @@ def shifted(x, down, right, mirrored):
 
 def test_views_are_the_shifts_and_their_mirror_images():
     views = augment.shifted_views(2, 2)
-    got = np.asarray(views(IMAGE))
-    assert len(got) == 18
-    np.testing.assert_array_equal(got[0], IMAGE)
+    images = np.asarray(views(IMAGE))
+    assert len(images) == 18
+    np.testing.assert_array_equal(images[0], IMAGE)
     want = [shifted(IMAGE, d, r, m) for m in (0, 1) for d in (-2, 0, 2) for r in (-2, 0, 2)]
-    assert {a.tobytes() for a in got} == {np.ascontiguousarray(a).tobytes() for a in want}
+    assert {a.tobytes() for a in images} == {np.ascontiguousarray(a).tobytes() for a in want}
     two = np.asarray(augment.mirror()(IMAGE))
     np.testing.assert_array_equal(two, [IMAGE, IMAGE[:, ::-1]])
     np.testing.assert_array_equal(augment.itself(IMAGE), IMAGE[None])
@@ -30,9 +30,9 @@ def test_views_are_the_shifts_and_their_mirror_images():
 
 def test_training_augmentation_draws_all_shifts_evenly():
     keys = jax.random.split(jax.random.key(0), 2000)
-    got = np.asarray(jax.vmap(lambda k: augment.flip_and_shift(1)(IMAGE, k))(keys))
+    images = np.asarray(jax.vmap(lambda k: augment.flip_and_shift(1)(IMAGE, k))(keys))
     want = [shifted(IMAGE, d, r, m) for m in (0, 1) for d in (-1, 0, 1) for r in (-1, 0, 1)]
-    count = [np.all(got == w, axis=(1, 2, 3)).sum() for w in want]
+    count = [np.all(images == w, axis=(1, 2, 3)).sum() for w in want]
     assert sum(count) == 2000 and min(count) > 60
     still = augment.flip_and_shift(0, flip=False)
     np.testing.assert_array_equal(still(IMAGE, keys[0]), IMAGE)
@@ -59,9 +59,9 @@ def test_refuses(make, words):
 def test_noised_copies_are_the_same_for_every_example_and_of_the_scales_asked():
     views = augment.noised(0.0, 0.5, copies=300, around=augment.mirror())
     x = jnp.arange(24.0).reshape(2, 4, 3)
-    seen = np.asarray(views(x)).reshape(2, 300, 2, 2, 4, 3)
-    np.testing.assert_array_equal(seen[0, 0], augment.mirror()(x))
-    assert abs((seen[1] - seen[0]).std() - 0.5) < 0.02
-    np.testing.assert_allclose(views(x + 1).reshape(seen.shape) - seen, 1, rtol=1e-5)
+    images = np.asarray(views(x)).reshape(2, 300, 2, 2, 4, 3)
+    np.testing.assert_array_equal(images[0, 0], augment.mirror()(x))
+    assert abs((images[1] - images[0]).std() - 0.5) < 0.02
+    np.testing.assert_allclose(views(x + 1).reshape(images.shape) - images, 1, rtol=1e-5)
     with pytest.raises(ValueError, match="scales"):
         augment.noised()

@@ -24,9 +24,9 @@ def test_round_trip_of_sharded_arrays_and_the_newest_two_stay(tmp_path):
     tree = TREE | {"sharded": np.asarray(parallel.spread(TREE["w"], parallel.mesh()))}
     for epoch in (1, 2, 3):
         checkpoints.save(tmp_path / "0000", epoch, tree)
-    got, reason = checkpoints.restore(tmp_path / "0000", 3, like(tree))
+    state, reason = checkpoints.restore(tmp_path / "0000", 3, like(tree))
     assert reason == ""
-    jax.tree.map(np.testing.assert_array_equal, got, tree)
+    jax.tree.map(np.testing.assert_array_equal, state, tree)
     assert sorted(p.name for p in (tmp_path / "0000").iterdir()) == ["000002", "000003"]
     checkpoints.remove(tmp_path / "0000")
     assert not (tmp_path / "0000").exists()
@@ -36,8 +36,8 @@ def test_other_weights_are_noticed(tmp_path):
     checkpoints.save(tmp_path, 1, TREE)
     digests = tmp_path / "000001" / "digests.json"
     digests.write_text(digests.read_text().replace("a", "b"))
-    got, reason = checkpoints.restore(tmp_path, 1, like(TREE))
-    assert got is None and "does not match its digest" in reason
+    state, reason = checkpoints.restore(tmp_path, 1, like(TREE))
+    assert state is None and "does not match its digest" in reason
 
 
 def test_every_flipped_byte_is_noticed_or_harmless(tmp_path):
@@ -47,11 +47,11 @@ def test_every_flipped_byte_is_noticed_or_harmless(tmp_path):
         content = file.read_bytes()
         for at in {0, len(content) // 2, len(content) - 1} if content else ():
             file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-            got, reason = checkpoints.restore(tmp_path, 1, like(TREE))
-            if got is None:
+            state, reason = checkpoints.restore(tmp_path, 1, like(TREE))
+            if state is None:
                 assert reason
             else:
-                jax.tree.map(np.testing.assert_array_equal, got, TREE)
+                jax.tree.map(np.testing.assert_array_equal, state, TREE)
         file.write_bytes(content)
 
 

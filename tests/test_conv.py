@@ -54,9 +54,9 @@ def test_values_and_gradients_of_any_shape(seed, name, kernel, stride, pads):
     x = rng.normal(size=(3, *rng.integers(4, 8, 2), channels)).astype(np.float32)
     w = rng.normal(size=(*kernel, channels, 3)).astype(np.float32)
     with conv.using(name):
-        got, ours = jax.vjp(lambda x, w: conv.conv(x, w, stride, pads), x, w)
-    g = rng.normal(size=got.shape).astype(np.float32)
-    for a, b in zip((got, *ours(g)), by_windows(x, w, g, stride, pads), strict=True):
+        out, ours = jax.vjp(lambda x, w: conv.conv(x, w, stride, pads), x, w)
+    g = rng.normal(size=out.shape).astype(np.float32)
+    for a, b in zip((out, *ours(g)), by_windows(x, w, g, stride, pads), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
@@ -66,8 +66,8 @@ def test_named_paddings_are_xlas(padding, stride):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 7, 6, 2)).astype(np.float32)
     w = rng.normal(size=(3, 2, 2, 3)).astype(np.float32)
-    got = conv.conv(x, w, stride, padding)
-    np.testing.assert_allclose(got, plain(x, w, stride, padding), rtol=1e-4, atol=1e-4)
+    out = conv.conv(x, w, stride, padding)
+    np.testing.assert_allclose(out, plain(x, w, stride, padding), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -94,8 +94,8 @@ def test_under_vmap_over_models_examples_and_both(name, stride):
 
     want = every(plain)
     with conv.using(name):
-        got = every(conv.conv)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        ours = every(conv.conv)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
 
 
@@ -108,10 +108,10 @@ def test_bfloat16_stays_bfloat16():
 
 def step(w, x):
     def loss(w):
-        seen = x
+        z = x
         for k in w:
-            seen = conv.conv(seen, k)
-        return (seen**2).mean()
+            z = conv.conv(z, k)
+        return (z**2).mean()
 
     return jax.tree.map(lambda a, g: a - 0.1 * g, w, jax.grad(loss)(w))
 
@@ -128,8 +128,8 @@ def test_a_cpus_loop_keeps_the_fast_form_and_models_never_communicate(width):
     mapped = parallel.over_models(train, mesh, width)
     with conv.using("tiled"):
         text = mapped.lower(None, w, x).compile().as_text()
-    found = re.findall(r"dim_labels=(\S+?)[,\s]", text)
-    assert found and all(f in ("b01f_01io->b01f",) for f in found), set(found)
+    forms = re.findall(r"dim_labels=(\S+?)[,\s]", text)
+    assert forms and all(f in ("b01f_01io->b01f",) for f in forms), set(forms)
     assert not re.search(r"(batch|feature)_group_count=[2-9]", text)
     assert not re.search(r"all-gather|all-reduce|all-to-all|collective-permute", text)
 

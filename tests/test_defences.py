@@ -54,9 +54,9 @@ def fitted(recipe, models=4):
     return np.asarray(inside, np.float64), np.asarray(out, np.float64), member
 
 
-def gap(found):
+def gap(models):
     """How much surer models are of their members than of the others: the mean of phi."""
-    z, _, member = found
+    z, _, member = models
     hit = np.arange(4) == SOURCE.y[:, None]
     others = np.where(hit, -np.inf, z)
     phi = np.where(hit, z, 0).sum(-1) - np.log(np.exp(others).sum(-1))
@@ -97,25 +97,25 @@ def test_mmd_is_the_biased_estimate():
         for u in x:
             for v in y:
                 want += sign * np.exp(-((u - v) ** 2).sum() / 2) / len(x) / len(y)
-    got = mmd(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
-    np.testing.assert_allclose(got, want, rtol=1e-3)
+    estimate = mmd(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
+    np.testing.assert_allclose(estimate, want, rtol=1e-3)
     assert abs(float(mmd(jnp.asarray(a), jnp.asarray(a)))) < 1e-6
 
 
 def test_the_mmd_term_falls(plain):
     """Between members and examples outside of the pool, with a weight that leaves nothing else."""
 
-    def term(found):
+    def term(models):
         outside = data.held_out(SOURCE).validation
         same = [outside[SOURCE.y_test[outside] == label] for label in SOURCE.y]
         like = np.array([np.resize(at, 8) for at in same])  # [80, 8]: examples of equal label
         terms = []
-        for z, o, m in zip(*found, strict=True):
+        for z, o, m in zip(*models, strict=True):
             terms += [float(mmd(softmax(z[m], -1), softmax(o[like[m, i]], -1))) for i in range(8)]
         return np.mean(terms)
 
-    found = fitted(defences.mixup_mmd(PLAIN, weight=30.0, alpha=None))
-    assert term(found) < 0.5 * term(plain), (term(found), term(plain))
+    models = fitted(defences.mixup_mmd(PLAIN, weight=30.0, alpha=None))
+    assert term(models) < 0.5 * term(plain), (term(models), term(plain))
 
 
 def test_mmd_is_left_out_below_the_gap_and_in_the_last_epoch():
@@ -130,8 +130,8 @@ def test_mmd_is_left_out_below_the_gap_and_in_the_last_epoch():
 
     plain = recipes.batch_gradient(loss, model.apply, params, {}, x, y, KEY)[0]
 
-    def same(found):
-        pairs = zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True)
+    def same(gradient):
+        pairs = zip(jax.tree.leaves(gradient), jax.tree.leaves(plain), strict=True)
         return all(np.array_equal(a, b) for a, b in pairs)
 
     assert same(grads(0.03, 1)) and same(grads(0.5, 4)) and not same(grads(0.5, 3))
@@ -140,10 +140,10 @@ def test_mmd_is_left_out_below_the_gap_and_in_the_last_epoch():
 def test_validation_examples_have_the_labels_of_the_batch():
     pool = block.examples(defences.mixup_mmd(PLAIN), SOURCE)
     y = jnp.asarray(SOURCE.y[:30])
-    drawn = np.asarray(like(pool, y, KEY))
+    examples = np.asarray(like(pool, y, KEY))
     rows = {r.tobytes(): label for r, label in zip(pool.x_validation, pool.y_validation,
                                                    strict=True)}  # fmt: skip
-    assert [rows[r.tobytes()] for r in drawn] == y.tolist()
+    assert [rows[r.tobytes()] for r in examples] == y.tolist()
     outside = {r.tobytes() for r in SOURCE.x}
     assert not outside & rows.keys()
 
@@ -159,7 +159,7 @@ def linear(params, state, x, key, train):
 def test_mixup_mixes_examples_and_losses():
     w = {"w": jnp.asarray(RNG.normal(size=(4, 4)), jnp.float32)}
     loss = mixed(recipes.cross_entropy(0.1, 0.2), 1.0)
-    got, (_, logits) = loss(linear, w, {}, Z, Y, KEY)
+    value, (_, logits) = loss(linear, w, {}, Z, Y, KEY)
     weight_key, order_key = jax.random.split(jax.random.fold_in(KEY, 1))
     share = float(jax.random.beta(weight_key, 1.0, 1.0))
     other = np.asarray(jax.random.permutation(order_key, 6))
@@ -168,14 +168,14 @@ def test_mixup_mixes_examples_and_losses():
     hot = np.eye(4)[share and np.asarray(Y)] * 0.8 + 0.05
     target = share * hot + (1 - share) * hot[other]
     want = -(target * log_p).sum(-1).mean() + 0.05 * (np.float64(w["w"]) ** 2).sum()
-    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
     assert 0.01 < share < 0.99
 
 
 @pytest.mark.parametrize(("epoch", "alpha"), [(0, 0.5), (0, 9.0), (1, 0.1), (1, 9.0)])
 def test_relax_loss_is_its_formula(epoch, alpha):
     at = StepContext(epoch, 4, 4, 6, 6)
-    got, _ = relaxed(alpha)(themselves, {}, {}, Z, Y, KEY, at)
+    value, _ = relaxed(alpha)(themselves, {}, {}, Z, Y, KEY, at)
     log_p = log_softmax(np.float64(Z), -1)
     each = -log_p[np.arange(6), Y]
     flat = 0.0
@@ -185,7 +185,7 @@ def test_relax_loss_is_its_formula(epoch, alpha):
         flat += ((p.argmax() != label) * -(t * log_p[i]).sum() - each[i]) / 6
     mean = each.mean()
     want = abs(mean - alpha) if epoch == 0 else mean if mean > alpha else flat
-    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
 
 
 def test_relax_loss_holds_the_loss_at_its_level():
@@ -205,12 +205,12 @@ def test_hamp_labels_have_their_entropy(classes):
 
 
 def test_hamp_is_its_formula():
-    got, _ = unsure(0.7, 0.3)(themselves, {}, {}, Z, Y, KEY)
+    value, _ = unsure(0.7, 0.3)(themselves, {}, {}, Z, Y, KEY)
     log_p, q = log_softmax(np.float64(Z), -1), true_share(0.7, 4)
     soft = np.where(np.eye(4)[np.asarray(Y)] > 0, q, (1 - q) / 3)
     apart = (soft * (np.log(soft) - log_p)).sum(-1)
     entropy = -(np.exp(log_p) * log_p).sum(-1)
-    np.testing.assert_allclose(got, (apart - 0.3 * entropy).mean(), rtol=1e-5)
+    np.testing.assert_allclose(value, (apart - 0.3 * entropy).mean(), rtol=1e-5)
 
 
 def test_hamp_answers_with_a_random_inputs_values_in_its_own_order():
@@ -219,13 +219,13 @@ def test_hamp_answers_with_a_random_inputs_values_in_its_own_order():
     params, state = net.init(KEY)
     x = jnp.asarray(SOURCE.x[:40])
     own, _ = inner.apply(params, state, x, KEY, False)
-    told, _ = net.apply(params, state, x, KEY, False)
-    np.testing.assert_array_equal(np.argsort(told, -1), np.argsort(own, -1))
+    answers, _ = net.apply(params, state, x, KEY, False)
+    np.testing.assert_array_equal(np.argsort(answers, -1), np.argsort(own, -1))
     again, _ = net.apply(params, state, x, jax.random.key(9, impl="threefry2x32"), False)
-    np.testing.assert_array_equal(told, again)
-    values = {np.sort(r).tobytes() for r in np.asarray(told)}
+    np.testing.assert_array_equal(answers, again)
+    values = {np.sort(r).tobytes() for r in np.asarray(answers)}
     assert 20 < len(values) <= 40  # many random inputs stand in
-    assert not np.allclose(np.sort(told, -1), np.sort(own, -1), atol=0.01)
+    assert not np.allclose(np.sort(answers, -1), np.sort(own, -1), atol=0.01)
     trained, _ = net.apply(params, state, x, KEY, True)
     np.testing.assert_array_equal(trained, own)
 
@@ -281,7 +281,7 @@ def test_settings_change_however_deep_they_lie():
 P = np.float64(softmax(np.float64(Z), -1))
 
 
-def told(step, z=Z):
+def probabilities(step, z=Z):
     return softmax(np.float64(step(z)), -1)
 
 
@@ -292,31 +292,33 @@ def told(step, z=Z):
 )], ids=repr)  # fmt: skip
 def test_outputs_keep_the_class_and_are_finite(step):
     z = jnp.concatenate([Z, 30 * Z, 1e-3 * Z])
-    got = step(z)
-    assert np.isfinite(got).all()
-    np.testing.assert_array_equal(np.argmax(got, -1), np.argmax(z, -1))
+    answers = step(z)
+    assert np.isfinite(answers).all()
+    np.testing.assert_array_equal(np.argmax(answers, -1), np.argmax(z, -1))
     stacked = step(z.reshape(3, 6, 4))
-    np.testing.assert_array_equal(stacked.reshape(18, 4), got)
+    np.testing.assert_array_equal(stacked.reshape(18, 4), answers)
 
 
 def test_outputs_are_what_they_say():
-    np.testing.assert_allclose(told(outputs.temperature(2.0)), softmax(np.float64(Z) / 2, -1),
-                               rtol=1e-5)  # fmt: skip
-    kept = told(outputs.top_k(2))
-    for row, p in zip(kept, P, strict=True):
+    half = probabilities(outputs.temperature(2.0))
+    np.testing.assert_allclose(half, softmax(np.float64(Z) / 2, -1), rtol=1e-5)
+    answers = probabilities(outputs.top_k(2))
+    for row, p in zip(answers, P, strict=True):
         top = np.argsort(-p)[:2]
         np.testing.assert_allclose(row[top], p[top], rtol=1e-5)
         np.testing.assert_allclose(np.delete(row, top), (1 - p[top].sum()) / 2, rtol=1e-4)
     rounded = np.exp(np.float64(outputs.rounded(1)(Z)))
     np.testing.assert_allclose(rounded, np.maximum(np.round(P, 1), 1e-12), atol=1e-5)
-    np.testing.assert_allclose(told(outputs.label_only()), np.eye(4)[P.argmax(-1)], atol=1e-9)
+    np.testing.assert_allclose(
+        probabilities(outputs.label_only()), np.eye(4)[P.argmax(-1)], atol=1e-9
+    )
 
 
 def test_mem_guard_keeps_to_its_budget():
     z = jnp.asarray(RNG.normal(size=(4000, 5)) * 3, jnp.float32)
     before = softmax(np.float64(z), -1)
     for budget in (0.05, 0.3, 2.0):
-        after = told(outputs.mem_guard(budget, 0.8), z)
+        after = probabilities(outputs.mem_guard(budget, 0.8), z)
         moved = np.abs(after - before).sum(-1)
         assert moved.mean() <= budget + 0.02
         at = np.isclose(after.max(-1), 0.8, atol=1e-5)
@@ -327,23 +329,26 @@ def test_mem_guard_keeps_to_its_budget():
 
 def test_a_run_with_defences_of_its_command(tmp_path):
     """Training defences reach the recipe, and outputs are those of the logits kept without them."""
-    made = jaxmia.Experiment("x", data.first(data.digits(), 60, 40), PLAIN, models=4, attacks=())
+    experiment = jaxmia.Experiment(
+        "x", data.first(data.digits(), 60, 40), PLAIN, models=4, attacks=()
+    )
     flags = [
         "--epochs", "3", "--width", "1", "--quiet", "--keep-logits", "--defence",
         "label_smoothing(0.2)", "mixup(0.5)",
     ]  # fmt: skip
-    jaxmia.cli(made, [*flags, "--workdir", str(tmp_path / "a")])
+    jaxmia.cli(experiment, [*flags, "--workdir", str(tmp_path / "a")])
     jaxmia.cli(
-        made, [*flags, "--outputs", "top_k(3)", "rounded(2)", "--workdir", str(tmp_path / "b")]
+        experiment,
+        [*flags, "--outputs", "top_k(3)", "rounded(2)", "--workdir", str(tmp_path / "b")],
     )
-    bare, told = jaxmia.Run.open(tmp_path / "a"), jaxmia.Run.open(tmp_path / "b")
+    bare, coarse = jaxmia.Run.open(tmp_path / "a"), jaxmia.Run.open(tmp_path / "b")
     assert "mixed" in bare.experiment["identity"]["recipe"]["loss"]
-    assert "composed" in told.experiment["identity"]["outputs"]
+    assert "composed" in coarse.experiment["identity"]["outputs"]
     step = outputs.composed(outputs.top_k(3), outputs.rounded(2))
     z, y = np.asarray(bare.signals.logits), np.asarray(bare.signals.y)
     want = signals.phi(step(jnp.asarray(z)), np.broadcast_to(y, z.shape[:2]))
-    np.testing.assert_allclose(told.signals.phi[..., 0], want, rtol=1e-4, atol=1e-4)
-    assert not np.allclose(told.signals.phi, bare.signals.phi, atol=0.1)
+    np.testing.assert_allclose(coarse.signals.phi[..., 0], want, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(coarse.signals.phi, bare.signals.phi, atol=0.1)
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -353,22 +358,22 @@ def test_undefended_shadows_attack_as_their_own_would(paired):
     if paired:
         member[1::2] = ~member[::2]
     phi = RNG.normal(size=(10, 30, 1)) + member[..., None]
-    seen = Signals(phi, np.zeros(30, np.int32))
-    want = attack_every_model(seen, member, ["lira_online"])["lira_online"]
-    got = attack_by_others(seen, seen, member, ["lira_online"])["lira_online"]
-    np.testing.assert_allclose(got, want, rtol=1e-6, equal_nan=True)
+    own = Signals(phi, np.zeros(30, np.int32))
+    want = attack_every_model(own, member, ["lira_online"])["lira_online"]
+    scores = attack_by_others(own, own, member, ["lira_online"])["lira_online"]
+    np.testing.assert_allclose(scores, want, rtol=1e-6, equal_nan=True)
     other = Signals(phi + 5, np.zeros(30, np.int32))
     assert not np.allclose(
-        attack_by_others(seen, other, member, ["lira_online"])["lira_online"], want,
+        attack_by_others(own, other, member, ["lira_online"])["lira_online"], want,
         equal_nan=True,
     )  # fmt: skip
 
 
 def test_canaries_have_another_label():
     source = data.digits()
-    y, changed = source().y, data.mislabelled(source, (3, 7, 11))().y
-    assert np.flatnonzero(y != changed).tolist() == [3, 7, 11]
-    assert ((changed >= 0) & (changed < 10)).all()
+    y, other = source().y, data.mislabelled(source, (3, 7, 11))().y
+    assert np.flatnonzero(y != other).tolist() == [3, 7, 11]
+    assert ((other >= 0) & (other < 10)).all()
 
 
 def test_a_network_is_any_model():

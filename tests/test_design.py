@@ -68,8 +68,8 @@ def test_official_masks_bit_by_bit():
 
 @pytest.mark.parametrize("make", DESIGNS, ids=lambda d: getattr(d, "__name__", str(d)))
 def test_expected_members(make):
-    found = design.expected_members(make, 0, 200)
-    assert abs(found - make(0, 400, 200).sum(1).mean()) < 6
+    members = design.expected_members(make, 0, 200)
+    assert abs(members - make(0, 400, 200).sum(1).mean()) < 6
 
 
 @pytest.mark.parametrize(

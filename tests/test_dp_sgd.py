@@ -29,9 +29,9 @@ def test_each_member_is_in_each_batch_with_the_rate_independently():
     )
     there = np.zeros((steps, 90), bool)
     for s in range(steps):
-        chosen = index[s][present[s]]
-        assert len(set(chosen)) == len(chosen)
-        there[s, chosen] = True
+        batch = index[s][present[s]]
+        assert len(set(batch)) == len(batch)
+        there[s, batch] = True
     assert not there[:, ~member].any()
     sd = np.sqrt(rate * (1 - rate) / steps)
     assert np.abs(there[:, member].mean(0) - rate).max() < 4.5 * sd
@@ -57,14 +57,14 @@ def gradient_of(noise, microbatch, present, clip=0.5, batch_size=10, key=KEY, de
     x, y = jnp.asarray(SOURCE.x[: len(present)]), jnp.asarray(SOURCE.y[: len(present)])
     at = StepContext(0, 3, 9, batch_size, 30, present=jnp.asarray(present))
     private = private_gradient(clip, noise, microbatch=microbatch)
-    found = jax.jit(lambda k: private(recipe.loss, model.apply, params, {}, x, y, k, at))(key)
-    return found, (recipe.loss, model, params, x, y)
+    answer = jax.jit(lambda k: private(recipe.loss, model.apply, params, {}, x, y, k, at))(key)
+    return answer, (recipe.loss, model, params, x, y)
 
 
 @pytest.mark.parametrize("microbatch", [None, 1, 4, 7, 32])
 def test_the_gradient_is_that_of_a_loop_that_clips_one_by_one(microbatch):
     present = np.arange(13) % 4 > 0
-    found, (loss, model, params, x, y) = gradient_of(QUIET_NOISE, microbatch, present, decay=0.1)
+    answer, (loss, model, params, x, y) = gradient_of(QUIET_NOISE, microbatch, present, decay=0.1)
     total, values, norms = [np.zeros(a.shape) for a in jax.tree.leaves(params)], [], []
     for i in np.flatnonzero(present):
         one = jax.value_and_grad(lambda p, i=i: loss(model.apply, p, {}, x[i : i + 1], y[i : i + 1],
@@ -75,11 +75,11 @@ def test_the_gradient_is_that_of_a_loop_that_clips_one_by_one(microbatch):
         total = [t + g * min(1, 0.5 / norms[-1]) for t, g in zip(total, leaves, strict=True)]
         values.append(float(value))
     assert min(norms) < 0.5 < max(norms) or max(norms) > 0.5
-    for got, want in zip(jax.tree.leaves(found[0]), total, strict=True):
-        np.testing.assert_allclose(got, want / 10, rtol=1e-4, atol=2e-6)
-    np.testing.assert_allclose(found[1], np.mean(values), rtol=1e-5)
+    for ours, want in zip(jax.tree.leaves(answer[0]), total, strict=True):
+        np.testing.assert_allclose(ours, want / 10, rtol=1e-4, atol=2e-6)
+    np.testing.assert_allclose(answer[1], np.mean(values), rtol=1e-5)
     logits, _ = model.apply(params, {}, x, KEY, False)
-    np.testing.assert_allclose(found[3][present], logits[present], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(answer[3][present], logits[present], rtol=1e-4, atol=1e-5)
 
 
 def test_the_noise_has_its_size_and_each_model_has_its_own():
@@ -98,40 +98,40 @@ def test_the_noise_has_its_size_and_each_model_has_its_own():
 
 
 def test_an_empty_batch_still_gets_its_noise():
-    found, _ = gradient_of(1.0, 4, np.zeros(8, bool))
-    assert all(np.abs(a).min() > 0 for a in jax.tree.leaves(found[0]))
-    assert found[1] == 0
+    answer, _ = gradient_of(1.0, 4, np.zeros(8, bool))
+    assert all(np.abs(a).min() > 0 for a in jax.tree.leaves(answer[0]))
+    assert answer[1] == 0
 
 
 def accountants(noise, rate, steps, delta):
     """Epsilon by composing the events oneself."""
-    spent = dp_accounting.pld.PLDAccountant()
+    accountant = dp_accounting.pld.PLDAccountant()
     event = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise))
-    return spent.compose(event, steps).get_epsilon(delta)
+    return accountant.compose(event, steps).get_epsilon(delta)
 
 
 def test_epsilon_is_the_accountants():
-    told = defences.guarantee(defences.dp_sgd(PLAIN, 1.3, delta=1e-4), 100)
-    assert told is not None
-    assert (told.rate, told.steps, told.relation) == (0.1, 30, "add/remove")
-    np.testing.assert_allclose(told.epsilon, accountants(1.3, 0.1, 30, 1e-4), rtol=1e-3)
+    guarantee = defences.guarantee(defences.dp_sgd(PLAIN, 1.3, delta=1e-4), 100)
+    assert guarantee is not None
+    assert (guarantee.rate, guarantee.steps, guarantee.relation) == (0.1, 30, "add/remove")
+    np.testing.assert_allclose(guarantee.epsilon, accountants(1.3, 0.1, 30, 1e-4), rtol=1e-3)
     assert defences.guarantee(PLAIN, 100) is None
 
 
 def test_noise_is_calibrated_to_epsilon():
     one = dataclasses.replace(PLAIN, epochs=1)
-    told = defences.guarantee(defences.dp_sgd(one, epsilon=2.0), 100)
-    assert told is not None
-    assert 1.95 < told.epsilon <= 2.0
-    assert accountants(told.noise_multiplier, 0.1, 10, 1e-5) < 2.001
+    guarantee = defences.guarantee(defences.dp_sgd(one, epsilon=2.0), 100)
+    assert guarantee is not None
+    assert 1.95 < guarantee.epsilon <= 2.0
+    assert accountants(guarantee.noise_multiplier, 0.1, 10, 1e-5) < 2.001
 
 
 def test_trains_the_same_at_every_width(tmp_path):
     recipe = dataclasses.replace(defences.dp_sgd(PLAIN, 1.0, microbatch=4), epochs=1)
     settings = {"recipe": recipe, "models": range(2), "size": 2, "devices": 1}
     want = trained(tmp_path, **settings)[1]
-    got = trained(tmp_path, width=2, **settings)[1]
-    np.testing.assert_allclose(got.arrays["phi"], want.arrays["phi"], rtol=1e-3, atol=1e-3)
+    wide = trained(tmp_path, width=2, **settings)[1]
+    np.testing.assert_allclose(wide.arrays["phi"], want.arrays["phi"], rtol=1e-3, atol=1e-3)
     assert np.isfinite(want.arrays["phi"]).all()
     assert not np.allclose(want.arrays["phi"][0], want.arrays["phi"][1], atol=0.1)
 
@@ -139,11 +139,11 @@ def test_trains_the_same_at_every_width(tmp_path):
 def test_a_network_that_convolves_trains_too(tmp_path):
     images = synthetic(40, 48, 3, test=10, shape=(4, 4, 3))()
     recipe = recipes.sgd(cnn(8, norm="group"), epochs=1, batch_size=8)
-    seen = trained(
+    result = trained(
         tmp_path, recipe=defences.dp_sgd(recipe, 0.5), source=images, devices=2, models=range(2),
         size=2, M=2,
     )[1]  # fmt: skip
-    assert np.isfinite(seen.arrays["phi"]).all()
+    assert np.isfinite(result.arrays["phi"]).all()
 
 
 class Own(nnx.Module):

@@ -36,27 +36,29 @@ def images(tmp_path_factory):
 )
 def test_shrinks(name, flags, images, tmp_path):
     data = ["--data", images, "--batch-size", "8"] if name.startswith("cifar") else []
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", f"experiments.{name}", *flags, *data, "--width", "1", "--json",
          "--workdir", str(tmp_path / "run")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout)["models"] == int(flags[1])
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert json.loads(process.stdout)["models"] == int(flags[1])
 
 
 def test_digits_leak_to_lira_ten_times_what_they_leak_to_a_threshold(tmp_path):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "experiments.digits", "--width", "1", "--json", "--quiet",
          "--workdir", str(tmp_path / "run")],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    found = json.loads(done.stdout)["attacks"]
-    lira, threshold = (found[k]["tpr_at_fpr"]["0.001"] for k in ("lira_online", "global_threshold"))
+    attacks = json.loads(process.stdout)["attacks"]
+    lira, threshold = (
+        attacks[k]["tpr_at_fpr"]["0.001"] for k in ("lira_online", "global_threshold")
+    )
     assert lira >= 10 * threshold > 0 and lira > 0.02, (lira, threshold)
-    told = found["lira_online"]["posterior"]
-    assert told["calibration_error"] < 0.01
-    surest = [b for b in zip(*told["reliability"].values(), strict=True) if 0.85 < b[0] < 0.95]
+    posterior = attacks["lira_online"]["posterior"]
+    assert posterior["calibration_error"] < 0.01
+    surest = [b for b in zip(*posterior["reliability"].values(), strict=True) if 0.85 < b[0] < 0.95]
     (stated, true, _, _, count) = surest[0]  # what is stated as 0.9, on other models than fitted
     assert abs(stated - 0.9) < 0.01 and abs(true - 0.9) < 0.03 and count > 1500, surest
 
@@ -75,33 +77,33 @@ def test_speeds_are_measured(tmp_path):
         ("throughput", ["--recipes", "mlp_digits", "--methods", "jaxmia", "jax_sequential"]),
         ("benchmarks.scoring_speed", []),
     ):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", f"experiments.{name}", "--quick", "--json", *flags],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert process.returncode == 0, process.stderr[-2000:]
+        rows = [json.loads(line) for line in process.stdout.splitlines()]
         if name == "throughput":
             assert {r["method"] for r in rows} == {"jaxmia", "jax_sequential"}
             assert sum(r["auto"] for r in rows) == 1
             assert all(r["models_per_hour"] > 0 and r["roofline_share"] > 0 for r in rows)
         else:
             assert all(r["seconds"] > 0 and r["peak_bytes"] > 0 for r in rows)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "experiments.benchmarks.scaling", "--quick"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr[-2000:]
+    assert process.returncode == 0 and len(process.stdout.splitlines()) == 3, process.stderr[-2000:]
 
 
 def test_defences_are_compared(tmp_path):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "experiments.studies.defences", "--models", "4", "--epochs", "2",
          "--only", "mixup alpha=1", "top_k k=3", "--workdir", str(tmp_path / "runs"), "--results",
          str(tmp_path), "--figures", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     rows = [json.loads(line) for line in (tmp_path / "defences_digits.jsonl").open()]
     assert len(rows) == 3 * 2 * 2 and {r["cell"] for r in rows} >= {"none", "top_k k=3"}
     assert all(0 <= r["auc"] <= 1 and r["models_per_hour"] > 0 for r in rows)
@@ -109,20 +111,20 @@ def test_defences_are_compared(tmp_path):
 
 
 def shrunk(name, tmp_path, *flags):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", f"experiments.studies.{name}", *flags, "--quiet", "--json",
          "--out", str(tmp_path / name)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return done, tmp_path / name
+    return process, tmp_path / name
 
 
 def test_people_shrink(tmp_path):
-    done, out = shrunk("people", tmp_path, "--models", "8", "--persons", "200", "--epochs", "6")
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
-    assert found["persons"] == 200 and found["models"] == 8
-    by = [found[f"{drawn} drawn, {what} attacked"]["auc"] for drawn, what in
+    process, out = shrunk("people", tmp_path, "--models", "8", "--persons", "200", "--epochs", "6")
+    assert process.returncode == 0, process.stderr[-2000:]
+    summary = json.loads(process.stdout)
+    assert summary["persons"] == 200 and summary["models"] == 8
+    by = [summary[f"{unit} drawn, {what} attacked"]["auc"] for unit, what in
           (("persons", "records"), ("persons", "persons"))]  # fmt: skip
     assert by[1] > by[0] + 0.02 > 0.52  # a person is found more surely than a record
     assert (out / "people.svg").exists() and (out / "by_person" / "summary.json").exists()
@@ -131,13 +133,13 @@ def test_people_shrink(tmp_path):
 def test_the_audit_shrinks(tmp_path):
     pytest.importorskip("jax_privacy")
     flags = ("--models", "16", "--canaries", "60", "--guesses", "10", "--epochs", "1")
-    done, out = shrunk("audit_dp", tmp_path, *flags, "--epsilons", "4")
-    assert done.returncode == 0, done.stderr[-2000:]
-    private, plain = json.loads(done.stdout)
+    process, out = shrunk("audit_dp", tmp_path, *flags, "--epsilons", "4")
+    assert process.returncode == 0, process.stderr[-2000:]
+    private, plain = json.loads(process.stdout)
     assert plain["promise"] is None and private["promise"]["relation"] == "add/remove"
     assert private["promise"]["epsilon"] <= 4.001
     assert len(private["one_run"]["pure"]) == 16 and (out / "audit.svg").exists()
     fpr, bound = (np.array(v) for v in private["bound"])
     assert (bound >= fpr - 1e-9).all()
-    done, _ = shrunk("audit_dp", tmp_path, "--guesses", "300")
-    assert done.returncode == 2 and "--guesses: 300" in done.stderr
+    process, _ = shrunk("audit_dp", tmp_path, "--guesses", "300")
+    assert process.returncode == 2 and "--guesses: 300" in process.stderr

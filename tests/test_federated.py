@@ -45,14 +45,14 @@ def flat(layers):
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_rounds_by_hand(epochs):
     f = settings(epochs=epochs)  # 8 members a client: a batch is all of them, in whatever order
-    seen = federated.federate(f, SOURCE, 2, seed=5)
-    cosine = federated.cosine(seen)
-    difference = federated.gradient_difference(seen, RATE, 8)
-    assert seen.layers == ("layers.0", "layers.1")
+    run = federated.federate(f, SOURCE, 2, seed=5)
+    cosine = federated.cosine(run)
+    difference = federated.gradient_difference(run, RATE, 8)
+    assert run.layers == ("layers.0", "layers.1")
     x_all = (SOURCE.x.astype(np.float64) - 8) / 8
     for m in range(2):
-        slots = federated.assignment(5, m, seen.member[m], 3)
-        assert sorted(slots.reshape(-1)) == list(range(48)) and seen.member[m][slots[:, :8]].all()
+        slots = federated.assignment(5, m, run.member[m], 3)
+        assert sorted(slots.reshape(-1)) == list(range(48)) and run.member[m][slots[:, :8]].all()
         first = trainer(f.recipe, SOURCE, 8).init(model_key(5, m)).params["layers"]
         server = [
             (np.float64(first[i]["kernel"]), np.float64(first[i]["bias"])) for i in sorted(first)
@@ -98,50 +98,50 @@ def test_width_and_devices_change_nothing_but_rounding():
     devices = jax.local_devices()
     want = federated.federate(f, SOURCE, 1, mesh=parallel.mesh(devices[:1]))
     for count, width in ((1, 3), (4, 1)):
-        got = federated.federate(f, SOURCE, 1, mesh=parallel.mesh(devices[:count]), width=width)
-        for a, b in zip(got[1:5], want[1:5], strict=True):
+        other = federated.federate(f, SOURCE, 1, mesh=parallel.mesh(devices[:count]), width=width)
+        for a, b in zip(other[1:5], want[1:5], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_some_clients_take_part():
     f = settings(participation=0.5, rounds=12)
     assert f.participants == 2
-    seen = federated.federate(f, SOURCE, 1)
-    there = ~np.isnan(seen.phi[0])
-    slots = federated.assignment(0, 0, seen.member[0], 3)
+    run = federated.federate(f, SOURCE, 1)
+    there = ~np.isnan(run.phi[0])
+    slots = federated.assignment(0, 0, run.member[0], 3)
     by_client = there[slots]
     assert (by_client == by_client[:, :1]).all()  # a client is there with all its slots
     rounds = by_client[:, 0]
     assert (rounds.sum(0) == 2).all() and len(np.unique(rounds, axis=1).T) > 1
-    mean = federated.accumulated(federated.cosine(seen)[..., 0])
+    mean = federated.accumulated(federated.cosine(run)[..., 0])
     assert np.isfinite(mean).all()
     i, own = 7, there[7]
-    np.testing.assert_allclose(mean[0, i], federated.cosine(seen)[0, i, own, 0].mean())
+    np.testing.assert_allclose(mean[0, i], federated.cosine(run)[0, i, own, 0].mean())
     never = federated.accumulated(np.full((1, 2, 3), np.nan))
     assert np.isnan(never).all()
 
 
 def test_every_set_of_takers_is_equally_likely():
     keys = jax.random.split(jax.random.key(0), 3000)
-    chosen = np.asarray(jax.vmap(lambda k: fedavg.participants(k, 5, 2))(keys))
-    assert (chosen.sum(1) == 2).all()
-    _, count = np.unique(chosen, axis=0, return_counts=True)
+    takers = np.asarray(jax.vmap(lambda k: fedavg.participants(k, 5, 2))(keys))
+    assert (takers.sum(1) == 2).all()
+    _, count = np.unique(takers, axis=0, return_counts=True)
     assert len(count) == 10 and abs(count - 300).max() < 5 * np.sqrt(300)
 
 
 def test_updates_tell_members_and_a_right_scale_matters():
     source = data.first(data.digits(), 320, 30)()
     f = Federation(federated.plain_sgd(mlp(64), rate=0.1, batch_size=8), clients=8, rounds=8)
-    seen = federated.federate(f, source, 2)
-    cosine = federated.accumulated(federated.cosine(seen)[..., 0])
-    right = federated.accumulated(federated.gradient_difference(seen, 0.1, 8)[..., 0])
-    wrong = federated.accumulated(federated.gradient_difference(seen, 0.1 * 100, 8)[..., 0])
-    aucs = [metrics.auc(s, seen.member) for s in (cosine, right, wrong)]
+    run = federated.federate(f, source, 2)
+    cosine = federated.accumulated(federated.cosine(run)[..., 0])
+    right = federated.accumulated(federated.gradient_difference(run, 0.1, 8)[..., 0])
+    wrong = federated.accumulated(federated.gradient_difference(run, 0.1 * 100, 8)[..., 0])
+    aucs = [metrics.auc(s, run.member) for s in (cosine, right, wrong)]
     assert aucs[0] > 0.65 and aucs[1] > aucs[2] + 0.03, aucs
     # slots without an example are as its members are, but for training
     other = federated.federate(f, source, 2, seed=1)
     assert abs(metrics.auc(cosine, other.member) - 0.5) < 5 * np.sqrt(1 / 12 / 160)
-    assert (seen.member[0] == ~seen.member[1]).all()
+    assert (run.member[0] == ~run.member[1]).all()
 
 
 def test_what_is_no_federation_is_refused():
@@ -156,16 +156,16 @@ def test_what_is_no_federation_is_refused():
 
 def test_the_experiments_shrink(tmp_path):
     def ran(name, *flags):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", f"experiments.{name}", "--json", *flags],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        return done
+        return process
 
-    done = ran("studies.federated", "--quick", "--out", str(tmp_path / "f"))
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
-    assert found["rounds"][-1]["round"] == 5 and set(found["varied"]) == {
+    process = ran("studies.federated", "--quick", "--out", str(tmp_path / "f"))
+    assert process.returncode == 0, process.stderr[-2000:]
+    summary = json.loads(process.stdout)
+    assert summary["rounds"][-1]["round"] == 5 and set(summary["varied"]) == {
         "clients", "width", "participation"
     }  # fmt: skip
     assert {p.stem for p in (tmp_path / "f/report").glob("*.svg")} >= {
@@ -173,5 +173,5 @@ def test_the_experiments_shrink(tmp_path):
         "varied",
         "cosines",
     }
-    done = ran("studies.federated", "--examples", "1000", "--out", str(tmp_path / "g"))
-    assert done.returncode == 2 and "--examples: 1000 must be a multiple" in done.stderr
+    process = ran("studies.federated", "--examples", "1000", "--out", str(tmp_path / "g"))
+    assert process.returncode == 2 and "--examples: 1000 must be a multiple" in process.stderr

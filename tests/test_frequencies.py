@@ -19,11 +19,11 @@ P = np.array([0.3, 0.5, 0.6, 0.9])
 
 
 def test_a_pool_is_its_known_genotypes_mean():
-    got = allele_frequencies.released(G, MEMBER)
+    pools = allele_frequencies.released(G, MEMBER)
     for t, rows in enumerate(([0, 1], [1, 2, 3])):
         for j in range(4):
-            known = [G[i, j] for i in rows if G[i, j] == G[i, j]]
-            assert np.isclose(got[t, j], mean(known))
+            genotypes = [G[i, j] for i in rows if G[i, j] == G[i, j]]
+            assert np.isclose(pools[t, j], mean(genotypes))
 
 
 def test_statistics_person_by_person():
@@ -32,11 +32,11 @@ def test_statistics_person_by_person():
     ratio = allele_frequencies.likelihood_ratio(G, pools, P, least=0.01)
     for t in range(2):
         for i in range(4):
-            known = [j for j in range(4) if G[i, j] == G[i, j]]
-            d = [abs(G[i, j] - P[j]) - abs(G[i, j] - pools[t, j]) for j in known]
+            snps = [j for j in range(4) if G[i, j] == G[i, j]]
+            d = [abs(G[i, j] - P[j]) - abs(G[i, j] - pools[t, j]) for j in snps]
             assert np.isclose(homer[t, i], mean(d) / (stdev(d) / sqrt(len(d))))
             total = 0.0
-            for j in known:
+            for j in snps:
                 m, p = (min(max(f, 0.01), 0.99) for f in (pools[t, j], P[j]))
                 total += 2 * G[i, j] * log(m / p) + 2 * (1 - G[i, j]) * log((1 - m) / (1 - p))
             assert np.isclose(ratio[t, i], total)
@@ -73,8 +73,8 @@ def test_packed_genotypes_are_read_two_bits_a_person(tmp_path):
     filled[:, :6] = copies
     bits = sum(filled[:, k::4] << 2 * k for k in range(4))
     np.savez(tmp_path / "g.npz", packed=bits, n=6)
-    got = allele_frequencies.packed(tmp_path / "g.npz")
-    np.testing.assert_array_equal(np.where(np.isnan(got), 3, 2 * got), copies.T)
+    genotypes = allele_frequencies.packed(tmp_path / "g.npz")
+    np.testing.assert_array_equal(np.where(np.isnan(genotypes), 3, 2 * genotypes), copies.T)
 
 
 def test_what_does_not_fit_is_refused(tmp_path, as_users_run):
@@ -95,16 +95,16 @@ def test_the_experiment_measures_and_reports(tmp_path):
     bits = np.random.default_rng(0).integers(0, 256, (400, 30), np.uint8)
     np.savez(tmp_path / "g.npz", packed=bits, n=120)
     for i, flags in enumerate((["--people", "300"], ["--data", str(tmp_path / "g.npz")])):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "experiments.studies.allele_frequencies", "--pools", "4",
              "--snps", "100", "400", "--pool-sizes", "20", "40", "--reference", "40", *flags,
              "--json", "--out", str(tmp_path / f"out{i}")],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        found = json.loads(done.stdout)
-        assert set(found["attacks"]) == {"homer", "likelihood_ratio"}
-        assert len(found["power"]) == 4 and found["attacks"]["likelihood_ratio"]["auc"] > 0.6
+        assert process.returncode == 0, process.stderr[-2000:]
+        summary = json.loads(process.stdout)
+        assert set(summary["attacks"]) == {"homer", "likelihood_ratio"}
+        assert len(summary["power"]) == 4 and summary["attacks"]["likelihood_ratio"]["auc"] > 0.6
         assert (tmp_path / f"out{i}" / "report" / "power.svg").exists()
     wrong = subprocess.run(
         [sys.executable, "-m", "experiments.studies.allele_frequencies", "--pool-sizes", "5000"],

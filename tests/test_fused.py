@@ -62,14 +62,14 @@ def test_a_layer_is_its_steps(channels, stride, pool, parts):
 
     split = x._replace(rectify=None)
     at = jax.value_and_grad(lambda s, w: ours(s._replace(rectify=x.rectify), w), (0, 1))
-    got = jax.jit(at)(split, w)
+    values = jax.jit(at)(split, w)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (split, w))
         want = jax.value_and_grad(
             lambda s, w: weighted(by_steps(s._replace(rectify=x.rectify), w, stride, pool)), (0, 1)
         )(*wide)
         want = jax.tree.map(np.asarray, want)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    for a, b in zip(jax.tree.leaves(values), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=3e-4, atol=3e-4 * np.abs(b).max())
 
 
@@ -137,10 +137,10 @@ def test_networks_are_the_same_with_and_without(network):
             )
         return gradient, new, logits[0]
 
-    got = all_of("onednn", params, state, x)
+    ours = all_of("onednn", params, state, x)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, state, x))
         want = jax.tree.map(np.asarray, all_of("im2col", *wide))
     # a norm over many numbers: a rectifier near zero may turn
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(want), strict=True):
         assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b)

@@ -141,9 +141,9 @@ def test_a_folded_batch_norm_gives_what_an_unfolded_one_does(dtype):
     layer.eval()
     x = jnp.asarray(rng.normal(size=(2, 8, 8, 3)), dtype)
     want = layer.norm(layer.conv(x)) if dtype == "float32" else layer(x.astype(jnp.float32))
-    got = layer(x)
-    assert got.dtype == x.dtype
+    out = layer(x)
+    assert out.dtype == x.dtype
     tolerance = 1e-5 if dtype == "float32" else 0.05
     np.testing.assert_allclose(
-        got.astype(np.float32), want.astype(np.float32), rtol=tolerance, atol=tolerance
+        out.astype(np.float32), want.astype(np.float32), rtol=tolerance, atol=tolerance
     )

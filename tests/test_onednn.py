@@ -54,9 +54,9 @@ def in_float64(x, w, strides, pads):
 def test_values_and_derivatives_of_both_orders(size, kernel, strides, pads, channels):
     x, w = noise(3, *size, channels[0]), noise(*kernel, *channels, seed=1)
     with conv.using("onednn"):
-        got, back = jax.vjp(lambda x, w: conv.conv(x, w, strides, pads), x, w)
+        out, back = jax.vjp(lambda x, w: conv.conv(x, w, strides, pads), x, w)
     want = in_float64(x, w, strides, pads)
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(out, want, rtol=1e-4, atol=1e-4)
     # the products are linear: a derivative is what the values of another operand say
     g, dx, dw = noise(*want.shape, seed=2), noise(*x.shape, seed=3), noise(*w.shape, seed=4)
     tx, tw = back(g)
@@ -100,11 +100,11 @@ def trained(name, width):
 @needs
 @pytest.mark.parametrize("width", [1, 2])
 def test_in_loops_on_devices_and_under_vmap(width):
-    program, got = trained("onednn", width)
+    program, values = trained("onednn", width)
     text = program.as_text()
     assert native.TARGETS[0] in text and "dim_labels" not in text
     assert "all-reduce" not in text and "all-gather" not in text
-    for a, b in zip(got, trained("canonical", width)[1], strict=True):
+    for a, b in zip(values, trained("canonical", width)[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 

@@ -12,9 +12,9 @@ def test_the_wheel_has_every_file_of_the_package_and_says_that_it_is_typed():
     packed = set()
     for package, patterns in settings["package-data"].items():
         for pattern in patterns:
-            found = set((ROOT / package.replace(".", "/")).glob(pattern))
-            assert found, f"{package}: no {pattern}"
-            packed |= found
+            files = set((ROOT / package.replace(".", "/")).glob(pattern))
+            assert files, f"{package}: no {pattern}"
+            packed |= files
     for folder in [ROOT / "jaxmia", *(ROOT / "jaxmia").iterdir()]:
         if not folder.is_dir() or folder.name == "__pycache__":
             continue

@@ -58,20 +58,20 @@ def same(a, b, models=8):
 
 
 def test_leaves_a_run_folder_and_a_rerun_does_nothing(tmp_path):
-    got = run(tmp_path / "a")
-    summary = got.summary
+    outcome = run(tmp_path / "a")
+    summary = outcome.summary
     assert (summary["models"], summary["examples"], summary["queries"]) == (8, 80, 1)
-    assert set(summary["attacks"]) == set(got.scores)
-    assert got.scores["lira_online"].shape == got.member.shape == (8, 80)
-    found = {p.name for p in (tmp_path / "a").iterdir()}
-    assert found == {
+    assert set(summary["attacks"]) == set(outcome.scores)
+    assert outcome.scores["lira_online"].shape == outcome.member.shape == (8, 80)
+    names = {p.name for p in (tmp_path / "a").iterdir()}
+    assert names == {
         "experiment.json", "blocks", "signals.zarr", "scores.npz", "summary.json", "report",
         "log.jsonl",
     }  # fmt: skip
     before = (tmp_path / "a" / "summary.json").stat().st_mtime_ns
     again = run(tmp_path / "a")
     assert (tmp_path / "a" / "summary.json").stat().st_mtime_ns == before
-    same(got, jaxmia.Run.open(again.path))
+    same(outcome, jaxmia.Run.open(again.path))
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_names_that_are_no_folder_are_refused(name):
 def test_random_labels_are_memorised_and_the_attack_sees_it(tmp_path):
     source = data.random_labels(data.first(data.digits(), 100))
     recipe = recipes.sgd(mlp(64), epochs=60, batch_size=16, rate=0.1, weight_decay=0.0)
-    got = run(tmp_path / "a", data=source, recipe=recipe, models=16, block=16)
-    assert metrics.auc(got.scores["lira_online"], got.member) > 0.9
+    outcome = run(tmp_path / "a", data=source, recipe=recipe, models=16, block=16)
+    assert metrics.auc(outcome.scores["lira_online"], outcome.member) > 0.9
 
 
 def test_people_are_trained_on_whole(tmp_path):
@@ -152,29 +152,29 @@ def test_people_are_trained_on_whole(tmp_path):
     source = data.digits()()
     person = np.repeat(np.arange(40), 3) + 100
     np.savez(file, x=source.x[:150], y=source.y[:150], person=np.append(person, [7] * 30))
-    got = run(tmp_path / "run", data=data.arrays(str(file)))
-    held, member = got.person, got.member
-    assert held is not None and held.shape == (120,)  # a fixed fifth was set aside
-    for who in np.unique(held):
-        rows = member[:, held == who]
+    outcome = run(tmp_path / "run", data=data.arrays(str(file)))
+    owner, member = outcome.person, outcome.member
+    assert owner is not None and owner.shape == (120,)  # a fixed fifth was set aside
+    for who in np.unique(owner):
+        rows = member[:, owner == who]
         assert (rows == rows[:, :1]).all()
-    persons = len(np.unique(held))
-    assert got.experiment["identity"]["people"] == persons == got.summary["people"]["count"]
-    halves = np.stack([member[:, held == who][:, 0] for who in np.unique(held)], 1)
+    persons = len(np.unique(owner))
+    assert outcome.experiment["identity"]["people"] == persons == outcome.summary["people"]["count"]
+    halves = np.stack([member[:, owner == who][:, 0] for who in np.unique(owner)], 1)
     np.testing.assert_array_equal(halves, design.complementary_halves(0, 8, persons))
-    found = got.summary["people"]["attacks"]["lira_online"]
-    assert found["members"] + found["non_members"] <= 8 * persons
-    stated = got.posterior(0.2)
+    attack = outcome.summary["people"]["attacks"]["lira_online"]
+    assert attack["members"] + attack["non_members"] <= 8 * persons
+    stated = outcome.posterior(0.2)
     assert stated.shape == (8, 120) and np.nanmean(stated) < 0.5
     with pytest.raises(ValueError, match="those that have: lira_online"):
-        got.posterior(attack="lira_offline")
+        outcome.posterior(attack="lira_offline")
 
 
 def test_a_diverged_model_is_listed_and_left_out(tmp_path):
     recipe = recipes.sgd(mlp(16), epochs=4, batch_size=16, rate=1e30)
-    got = run(tmp_path / "a", recipe=recipe)
-    assert got.summary["diverged"] == list(range(8))
-    assert got.summary["attacks"]["lira_online"]["auc"] is None
+    outcome = run(tmp_path / "a", recipe=recipe)
+    assert outcome.summary["diverged"] == list(range(8))
+    assert outcome.summary["attacks"]["lira_online"]["auc"] is None
 
 
 @pytest.mark.parametrize(
@@ -227,15 +227,15 @@ def test_export_gives_the_same_inputs_and_report_draws_again(tmp_path, capsys):
     from jaxmia.command import app
 
     source = data.first(data.digits(image=True), 80, 40)
-    got = run(tmp_path / "a", data=source, views=augment.shifted_views(1, 1))
-    assert np.asarray(got.signals.phi).shape == (8, 80, 18)
+    outcome = run(tmp_path / "a", data=source, views=augment.shifted_views(1, 1))
+    assert np.asarray(outcome.signals.phi).shape == (8, 80, 18)
     app.main(["export", str(tmp_path / "a"), "--out", str(tmp_path / "out")])
-    held = {p.stem: np.load(p) for p in (tmp_path / "out").glob("*.npy")}
+    arrays = {p.stem: np.load(p) for p in (tmp_path / "out").glob("*.npy")}
     pool = source()
-    np.testing.assert_array_equal(held["x"], pool.x)
-    np.testing.assert_array_equal(held["member"], got.member)
-    assert held["views"].shape == (80, 18, 8, 8, 1)
-    np.testing.assert_array_equal(held["views"][:, 0], pool.x)
+    np.testing.assert_array_equal(arrays["x"], pool.x)
+    np.testing.assert_array_equal(arrays["member"], outcome.member)
+    assert arrays["views"].shape == (80, 18, 8, 8, 1)
+    np.testing.assert_array_equal(arrays["views"][:, 0], pool.x)
     (tmp_path / "a/report/roc.svg").unlink()
     app.main(["report", str(tmp_path / "a")])
     assert (tmp_path / "a/report/roc.svg").exists()
@@ -249,10 +249,10 @@ def test_export_gives_the_same_inputs_and_report_draws_again(tmp_path, capsys):
     ],
 )
 def test_export_and_report_know_every_source(source, tmp_path, capsys):
-    got = run(tmp_path / "a", data=source)
-    app.main(["export", str(got.path), "--out", str(tmp_path / "out")])
+    outcome = run(tmp_path / "a", data=source)
+    app.main(["export", str(outcome.path), "--out", str(tmp_path / "out")])
     np.testing.assert_array_equal(np.load(tmp_path / "out/y.npy"), source().y)
-    app.main(["report", str(got.path), "--show-examples"])
+    app.main(["report", str(outcome.path), "--show-examples"])
     assert "shows no examples" not in capsys.readouterr().err
 
 
@@ -287,8 +287,8 @@ def test_a_target_of_ones_own_is_attacked_by_a_runs_models(ladder, tmp_path, cap
         "shadow_classifier", "correctness", "rmia_offline",
     ]  # fmt: skip
     app.main(args)
-    found = json.loads(capsys.readouterr().out)
-    assert (found["models"], found["references"]) == (1, 8) and len(found["attacks"]) == 4
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["models"], summary["references"]) == (1, 8) and len(summary["attacks"]) == 4
     with pytest.raises(SystemExit) as end:
         app.main([*args, "--member", str(member)])
     assert (
@@ -302,10 +302,10 @@ def test_a_target_may_be_given_to_the_experiment(tmp_path):
             "--width", "1", "--workdir", str(folder)]  # fmt: skip
     subprocess.run([*call, "--quiet"], cwd=ROOT, check=True, capture_output=True)
     np.save(tmp_path / "t.npy", np.asarray(jaxmia.Run.open(folder).signals.phi)[0, :, 0])
-    done = subprocess.run(
+    process = subprocess.run(
         [*call, "--target-signals", str(tmp_path / "t.npy")],
         cwd=ROOT, check=True, capture_output=True, text=True,
     )  # fmt: skip
-    assert "scores only" in done.stdout
-    with np.load(folder / "target" / "scores.npz") as held:
-        assert held["lira_online"].shape == (1, 1438)
+    assert "scores only" in process.stdout
+    with np.load(folder / "target" / "scores.npz") as archive:
+        assert archive["lira_online"].shape == (1, 1438)

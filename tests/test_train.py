@@ -75,18 +75,18 @@ def by_hand(m, source=SOURCE, recipe=RECIPE, make=HALF, M=16):
 
 
 def test_equals_a_loop_over_models_and_steps(tmp_path):
-    _, seen = trained(tmp_path)
+    _, result = trained(tmp_path)
     for m in (0, 7):
-        np.testing.assert_allclose(seen.arrays["phi"][m, :, 0], by_hand(m), rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(result.arrays["phi"][m, :, 0], by_hand(m), rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize(("width", "devices"), [(1, 1), (2, 4), (3, 1), (8, 1)])
 def test_does_not_hang_on_width_or_devices(tmp_path, width, devices):
     want = trained(tmp_path)[1].arrays["phi"]
-    got = trained(tmp_path, width=width, devices=devices)[1].arrays["phi"]
+    phi = trained(tmp_path, width=width, devices=devices)[1].arrays["phi"]
     if width == 1:
-        np.testing.assert_array_equal(got, want)
-    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(phi, want)
+    np.testing.assert_allclose(phi, want, rtol=1e-3, atol=1e-3)
 
 
 def test_does_not_hang_on_neighbours_or_padding(tmp_path):
@@ -104,8 +104,8 @@ def test_images_with_augmentation_too(tmp_path):
     )
     settings = {"recipe": recipe, "source": IMAGES}
     want = trained(tmp_path, **settings)[1].arrays["phi"]
-    got = trained(tmp_path, width=2, devices=2, **settings)[1].arrays["phi"]
-    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+    phi = trained(tmp_path, width=2, devices=2, **settings)[1].arrays["phi"]
+    np.testing.assert_allclose(phi, want, rtol=1e-3, atol=1e-3)
 
 
 def test_goes_on_after_an_interruption_bit_by_bit(tmp_path):
@@ -115,10 +115,10 @@ def test_goes_on_after_an_interruption_bit_by_bit(tmp_path):
     first._save(1)
     again = block(tmp_path)
     again.train(RECIPE.epochs, 1e9, QUIET, Interrupt())
-    got = again.query(held_out(SOURCE))
+    result = again.query(held_out(SOURCE))
     for name, rows in want.arrays.items():
-        np.testing.assert_array_equal(got.arrays[name], rows)
-    assert got.facts == want.facts
+        np.testing.assert_array_equal(result.arrays[name], rows)
+    assert result.facts == want.facts
 
 
 def test_no_collective_no_transfer_and_one_compilation(tmp_path):
@@ -152,8 +152,8 @@ def test_epochs_are_permutations_of_the_members():
 
 def test_rows_of_unequal_size_train_in_one_program(tmp_path):
     make = design.poisson(np.where(np.arange(60) < 30, 0.1, 0.9))
-    _, seen = trained(tmp_path, make=make)
-    assert np.isfinite(seen.arrays["phi"]).all()
+    _, result = trained(tmp_path, make=make)
+    assert np.isfinite(result.arrays["phi"]).all()
 
 
 def test_the_official_schedule():

@@ -35,13 +35,13 @@ KEY = jax.random.key(3, impl="threefry2x32")
 BOTH = {"gradient", "activations"}
 
 
-def observed(recipe, source, wanted=BOTH, scale=1.0):
+def observed(recipe, source, names=BOTH, scale=1.0):
     one = trainer(recipe, source, 10)
     shadow = one.init(KEY)
     shadow = Shadow(jax.tree.map(lambda a: a * scale, shadow.params), shadow.state, None)
     examples = pool(source, source.x, source.y)
-    seen = jax.jit(gradients.observer(recipe, one.model, source, wanted))(examples, shadow)
-    return {k: np.asarray(v) for k, v in seen.items()}, shadow, one.model
+    signals = jax.jit(gradients.observer(recipe, one.model, source, names))(examples, shadow)
+    return {k: np.asarray(v) for k, v in signals.items()}, shadow, one.model
 
 
 def by_hand(source, params):
@@ -72,19 +72,19 @@ def by_hand(source, params):
 def test_of_a_perceptron_as_by_hand(scale):
     source = data.first(data.digits(), 37)()
     recipe = recipes.sgd(mlp(12, 10))
-    seen, shadow, _ = observed(recipe, source, scale=scale)
+    signals, shadow, _ = observed(recipe, source, scale=scale)
     norms, activations = by_hand(source, shadow.params)
     if scale > 1:  # some are far beyond what 1 - p can tell in float32
         assert norms[:, 0].min() < np.log(1e-8)
-    np.testing.assert_allclose(seen["gradient"], norms, rtol=2e-4, atol=2e-4)
-    np.testing.assert_allclose(seen["activations"], activations, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(signals["gradient"], norms, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(signals["activations"], activations, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", [None, "batch"])
 def test_of_a_convolutional_network_as_one_example_at_a_time(norm):
     source = data.first(data.digits(image=True), 9)()
     recipe = recipes.sgd(cnn(4, 6, norm=norm))
-    seen, shadow, model = observed(recipe, source)
+    signals, shadow, model = observed(recipe, source)
     names = gradients.layers(shadow.params)
 
     def loss(params, x, y):
@@ -98,7 +98,7 @@ def test_of_a_convolutional_network_as_one_example_at_a_time(norm):
         squares = [float((np.float64(leaf) ** 2).sum()) for leaf in leaves]
         by_layer = [sum(squares[k] for k in own) for own in names.values()]
         want = 0.5 * np.log([sum(squares), *by_layer])
-        np.testing.assert_allclose(seen["gradient"][i], want, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(signals["gradient"][i], want, rtol=1e-3, atol=1e-3)
     assert sum(map(len, names.values())) == len(leaves) and "head" in names
 
 
@@ -140,11 +140,11 @@ def no_dense_end(_):
 def test_of_a_single_logit_and_of_a_network_that_ends_otherwise():
     source = replace(data.first(data.digits(), 20)(), classes=2)
     source = replace(source, y=source.y % 2)
-    seen, shadow, _ = observed(recipes.sgd(linen_module(one_logit)), source)
+    signals, shadow, _ = observed(recipes.sgd(linen_module(one_logit)), source)
     x = (source.x.astype(np.float64) - 8) / 8
     first = shadow.params["Dense_0"]
     want = np.maximum(x @ np.float64(first["kernel"]) + np.float64(first["bias"]), 0)
-    np.testing.assert_allclose(seen["activations"], want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(signals["activations"], want, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="does not end in a dense layer"):
         observed(recipes.sgd(linen_module(no_dense_end)), replace(source, classes=3))
 
@@ -167,7 +167,7 @@ def test_joint_lira_is_the_ratio_of_two_gaussians_where_their_covariance_is_know
     layers = x[..., 1:] - np.logaddexp(0, x[..., :1])
     s = Signals(phi=x[..., :1], gradient=np.concatenate([layers[..., :1], layers], -1))
     np.testing.assert_allclose(joint.stacked(s), x, rtol=1e-12, atol=1e-9)
-    got = ATTACKS["joint_lira_online"].leave_one_out(s, member, leave_out(member))
+    scores = ATTACKS["joint_lira_online"].leave_one_out(s, member, leave_out(member))
     want = np.empty(member.shape)
     for i in range(examples):
         laws = [
@@ -175,8 +175,8 @@ def test_joint_lira_is_the_ratio_of_two_gaussians_where_their_covariance_is_know
             multivariate_normal(means[i], outside),
         ]
         want[:, i] = laws[0].logpdf(x[:, i]) - laws[1].logpdf(x[:, i])
-    assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.99
-    assert abs(np.polyfit(want.ravel(), got.ravel(), 1)[0] - 1) < 0.1
+    assert np.corrcoef(scores.ravel(), want.ravel())[0, 1] > 0.99
+    assert abs(np.polyfit(want.ravel(), scores.ravel(), 1)[0] - 1) < 0.1
 
 
 def experiment(**changes):
@@ -197,13 +197,13 @@ def run(path, **changes):
 
 def test_a_run_takes_what_its_attacks_want_and_refuses_latecomers(tmp_path):
     attacks = ("gradient_norm", "gradients", "trajectory_lira_online")
-    got = run(tmp_path / "a", attacks=attacks)
-    s = got.signals
+    outcome = run(tmp_path / "a", attacks=attacks)
+    s = outcome.signals
     assert s.gradient.shape == (8, 80, 3) and s.activations.shape == (8, 80, 16)
     assert s.trajectory.shape == (8, 80, len(block.points(6)))
     np.testing.assert_allclose(s.trajectory[..., -1], s.phi[..., 0], rtol=1e-4, atol=1e-4)
     assert abs(s.trajectory[..., 0] - s.trajectory[..., -1]).mean() > 0.5
-    assert set(got.scores) == set(attacks)
+    assert set(outcome.scores) == set(attacks)
     record = json.loads((tmp_path / "a/blocks/0000.json").read_text())
     assert record["layers"] == ["layers.0", "layers.1"]
     run(tmp_path / "b", attacks=("lira_online",))
@@ -253,12 +253,12 @@ def test_given_norms_are_scored_as_a_runs(tmp_path, as_users_run):
         score.score(score.Score(**options))
         return np.load(tmp_path / "out" / "scores.npz")
 
-    got = scored(trajectory=tmp_path / "path.npy",
+    archive = scored(trajectory=tmp_path / "path.npy",
                  attacks=("gradient_norm", "trajectory_lira_online"))  # fmt: skip
-    for name in got.files:
+    for name in archive.files:
         if name != "member":
             want = ATTACKS[name].leave_one_out(s, member, leave_out(member))
-            np.testing.assert_allclose(got[name], want, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(archive[name], want, rtol=1e-4, atol=1e-4)
     one = scored(target=tmp_path / "t.npy", target_gradient_norms=tmp_path / "tn.npy")
     np.testing.assert_allclose(one["gradient_norm"][0], -s.gradient[0, :, 0], rtol=1e-5)
     np.save(tmp_path / "short.npy", norms[:, :5])
@@ -300,11 +300,11 @@ def test_differences_of_twins_are_those_of_their_own_draws():
 
 @pytest.mark.soak
 def test_the_experiment_shrinks(tmp_path):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "experiments.studies.whitebox", "--json", "--models", "4",
          "--epochs", "2", "--draws", "9", "--workdir", str(tmp_path / "run")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    rows = {r["attack"]: r for r in json.loads(done.stdout)}
+    assert process.returncode == 0, process.stderr[-2000:]
+    rows = {r["attack"]: r for r in json.loads(process.stdout)}
     assert rows["joint_lira_online"]["twin"] == "lira_online" and "lira_offline_of_1-p" in rows
