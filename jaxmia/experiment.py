@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from jaxmia import augment, design, machine
 from jaxmia import data as sources
-from jaxmia.attacks import ATTACKS as KNOWN
+from jaxmia.attacks import ATTACKS as LADDER
 from jaxmia.training.trainer import DTYPES
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
@@ -55,8 +55,10 @@ class Experiment:
         if self.recipe.dtype not in DTYPES:
             raise ValueError(f"recipe.dtype={self.recipe.dtype!r} is not one of {DTYPES}")
         for name in self.attacks:
-            if name not in KNOWN:
-                raise ValueError(f"attacks: {name[:80]!r} is not one of {', '.join(sorted(KNOWN))}")
+            if name not in LADDER:
+                raise ValueError(
+                    f"attacks: {name[:80]!r} is not one of {', '.join(sorted(LADDER))}"
+                )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")
 

@@ -92,8 +92,8 @@ def _panel(root: Element, panel: Panel) -> None:
 def _box(panel: Panel) -> "_Box":
     top = TOP + (HEAD if panel.title else 0)
     longest = max([len(words) for _, words in panel.y.ticks], default=0)
-    left = 14 + 8 * max(longest, 1)
-    return _Box(panel, left, panel.width - RIGHT, top, panel.height - BOTTOM)
+    margin = 14 + 8 * max(longest, 1)
+    return _Box(panel, margin, panel.width - RIGHT, top, panel.height - BOTTOM)
 
 
 class _Box:
