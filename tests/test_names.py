@@ -14,6 +14,7 @@ BARE = frozenset(
 )
 # a side beside its other one is a noun
 SIDES = {"left": "right"}
+PROMISED = {("jaxmia/data/synthetic.py", "known")}  # a setting of users' experiments
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
@@ -64,7 +65,11 @@ def test_no_name_is_a_bare_participle():
         place = path.relative_to(ROOT)
         if path.stem.strip("_") in BARE:
             wrong.append(f"{place}: the module")
-        wrong += [f"{place}:{line}: {name}" for line, name in sorted(participles(path.read_text()))]
+        wrong += [
+            f"{place}:{line}: {name}"
+            for line, name in sorted(participles(path.read_text()))
+            if (str(place), name) not in PROMISED
+        ]
     assert not wrong, f"{len(wrong)} names are bare participles:\n" + "\n".join(wrong)
 
 
