@@ -10,7 +10,7 @@ from jaxmia.training.progress import Progress
 class Options:
     """How a run is carried out; none of it changes what is computed."""
 
-    workdir: Path | None = None
+    workdir: Path | str | None = None
     width: int | str = "auto"
     block: int | None = None
     shard_index: int = 0

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -27,3 +30,12 @@ def test_what_is_wrong_is_marked_and_ends_with_status_one(capsys, monkeypatch, t
 
 def no_device(cache):
     raise RuntimeError("no such device")
+
+
+def test_devices_that_jax_does_not_have_are_one_line():
+    code = "from jaxmia.training import processes; processes.start()"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"JAX_PLATFORMS": "cuda"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode and "RuntimeError: JAX_PLATFORMS=cuda: JAX has no such" in run.stderr

@@ -147,3 +147,44 @@ def test_a_folded_batch_norm_gives_what_an_unfolded_one_does(dtype):
     np.testing.assert_allclose(
         out.astype(np.float32), want.astype(np.float32), rtol=tolerance, atol=tolerance
     )
+
+
+class Mode(nnx.Module):
+    """Says by its logits whether it is trained."""
+
+    def __init__(self, give):
+        self.weight, self.give = nnx.Param(jnp.zeros(3)), give
+
+    def __call__(self, x, deterministic):
+        return self.give(jnp.zeros((len(x), 3)) + self.weight + (0.0 if deterministic else 1.0))
+
+
+class TrainMode(Mode):
+    def __call__(self, x, train=False):
+        return super().__call__(x, not train)
+
+
+def test_a_module_whose_call_takes_the_mode_is_given_it():
+    for kind in (Mode, TrainMode):
+        model = models.nnx_module(lambda data, rngs, kind=kind: kind(lambda z: z))(FLAT)
+        params, state = model.init(jax.random.key(0))
+        for train in (False, True):
+            logits, _ = model.apply(params, state, FLAT.x[:4], jax.random.key(1), train)
+            assert (np.asarray(logits) == float(train)).all()
+
+
+@pytest.mark.parametrize(
+    ("give", "what"),
+    [
+        (lambda z: (z, z), "tuple"),
+        (lambda z: {"logits": z}, "dict"),
+        (lambda z: z[:, 0], "an array (4,)"),
+        (lambda z: z[:1], "an array (1, 3)"),
+    ],
+)
+def test_a_module_that_gives_no_logits_is_refused_in_one_line(give, what):
+    model = models.nnx_module(lambda data, rngs: TrainMode(give))(FLAT)
+    params, state = model.init(jax.random.key(0))
+    with pytest.raises(ValueError, match="TrainMode's call gives .*needs logits") as error:
+        model.apply(params, state, FLAT.x[:4], jax.random.key(1), True)
+    assert what in str(error.value)

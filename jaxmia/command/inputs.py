@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
+from jaxmia.data import fields as columns
 from jaxmia.evaluation import constant
 from jaxmia.signals import OF_LOGITS
 from jaxmia.storage.run import Run
@@ -96,6 +97,8 @@ def check(options: Score) -> None:
     present = {f.name for f in fields(options) if getattr(options, f.name) not in (None, False)}
     if not present & {"signals", "logits", "run"}:
         raise ValueError("give either --signals and --member, or --logits and --labels, or --run")
+    if not options.attacks:
+        raise ValueError("--attacks: names none; --attacks help lists them")
     for name, others in EXCLUDES.items():
         if name in present and (also := [o for o in others if o in present]):
             raise ValueError(f"{_flag(name)} and {_flag(also[0])} do not go together")
@@ -134,15 +137,16 @@ def streams(options: Score) -> bool:
     return int(np.prod(array.shape)) * item > STREAM_BYTES
 
 
+def pairs_of(options: Score, models: int) -> np.ndarray | None:
+    """The pair each of the models belongs to, if that was said."""
+    return None if options.pairs is None else _ids("--pairs", options.pairs, models)
+
+
 def person_of(options: Score, member: np.ndarray) -> np.ndarray | None:
     """Whose each record is: as given, or as the run knows; checked against the membership."""
     person = None
     if options.person is not None:
-        person = np.asarray(array("--person", options.person, "iu", (1,)))
-        if len(person) != member.shape[1]:
-            raise ValueError(
-                f"--person: has {len(person)} records, the signals have {member.shape[1]}"
-            )
+        person = _ids("--person", options.person, member.shape[1])
         persons.member_of_people(member, persons.people(person))
     elif options.run is not None:
         person = Run.open(options.run).person
@@ -165,7 +169,7 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
     assert options.member is not None
     if options.logits is not None:
         assert options.labels is not None
-        y = array("--labels", options.labels, "iu", (1,))
+        y = _whole("--labels", options.labels)
         signals = _of_logits("--logits", array("--logits", options.logits, "f", (3,)), y)
     else:
         assert options.signals is not None
@@ -283,19 +287,27 @@ def _labels_of(options: Score, examples: int) -> np.ndarray | None:
     """The labels beside phi, if there are any."""
     if options.labels is None:
         return None
-    y = array("--labels", options.labels, "iu", (1,))
+    y = _whole("--labels", options.labels)
     if len(y) != examples:
         raise ValueError(f"--labels: has {len(y)} examples, --signals has {examples}")
-    if y.min() < 0:
-        raise ValueError(f"--labels: {y.min()} is out of range, labels count from 0")
-    return y.astype(np.int32)
+    return y
 
 
 def _labels(options: Score, signals: Signals) -> np.ndarray:
     if options.labels is None:
         assert signals.y is not None
         return np.asarray(signals.y)
-    return array("--labels", options.labels, "iu", (1,))
+    return _whole("--labels", options.labels)
+
+
+def _whole(name: str, file: Path) -> np.ndarray:
+    """Labels as int32 `[N]`: whole numbers of any type, bools, also as `[N, 1]`."""
+    return columns.labels(name, file.name, array(name, file, "iufb", (1, 2)))
+
+
+def _ids(name: str, file: Path, count: int) -> np.ndarray:
+    """What each of `count` belongs to, as int64: whole numbers of any type, or strings."""
+    return columns.persons(name, file.name, array(name, file, "iufbUS", (1, 2)), count)
 
 
 def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
@@ -315,7 +327,9 @@ def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
 
 
 def _member(name: str, file: Path, ndim: tuple[int, ...], shape: tuple | None) -> np.ndarray:
-    member = array(name, file, "biuf", ndim)
+    member = array(name, file, "biuf", (*ndim, ndim[-1] + 1))
+    if member.ndim > ndim[-1] or (shape is None and member.ndim == 2 and member.shape[1] == 1):
+        member = member[..., 0] if member.shape[-1] == 1 else member
     if shape is not None and member.shape == tuple(shape[::-1]) != tuple(shape):
         raise ValueError(
             f"{name}: {file} has shape {member.shape}, the signals have {shape}: transpose it, "

@@ -11,7 +11,16 @@ from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, select
 from jaxmia.attacks.infinite import of_phi
 from jaxmia.attacks.references import LeaveOut, leave_out
-from jaxmia.command.inputs import Score, array, check, person_of, references, streams, targets_of
+from jaxmia.command.inputs import (
+    Score,
+    array,
+    check,
+    pairs_of,
+    person_of,
+    references,
+    streams,
+    targets_of,
+)
 from jaxmia.command.terminal import show
 from jaxmia.evaluation import evidence, streaming
 from jaxmia.evaluation.posteriors import Shadows
@@ -51,7 +60,7 @@ def score(options: Score) -> dict[str, Any]:
         return _streamed(options)
     signals, member = references(options)
     queries = np.asarray(signals.phi).shape[-1]
-    pairs = None if options.pairs is None else array("--pairs", options.pairs, "iu", (1,))
+    pairs = pairs_of(options, len(member))
     leaves = leave_out(member, pairs=pairs)
     person = person_of(options, member)
     select(options.attacks, signals)
@@ -192,7 +201,7 @@ def _streamed(options: Score) -> dict[str, Any]:
             f"--signals: has {member.shape[0]} models and {member.shape[1]} examples, 2 of each "
             "are needed"
         )
-    pairs = None if options.pairs is None else array("--pairs", options.pairs, "iu", (1,))
+    pairs = pairs_of(options, reference.shape[0])
     target = truth = None
     attacked = "every model in turn, the others as its references"
     if options.target is not None:

@@ -32,7 +32,7 @@ def arrays(
     def load() -> Data:
         fields = _read(Path(file))
         x, y = examples(file, ("x", "y"), fields["x"], fields["y"], least=2)
-        person = persons(file, fields["person"], len(y)) if "person" in fields else None
+        person = persons(file, "person", fields["person"], len(y)) if "person" in fields else None
         if "x_test" in fields:
             at = ("x_test", "y_test")
             x_test, y_test = examples(file, at, fields["x_test"], fields["y_test"], least=1)

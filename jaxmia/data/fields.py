@@ -86,21 +86,21 @@ def labels(source: str, field: str, y: Array) -> Int[np.ndarray, " N"]:
     return y.astype(np.int32)
 
 
-def persons(source: str, person: Array, count: int) -> Int[np.ndarray, " N"]:
+def persons(source: str, field: str, person: Array, count: int) -> Int[np.ndarray, " N"]:
     """Whose each of `count` records is, as int64 `[N]`, also from `[N, 1]`.
 
     Whole numbers of any type stay as they are; strings are numbered from 0 in their sorted order.
     Raises `ValueError` for anything else.
     """
-    person = _column(source, "person", person)
+    person = _column(source, field, person)
     if person.shape != (count,) or person.dtype.kind not in "buifUS":
         raise ValueError(
-            f"{source}: person is {person.dtype} {person.shape}, needs [{count}] ids, whole "
+            f"{source}: {field} is {person.dtype} {person.shape}, needs [{count}] ids, whole "
             "numbers or strings"
         )
     if person.dtype.kind in "US":
         return np.unique(person, return_inverse=True)[1].astype(np.int64)
-    return _whole(source, "person", person).astype(np.int64)
+    return _whole(source, field, person).astype(np.int64)
 
 
 def objects(field: str) -> str:

@@ -32,7 +32,7 @@ def usable(data: Data, source: str = "") -> Data:
     if data.shape and int(np.prod(data.shape)) != int(np.prod(x.shape[1:])):
         raise ValueError(f"{source}: shape={data.shape} is not that of examples {x.shape[1:]}")
     _refuse_classes(source, data, y, y_test)
-    person = None if data.person is None else persons(source, data.person, len(y))
+    person = None if data.person is None else persons(source, "person", data.person, len(y))
     x, x_test, shift, scale = in_float32(source, x, x_test, data.shift, data.scale)
     return replace(
         data,

@@ -1,7 +1,8 @@
 """Flax modules as `Model`: two pure functions for one network.
 
-A user's own module needs nothing but a call `module(x) -> logits` (NNX), or
-`module.apply(variables, x, train=...)` (Linen).
+A user's own module needs nothing but a call that gives logits, `module(x)` in NNX,
+`module.apply(variables, x)` in Linen. One that takes `train` or `training`, or their inverse
+`deterministic`, learns from it whether it is trained.
 """
 
 import inspect
@@ -21,7 +22,8 @@ def nnx_module(build: Callable[[Data, nnx.Rngs], nnx.Module]) -> Callable[[Data]
     """A network from `build(data, rngs) -> nnx.Module`, whose call gives logits `[B, C]`.
 
     Its `nnx.Param` are learned; all other variables are its state. Dropout draws from the model's
-    own key; BatchNorm and Dropout follow training and evaluation.
+    own key; BatchNorm and Dropout follow training and evaluation. Raises `ValueError`, when it is
+    first called, for anything but logits `[B, C]`.
     """
 
     def model(data: Data) -> Model:
@@ -37,20 +39,38 @@ def nnx_module(build: Callable[[Data, nnx.Rngs], nnx.Module]) -> Callable[[Data]
         def apply(
             params: Params, state: State, x: Array, key: Key, train: bool
         ) -> tuple[Array, State]:
-            states = (
+            module = nnx.merge(
+                graph,
                 _filled(params_like, params),
                 _fresh(streams_like, key),
                 _filled(rest_like, state),
             )
-            module = nnx.merge(graph, *states)
             module.train() if train else module.eval()
-            logits = module(x).astype(jnp.float32)
+            logits = _logits(module, module(x, **_mode(module, train)), x)
             _, _, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
             return logits, nnx.to_pure_dict(rest) if train else state
 
         return Model(init, apply)
 
     return model
+
+
+def _mode(module: Any, train: bool) -> dict[str, bool]:
+    """Whether it is trained, under the name by which the module's call takes it."""
+    names = inspect.signature(module.__call__).parameters
+    modes = {"train": train, "training": train, "deterministic": not train}
+    return {name: value for name, value in modes.items() if name in names}
+
+
+def _logits(module: Any, output: Any, x: Array) -> Array:
+    """A module's output as float32; raises `ValueError` where it is not `[B, C]`."""
+    if getattr(output, "shape", ())[:1] != x.shape[:1] or output.ndim != 2:
+        what = f"an array {output.shape}" if hasattr(output, "shape") else type(output).__name__
+        raise ValueError(
+            f"model: {type(module).__name__}'s call gives {what} for {x.shape[0]} examples, needs "
+            "logits [examples, classes] and nothing else"
+        )
+    return output.astype(jnp.float32)
 
 
 def _filled(like: nnx.State, values: Any) -> nnx.State:
@@ -76,30 +96,26 @@ def _fresh(like: nnx.State, key: Key) -> nnx.State:
 def linen_module(build: Callable[[Data], Any]) -> Callable[[Data], Model]:
     """A network from `build(data) -> flax.linen.Module`, whose call gives logits `[B, C]`.
 
-    A module whose call takes `train` (or its inverse, `deterministic`) is told; the collection
-    "params" is learned, all others are its state.
+    The collection "params" is learned, all others are its state. Raises `ValueError`, when it is
+    first called, for anything but logits `[B, C]`.
     """
 
     def model(data: Data) -> Model:
         module = build(data)
-        accepted = inspect.signature(module.__call__).parameters
-
-        def mode(train: bool) -> dict[str, bool]:
-            flags = {"train": train, "training": train, "deterministic": not train}
-            return {name: value for name, value in flags.items() if name in accepted}
 
         def init(key: Key) -> tuple[Params, State]:
-            variables = module.init(key, jnp.zeros((1, *data.x.shape[1:])), **mode(False))
+            variables = module.init(key, jnp.zeros((1, *data.x.shape[1:])), **_mode(module, False))
             return variables["params"], {k: v for k, v in variables.items() if k != "params"}
 
         def apply(
             params: Params, state: State, x: Array, key: Key, train: bool
         ) -> tuple[Array, State]:
             variables, rngs = {"params": params, **state}, {"dropout": key}
+            how = _mode(module, train)
             if not train:
-                return module.apply(variables, x, **mode(False)).astype(jnp.float32), state
-            logits, new = module.apply(variables, x, **mode(True), rngs=rngs, mutable=list(state))
-            return logits.astype(jnp.float32), {**state, **new}
+                return _logits(module, module.apply(variables, x, **how), x), state
+            out, new = module.apply(variables, x, **how, rngs=rngs, mutable=list(state))
+            return _logits(module, out, x), {**state, **new}
 
         return Model(init, apply)
 

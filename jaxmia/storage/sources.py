@@ -2,13 +2,14 @@
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-WORDS = {"f": "float", "i": "whole", "u": "whole", "b": "0/1"}
+WORDS = {"f": "float", "i": "whole", "u": "whole", "b": "0/1", "U": "string", "S": "string"}
 
 
 class Source:
@@ -72,13 +73,38 @@ def opened(name: str, path: Path) -> Any:
         return _zarr(name, path)
     if not path.is_file():
         raise FileNotFoundError(f"{name}: {path} is no file")
+    if foreign := _foreign(path):
+        raise ValueError(f"{name}: {path} {foreign}")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header raises whatever its parser does
+        if "Python objects" in str(error):
+            why = (
+                "is an array of Python objects: save it as numbers, a.astype(float) or .astype(int)"
+            )
+            raise ValueError(f"{name}: {path} {why}") from error
         raise ValueError(f"{name}: {path} cannot be read as .npy ({error!s:.300})") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name}: {path} holds several arrays; save the one as .npy")
-    return array
+
+
+def _foreign(path: Path) -> str:
+    """What a file is that is no .npy, by its first bytes, and what makes one of it; "" for one."""
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if start[:6] == b"\x93NUMPY":
+        return ""
+    if start[:2] == b"\x1f\x8b":
+        return "is compressed by gzip: unpack it first"
+    if start[:2] == b"PK":
+        return "holds several arrays, as .npz does: save the one as .npy"
+    if start[:1] == b"\x80":
+        return "is a pickle, which is never opened: save the array by np.save"
+    if start[:8] == b"\x89HDF\r\n\x1a\n":
+        return "is HDF5: save the array by np.save"
+    if not start:
+        return "is empty"
+    if all(c in b"\t\r\n" or 32 <= c < 127 for c in start):
+        return "is text: np.save(FILE, np.loadtxt(TEXT, delimiter=',')) makes a .npy of it"
+    return f"begins with {start[:6]!r}, which no .npy does: save the array by np.save"
 
 
 def _zarr(name: str, path: Path) -> Any:
@@ -91,7 +117,7 @@ def _zarr(name: str, path: Path) -> Any:
                 array = ts.open({"driver": driver, "kvstore": where}, read=True).result()
                 missing, chunks = _missing(array)
             except (ValueError, OSError) as error:
-                raise ValueError(f"{name}: {path} cannot be read ({error!s:.200})") from error
+                raise ValueError(f"{name}: {path} cannot be read ({_reason(error)})") from error
             if missing:
                 raise ValueError(
                     f"{name}: {path} lacks {missing} of its {chunks} chunks: half-written? If "
@@ -100,6 +126,12 @@ def _zarr(name: str, path: Path) -> Any:
                 )
             return array
     raise ValueError(f"{name}: {path} is a folder, and no Zarr array")
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, of TensorStore's message: not the specification and the places around it."""
+    words = re.sub(r" \[(tensorstore_spec|source locations)=.*", "", str(error), flags=re.DOTALL)
+    return re.sub(r"^.*?Error (opening|reading) [^:]*: (?=\w)", "", words)[:300]
 
 
 def _missing(array: Any) -> tuple[int, int]:

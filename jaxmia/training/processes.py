@@ -36,7 +36,8 @@ def start(cache: Path | None = None, cluster: Cluster | None = None) -> Processe
 
     A CPU counts as as many devices as it has cores. Compiled programs are kept in `cache`. Where
     a cluster started several processes of one program, or a `cluster` is given, they find each
-    other; each goes on alone if another dies. Raises `RuntimeError` if they do not meet.
+    other; each goes on alone if another dies. Raises `RuntimeError` if they do not meet, and where
+    there is no device of the platforms that JAX is confined to.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "xla_force_host" not in os.environ.get(
         "XLA_FLAGS", ""
@@ -54,7 +55,14 @@ def start(cache: Path | None = None, cluster: Cluster | None = None) -> Processe
             _meet(cluster)
         elif cluster is None and several():
             _meet(None)
-    return Processes(jax.process_index(), jax.process_count())
+    try:
+        return Processes(jax.process_index(), jax.process_count())
+    except AssertionError as error:  # all that JAX says where it finds none of the platforms
+        platforms = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms  # pyright: ignore
+        raise RuntimeError(
+            f"JAX_PLATFORMS={platforms}: JAX has no such device here; unset it for the devices "
+            "that there are, or install what drives it (for NVIDIA: pip install 'jax[cuda13]')"
+        ) from error
 
 
 def several(env: Mapping[str, str] = os.environ) -> bool:
