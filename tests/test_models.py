@@ -153,7 +153,7 @@ class Mode(nnx.Module):
     """Says by its logits whether it is trained."""
 
     def __init__(self, give):
-        self.weight, self.give = nnx.Param(jnp.zeros(3)), give
+        self.weight, self.give = nnx.Param(jnp.zeros((1, 3))), give
 
     def __call__(self, x, deterministic):
         return self.give(jnp.zeros((len(x), 3)) + self.weight + (0.0 if deterministic else 1.0))

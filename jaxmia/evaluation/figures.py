@@ -73,6 +73,8 @@ FIGURES = (
     ),
     *map(_tpr, LEVELS),
 )  # fmt: skip
+# as a page shows them: what is found at an FPR first
+BY_LEVEL = tuple(sorted(FIGURES, key=lambda figure: figure.level is None))
 
 
 def tree(values: Iterable[Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from jaxmia import metrics
 from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.references import LeaveOut
-from jaxmia.evaluation.figures import LEVELS
+from jaxmia.evaluation import figures
 from jaxmia.types import Array, Signals
 
 TARGETS = 64  # that are attacked at each size, where there are so many
@@ -81,6 +81,4 @@ def _figures(score: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:
     scored = truth[~np.isnan(score)]
     if not scored.any() or scored.all():
         return None
-    figures = metrics.figures(score, truth, list(LEVELS.values()))
-    rates = dict(zip(LEVELS, map(float, figures.tpr_at_fpr), strict=True))
-    return {"auc": figures.auc, "tpr_at_fpr": rates}
+    return figures.tree(figures.values_of(metrics.roc_counts(score, truth)))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach
-from jaxmia.evaluation.figures import LEVELS
+from jaxmia.evaluation.figures import BY_LEVEL, FIGURES, tree
 from jaxmia.metrics import rank_all
 from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone
 from jaxmia.report.charts import LEAST, phi_chart, roc_chart
@@ -172,7 +172,7 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
             words=content["words"],
             at=start,
             levels=of.levels,
-            fixed=list(LEVELS),
+            figures=BY_LEVEL,
             fields=differing([r.summary for r in runs]),
             charts=charts,
             data=embedded(content),
@@ -205,8 +205,7 @@ def summary(of: Comparison) -> dict[str, Any]:
         "runs": {
             r.name: {
                 "attack": r.attack,
-                "auc": r.figures["auc"],
-                "tpr_at_fpr": r.figures["tpr_at_fpr"],
+                **tree(figure.at(r.figures) for figure in FIGURES),
                 "intervals": r.figures.get("intervals"),
                 "test_accuracy": r.test,
                 "generalization_gap": r.gap,

@@ -41,7 +41,7 @@ def page(
             at=contents.start,
             attacks=[(n, summary["attacks"][n]) for n in _ordered(contents, summary)],
             keys={name: i for i, name in enumerate(contents.curves)},
-            figures=sorted(figures.FIGURES, key=lambda figure: figure.level is None),
+            figures=figures.BY_LEVEL,
             attacked=_attacked(summary),
             attacker=_attacker(summary, lead),
             summary=summary,
