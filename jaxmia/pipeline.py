@@ -14,29 +14,23 @@ from jaxmia.experiment import Experiment
 from jaxmia.options import Options
 from jaxmia.report import inputs
 from jaxmia.report.write import write
-from jaxmia.storage import presence
 from jaxmia.storage.locks import LockHeldError
 from jaxmia.storage.run import Run
 from jaxmia.training import processes
+from jaxmia.training.launcher import Processes
 from jaxmia.work import Work, opened
 
 
 def run(experiment: Experiment, options: Options | None = None) -> Run:
     """Trains, queries and attacks every shadow model of an experiment, and writes the report.
 
-    Of several workers (`shard_index` of `shard_count`) each does its blocks; the report is written
-    by whoever finds that all are done. Raises `ValueError` for what cannot be run, `LockHeldError`
-    if another process is at work on a block, `UnwritableError` if the folder cannot be written.
+    Of several workers (`shard_index` of `shard_count`, and the processes of a launcher) each does
+    its blocks; the report is written by whoever finds that all are done. Raises `ValueError` for
+    what cannot be run, `LockHeldError` if another process is at work on a block, `UnwritableError`
+    if the folder cannot be written.
     """
     here = processes.start(machine.cache_folder() / "programs")
     work = opened(experiment, _of_process(options or Options(), here))
-    if here.count == 1:
-        return _carry_out(work)
-    return _among_others(work, here)
-
-
-def _carry_out(work: Work) -> Run:
-    """This worker's share of the blocks, then the report if all are there."""
     store, say = work.store, work.options.progress.say
     trained = train(work)
     if work.options.shard_count > 1 and not work.missing():
@@ -71,20 +65,10 @@ def _report(work: Work) -> Run:
     return Run(work.store.path, evaluated=True)
 
 
-def _of_process(options: Options, here: processes.Processes) -> Options:
+def _of_process(options: Options, here: Processes) -> Options:
     """The options of one of several processes that run one program: its share of the share."""
     return replace(
         options,
         shard_index=options.shard_index * here.count + here.index,
         shard_count=options.shard_count * here.count,
     )
-
-
-def _among_others(work: Work, here: processes.Processes) -> Run:
-    """The share of one of several processes; the first waits for the others, who meet there."""
-    if here.index:
-        with presence.other(work.store.path, here.index, processes.part):
-            return _carry_out(work)
-    with presence.first(work.store.path, here.count):
-        result = _carry_out(work)
-    return result if result.evaluated else _carry_out(work)  # one may have died on the report

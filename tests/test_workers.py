@@ -1,21 +1,19 @@
-"""Several processes at one run: without a word between them, and as one program on a pod."""
+"""Several processes at one run, without a word between them."""
 
+import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 
-import jax
 import pytest
 from children import child, finish, same
 from dying import EPOCHS
 
 import jaxmia
-from jaxmia.command.flags import Flags, cluster, shard
+from jaxmia.command.flags import Flags, shard
 from jaxmia.storage.locks import LockHeldError
 from jaxmia.storage.store import Store
-from jaxmia.training.processes import Cluster, several
 
 ONE = {"JAX_NUM_CPU_DEVICES": "1"}
 DEFAULT = dict.fromkeys(("models", "epochs", "batch_size", "seed"), 1) | dict.fromkeys(
@@ -67,17 +65,30 @@ def test_workers_of_which_one_is_killed_and_rerun(count, tmp_path, home, whole):
     same(jaxmia.Run.open(tmp_path / "run"), whole)
 
 
-def program(tmp_path, home, count, process, moment):
-    """One program of several processes; a moment comes to one of them."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    meeting = ("--coordinator", f"localhost:{port}", "--process-count", str(count))
+@contextlib.contextmanager
+def busy():
+    """Every core has something else to do."""
+    spin = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
+MPI = ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
+
+
+def program(tmp_path, home, count, process, moment, names=SLURM):
+    """One program of several processes, as a launcher starts it; a moment comes to one of them."""
     return ended(
         [
             child(
-                tmp_path / "run", home, *meeting, "--process-index", str(i), block=2,
-                moment=moment if i == process else "none", **ONE,
+                tmp_path / "run", home, block=2, moment=moment if i == process else "none",
+                **ONE, **dict(zip(names, (str(i), str(count)), strict=True)),
             )
             for i in range(count)
         ]
@@ -85,19 +96,20 @@ def program(tmp_path, home, count, process, moment):
 
 
 @pytest.mark.parametrize(
-    ("count", "dies"),
-    [(2, 1), *(pytest.param(3, d, marks=pytest.mark.soak) for d in (0, 2))],
-)
-def test_one_program_of_which_a_process_is_killed_and_rerun(count, dies, tmp_path, home, whole):
-    codes, errs, _ = program(tmp_path, home, count, dies, f"epoch:{EPOCHS // 2}:before")
-    assert codes[dies] == -signal.SIGKILL, errs
-    if dies and jax.__version_info__ < (0, 11):  # the others go on; without their leader they end
-        assert [c for i, c in enumerate(codes) if i != dies] == [0] * (count - 1), errs
-    # the one that has all to do comes when the others have nothing left
-    codes, errs, outs = program(tmp_path, home, count, dies, "link:1:late")
+    ("count", "dies", "names"),
+    [(2, 1, SLURM), *(pytest.param(3, d, MPI, marks=pytest.mark.soak) for d in (0, 2)),
+     *(pytest.param(2 + i % 2, i % 2, SLURM, marks=pytest.mark.soak) for i in range(20))],
+)  # fmt: skip
+def test_one_program_of_which_a_process_is_killed_and_rerun(
+    count, dies, names, tmp_path, home, whole
+):
+    with busy():
+        codes, errs, _ = program(tmp_path, home, count, dies, f"epoch:{EPOCHS // 2}:before", names)
+        assert codes.pop(dies) == -signal.SIGKILL, errs
+        assert codes == [0] * (count - 1), errs  # whoever dies, the others do their share
+        codes, errs, outs = program(tmp_path, home, count, dies, "none", names)
     assert codes == [0] * count, errs
     assert sum("lira_online" in out for out in outs) >= 1
-    assert "models/h" not in errs[1] and "report: " not in errs[1]
     same(jaxmia.Run.open(tmp_path / "run"), whole)
 
 
@@ -147,43 +159,6 @@ def test_the_share_is_read_from_the_environment(env, want):
 def test_an_indexed_job_tells_its_index():
     flags = Flags(**DEFAULT, attacks=(), shard_count=4)
     assert shard(flags, {"JOB_COMPLETION_INDEX": "2"}) == (2, 4)
-
-
-@pytest.mark.parametrize(
-    ("flags", "env", "want"),
-    [
-        ({}, {}, None),
-        ({"coordinator": "h:1", "process_index": 1, "process_count": 2}, {}, Cluster("h:1", 1, 2)),
-        ({}, {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_PROCESS_ID": "0", "JAX_NUM_PROCESSES": "2"},
-         Cluster("h:1", 0, 2)),
-        ({"process_index": 1}, {}, "need --coordinator"),
-        ({"coordinator": "h"}, {}, "must be HOST:PORT"),
-        ({"coordinator": "h:1", "process_count": 2}, {}, "--process-index: -1 must be from 0 to 1"),
-        ({"coordinator": "h:1", "process_index": 0}, {}, "--process-count"),
-    ],
-)  # fmt: skip
-def test_where_processes_meet_is_told(flags, env, want):
-    options = Flags(**DEFAULT, attacks=(), **flags)
-    if isinstance(want, str):
-        with pytest.raises(ValueError, match=want):
-            cluster(options, env)
-    else:
-        assert cluster(options, env) == want
-
-
-@pytest.mark.parametrize(
-    ("env", "want"),
-    [
-        ({}, False),
-        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}, True),
-        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_ARRAY_TASK_ID": "3"}, False),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "localhost", "TPU_SKIP_MDS_QUERY": "1"}, False),
-    ],
-)
-def test_launchers_of_several_processes_are_known(env, want):
-    assert several(env) is want
 
 
 def test_a_slurm_array_with_gaps_is_refused():

@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxmia import machine, pipeline
 from jaxmia.attacks import ATTACKS
 from jaxmia.command.explain import explain
-from jaxmia.command.flags import Flags, cluster, command, flag_text, overridden, shard, width
+from jaxmia.command.flags import Flags, command, flag_text, overridden, shard, width
 from jaxmia.command.inputs import Score
 from jaxmia.command.score import score
 from jaxmia.command.terminal import guarded, parsed, show
@@ -43,7 +43,7 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
 def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
     experiment = overridden(experiment, default, flags)
     index, count = shard(flags)
-    here = processes.start(machine.cache_folder() / "programs", cluster(flags))
+    here = processes.start(machine.cache_folder() / "programs")
     progress = Progress(flags.quiet or here.index > 0)
     options = Options(
         workdir=flags.workdir,

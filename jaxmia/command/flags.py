@@ -10,7 +10,6 @@ from typing import Any
 
 from jaxmia import augment, data, defences, design
 from jaxmia.experiment import Experiment
-from jaxmia.training.processes import Cluster
 from jaxmia.types import Recipe
 from jaxmia.values import parse
 
@@ -53,12 +52,6 @@ class Flags:
     """This worker's number; a Slurm array's or a Kubernetes job's by default."""
     shard_count: int | None = None
     """How many workers share the work."""
-    coordinator: str | None = None
-    """HOST:PORT of process 0, where several processes run one program (clusters tell it)."""
-    process_index: int | None = None
-    """This process's number among them; JAX_PROCESS_ID by default."""
-    process_count: int | None = None
-    """How many processes they are; JAX_NUM_PROCESSES by default."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints of a block in training."""
     keep_shadows: bool = False
@@ -183,25 +176,6 @@ def shard(flags: Flags, env: Mapping[str, str] = os.environ) -> tuple[int, int]:
     if not 0 <= index < count:
         raise ValueError(f"--shard-index: {index} must be from 0 to {count - 1} (--shard-count)")
     return index, count
-
-
-def cluster(flags: Flags, env: Mapping[str, str] = os.environ) -> Cluster | None:
-    """Where the processes of one program meet, if that was told by flags or JAX's environment."""
-    coordinator = flags.coordinator or env.get("JAX_COORDINATOR_ADDRESS")
-    index, count = flags.process_index, flags.process_count
-    index = _number(env, "JAX_PROCESS_ID", -1) if index is None else index
-    count = _number(env, "JAX_NUM_PROCESSES", 0) if count is None else count
-    if coordinator is None:
-        if flags.process_index is not None or flags.process_count is not None:
-            raise ValueError("--process-index and --process-count need --coordinator HOST:PORT")
-        return None
-    if not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", coordinator):
-        raise ValueError(f"--coordinator: {coordinator[:80]!r} must be HOST:PORT")
-    if count < 1:
-        raise ValueError("--process-count: how many processes are there? (1 or more)")
-    if not 0 <= index < count:
-        raise ValueError(f"--process-index: {index} must be from 0 to {count - 1}")
-    return Cluster(coordinator, index, count)
 
 
 def _number(env: Mapping[str, str], name: str, otherwise: int) -> int:
