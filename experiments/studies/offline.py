@@ -131,14 +131,14 @@ def experiments(flags: Flags) -> dict[str, Callable[[], Experiment]]:
     return {k: v for k, v in every.items() if not flags.sets or k in flags.sets}
 
 
-def trained(name: str, experiment: Experiment, flags: Flags) -> jaxmia.Run:
+def run_of(name: str, experiment: Experiment, flags: Flags) -> jaxmia.Run:
     """The run of a set, which is opened where it is finished."""
     models = flags.models or experiment.models
-    changed = replace(experiment, name=name, models=models, attacks=("lira_online",))
-    return jaxmia.run(changed, Options(flags.out / name, progress=Progress(flags.quiet)))
+    settings = replace(experiment, name=name, models=models, attacks=("lira_online",))
+    return jaxmia.run(settings, Options(flags.out / name, progress=Progress(flags.quiet)))
 
 
-def grouped(
+def scores_of_groups(
     signals: Signals, member: np.ndarray, references: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Scores and membership of the targets of all groups with so many references."""
@@ -157,7 +157,7 @@ def rows_of(
     name: str, signals: Signals, member: np.ndarray, references: int, draws: int
 ) -> list[dict[str, Any]]:
     """A row for each attack with so many references."""
-    scores, truth = grouped(signals, member, references)
+    scores, truth = scores_of_groups(signals, member, references)
     examples = truth.shape[1]
     weight = np.random.default_rng(0).multinomial(
         examples, np.full(examples, 1 / examples), draws
@@ -210,7 +210,7 @@ def main(flags: Flags) -> None:
     """Trains or opens the runs, attacks them, prints and keeps the rows."""
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=180)
     for name, make in experiments(flags).items():
-        run = trained(name, make(), flags)
+        run = run_of(name, make(), flags)
         fewer = leave_out(run.member).fewer
         most = run.models - fewer
         numbers = sorted({*(r for r in REFERENCES if r <= most), most})
@@ -222,14 +222,14 @@ def main(flags: Flags) -> None:
         console.print(table(rows))
         where = f" --cifar10 {flags.cifar10.name}" if name == "cifar10_small" else ""  # type: ignore[union-attr]
         command = f"python -m experiments.studies.offline --sets {name}{where}"
-        kept = [row | {"command": command} | about() for row in rows]
+        records = [row | {"command": command} | about() for row in rows]
         if flags.json:
-            print(json.dumps(kept))
+            print(json.dumps(records))
         if flags.results is not None:
             with flags.results.open("a") as file:
-                file.writelines(json.dumps(row) + "\n" for row in kept)
+                file.writelines(json.dumps(row) + "\n" for row in records)
 
 
 if __name__ == "__main__":
-    asked = parsed(Flags, None, prog="python -m experiments.studies.offline", description=__doc__)
-    guarded(lambda: main(asked))
+    flags = parsed(Flags, None, prog="python -m experiments.studies.offline", description=__doc__)
+    guarded(lambda: main(flags))

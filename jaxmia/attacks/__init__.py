@@ -9,7 +9,7 @@ from jaxmia.attacks import lira, rmia, shadow_classifier, threshold
 from jaxmia.attacks.attack_r import ATTACK_R
 from jaxmia.attacks.class_threshold import CLASS_THRESHOLD
 from jaxmia.attacks.gradient_norm import GRADIENT_NORM, TRAJECTORY_LIRA
-from jaxmia.attacks.imputed import LIRA_OFFLINE_IMPUTED
+from jaxmia.attacks.imputation import LIRA_OFFLINE_IMPUTED
 from jaxmia.attacks.infinite import as_answers, finite_signals
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.joint import JOINT_LIRA

@@ -22,7 +22,7 @@ from jaxmia.attacks.student import (
     Prior,
     least_variance,
     log_variance,
-    predicted,
+    predictive,
     prior,
     tail,
     upper_tail,
@@ -274,7 +274,7 @@ def _student(
     mode: str, phi: np.ndarray, sides: dict[str, GaussianFit], spread: _Prior
 ) -> np.ndarray:
     """The predictive Student-t instead of the Gaussian."""
-    laws = {k: predicted(s, spread.prior[k]) for k, s in sides.items()}
+    laws = {k: predictive(s, spread.prior[k]) for k, s in sides.items()}
     if mode == "online":
         return laws["in"].log_density(phi) - laws["out"].log_density(phi)
     out = laws["out"]

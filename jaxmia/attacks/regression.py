@@ -65,6 +65,6 @@ class Regression(NamedTuple):
         value = (terms @ self.beta[..., None])[..., 0]
         off = y - value
         free = self.number[..., None] - (weight > 0) - rank
-        left = self.square[..., None] - weight * off * off / rest
-        square = np.maximum(left, 0) / np.maximum(free, 1)
+        rss = self.square[..., None] - weight * off * off / rest
+        square = np.maximum(rss, 0) / np.maximum(free, 1)
         return Others(value - weight * whole / rest * off, square, whole / rest, free)

@@ -74,7 +74,7 @@ def _inverse_trigamma(y: np.ndarray) -> np.ndarray:
     return x
 
 
-def predicted(s: GaussianFit, prior: Prior) -> StudentT:
+def predictive(s: GaussianFit, prior: Prior) -> StudentT:
     """The law of a model that is none of the references."""
     finite = np.minimum(prior.freedom, NORMAL)
     nu = finite + s.n - 1

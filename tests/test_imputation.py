@@ -58,15 +58,13 @@ def by_loops(phi, member, leaving):
         c = c if examples >= 60 else c[:, :1]
         for x in range(examples):
             out = s2[x, q], nu[x, q], mu_out[x, q]
-            law = imputed(
-                c, x, n_in[:, q], mu_in[:, q] - mu_out[:, q], ss_in[:, q], size[:, q], out
-            )
+            law = law_of(c, x, n_in[:, q], mu_in[:, q] - mu_out[:, q], ss_in[:, q], size[:, q], out)
             own = phi[target, x, q]
             score[x, q] = law.logpdf(own) - student(nu[x, q], out[2], np.sqrt(s2[x, q])).logpdf(own)
     return score.mean(1)
 
 
-def imputed(c, x, n, rise, ss, size, out):
+def law_of(c, x, n, rise, ss, size, out):
     """The IN law of example x from all others, by least squares of their rows."""
     free = c.shape[1]
     at = [z for z in range(len(c)) if z != x and n[z] > 0 and np.isfinite(rise[z])]
@@ -89,48 +87,48 @@ def imputed(c, x, n, rise, ss, size, out):
 
 
 @pytest.mark.parametrize(
-    ("drawn", "models", "examples", "queries"),
+    ("plan", "models", "examples", "queries"),
     [
         (design.complementary_halves, 10, 90, 2),
         (design.poisson(0.5), 9, 70, 1),
         (design.complementary_halves, 8, 40, 1),  # few examples: all move by the same
     ],
 )
-def test_it_is_that_of_loops(drawn, models, examples, queries):
-    member = drawn(3, models, examples)
+def test_it_is_that_of_loops(plan, models, examples, queries):
+    member = plan(3, models, examples)
     phi = memory(member, queries=queries)
-    got = attack_every_model(Signals(phi), member, [NAME])[NAME]
-    paired = drawn is design.complementary_halves
+    score = attack_every_model(Signals(phi), member, [NAME])[NAME]
+    paired = plan is design.complementary_halves
     for t in (0, 5):
         want = by_loops(phi, member, (t, [t ^ 1] if paired else []))
         few = np.isnan(want)
         assert few.any() == (not paired)  # no OUT reference
-        np.testing.assert_array_equal(np.isnan(got[t]), few)
-        np.testing.assert_allclose(got[t][~few], want[~few], rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(np.isnan(score[t]), few)
+        np.testing.assert_allclose(score[t][~few], want[~few], rtol=1e-9, atol=1e-9)
 
 
 def test_an_examples_own_in_references_have_no_say():
     member = design.poisson(0.5)(0, 12, 200)
     phi, target = memory(member), memory(np.ones((1, 200), bool), 1)[0]
-    changed = phi.copy()
-    changed[member[:, 7], 7] += 40.0
+    moved = phi.copy()
+    moved[member[:, 7], 7] += 40.0
 
     def score(reference):
         return attack_targets([Signals(target)], Signals(reference), member, [NAME])[NAME][0]
 
-    was, now = score(phi), score(changed)
+    was, now = score(phi), score(moved)
     np.testing.assert_allclose(now[7], was[7], rtol=1e-7)
     assert (np.abs(now - was) > 1e-3).mean() > 0.9  # all others learn from them
-    changed = phi.copy()
-    changed[~member[:, 7], 7] += 1.0  # its OUT references are what it is held against
-    assert abs(score(changed)[7] - was[7]) > 0.1
+    moved = phi.copy()
+    moved[~member[:, 7], 7] += 1.0  # its OUT references are what it is held against
+    assert abs(score(moved)[7] - was[7]) > 0.1
 
 
 def test_it_finds_what_offline_lira_does_not():
     member = design.complementary_halves(0, 34, 3000)
     score = attack_every_model(Signals(memory(member)), member, [NAME, "lira_offline"])
-    found = {k: metrics.tpr_at_fpr(s, member, 1e-3) for k, s in score.items()}
-    assert found[NAME] > 1.25 * found["lira_offline"] > 0.01
+    rates = {k: metrics.tpr_at_fpr(s, member, 1e-3) for k, s in score.items()}
+    assert rates[NAME] > 1.25 * rates["lira_offline"] > 0.01
     assert metrics.tpr_at_fpr(score[NAME], member, 1e-5) > 0.002
 
 
@@ -167,8 +165,8 @@ def test_examples_that_never_move_leave_the_others_alone():
     phi = memory(member)
     want = attack_every_model(Signals(phi), member, [NAME])[NAME]
     phi[:, ::3] = 9.0
-    got = attack_every_model(Signals(phi), member, [NAME])[NAME]
+    score = attack_every_model(Signals(phi), member, [NAME])[NAME]
     moves = np.arange(3000) % 3 > 0
-    assert np.isfinite(got).all()
-    a, b = (metrics.tpr_at_fpr(s[:, moves], member[:, moves], 1e-2) for s in (got, want))
+    assert np.isfinite(score).all()
+    a, b = (metrics.tpr_at_fpr(s[:, moves], member[:, moves], 1e-2) for s in (score, want))
     assert a > 0.9 * b
