@@ -140,6 +140,9 @@ def test_one_or_two_references_of_a_side_are_enough(models):
     score = attack_targets([Signals(p) for p in targets], Signals(phi), member, [NAME])[NAME]
     assert np.isfinite(score).all()
     assert metrics.auc(score, inside) > 0.6
+    ten = [Signals(10 * p) for p in targets]  # no unit is built in
+    again = attack_targets(ten, Signals(10 * phi), member, [NAME])[NAME]
+    np.testing.assert_allclose(again, score, rtol=1e-5, atol=1e-6)
 
 
 def test_without_an_out_reference_or_other_examples_nothing_is_scored():
