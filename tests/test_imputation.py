@@ -74,13 +74,13 @@ def law_of(c, x, n, rise, ss, size, out):
     inverse = np.linalg.inv(np.einsum("zi,zj,z->ij", c[at], c[at], w**2))
     two = [z for z in at if n[z] > 1]
     d = n[two] - 1
-    log = np.log(np.maximum(ss[two] / d, 1e-4 * size[two])) - digamma(d / 2) + np.log(d / 2)
+    log = np.log(np.maximum(ss[two] / d / size[two], 1e-4)) - digamma(d / 2) + np.log(d / 2)
     gamma = np.linalg.lstsq(c[two], log, rcond=None)[0]
     error = ((log - c[two] @ gamma) ** 2).sum() / (len(two) - free)
     between = max(square - np.mean(ss[two] / d / size[two]), 0) / np.mean(n[at]) * size[x]
     h = c[x] @ np.linalg.inv(c[two].T @ c[two]) @ c[x]
     scatter = min(max(error - polygamma(1, d / 2).mean(), 0) + error * h, 2)
-    within = np.exp(c[x] @ gamma + scatter / 2)
+    within = size[x] * np.exp(c[x] @ gamma + scatter / 2)
     variance = within + between + square * (c[x] @ inverse @ c[x])
     nu = 4 + 2 / ((within / variance) ** 2 * (np.exp(scatter) - 1))
     return student(nu, out[2] + c[x] @ beta, np.sqrt(variance * (nu - 2) / nu))

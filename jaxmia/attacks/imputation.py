@@ -5,8 +5,8 @@ that look alike from outside are moved alike by training: with mu and s of the O
 standardised, y = mu_in - mu_out, and
 
     c = (1, mu, log s, mu^2, mu log s, log^2 s)
-    y = beta . c              least squares, weighted with n_in / s^2
-    log s_in^2 = gamma . c    least squares
+    y = beta . c                    least squares, weighted with n_in / s^2
+    log(s_in^2 / s^2) = gamma . c   least squares
     score = mean_q [ log t(phi; mu_out + beta . c, v) - log t(phi; OUT, as in `lira`) ]
 
 beta and gamma are those of all records but x: each is taken out of the sums in closed form, so that
@@ -111,7 +111,7 @@ class _Examples(NamedTuple):
     n: Float[np.ndarray, "T Q n"]  # IN references; 0 where a side is missing
     several: Float[np.ndarray, "T Q n"]  # 1 where there are two of them, else 0, and so are
     relative: Float[np.ndarray, "T Q n"]  # s_in^2 / s^2
-    log: Float[np.ndarray, "T Q n"]  # log s_in^2
+    log: Float[np.ndarray, "T Q n"]  # its logarithm
     noise: Float[np.ndarray, "T Q n"]  # and how far that scatters about the truth, a variance
 
     @property
@@ -147,7 +147,7 @@ def _examples(job: Inputs, about: _Outside, at: slice) -> tuple[np.ndarray, _Exa
         views(inside.n, both),
         views(np.ones_like(size), several),
         views(relative, several),
-        views(log, several),
+        views(log - np.log(size), several),
         views(noise, several),
     )
 
@@ -188,7 +188,7 @@ class _Inside(NamedTuple):
         of_examples = np.maximum(rise.square - of_models, 0) / each * e.size
         beyond = np.maximum(log.square - (noise - e.noise) / two, 0) + log.square * log.leverage
         scatter = np.where(spread, np.minimum(beyond, MOST), 0.0)
-        within = np.where(spread, np.exp(log.value + scatter / 2), 0.0)
+        within = np.where(spread, e.size * np.exp(log.value + scatter / 2), 0.0)
         variance = within + of_examples + rise.square * rise.leverage
         excess = (within / variance) ** 2 * np.expm1(scatter)  # a third of the excess kurtosis
         freedom = np.minimum(4 + 2 / np.maximum(excess, 1e-300), NORMAL)
