@@ -132,6 +132,19 @@ def test_it_finds_what_offline_lira_does_not():
     assert metrics.tpr_at_fpr(score[NAME], member, 1e-5) > 0.002
 
 
+def test_records_that_no_model_was_trained_on_are_what_it_is_for():
+    """As a user has them: columns of OUT alone, beside the records that models were drawn from."""
+    new = np.arange(2500) >= 1500
+    member = design.poisson(0.5)(0, 32, 2500) & ~new
+    inside = design.poisson(0.5)(1, 20, 2500)
+    phi = memory(np.concatenate([member, inside]))
+    names = [NAME, "lira_offline"]
+    targets = [Signals(p) for p in phi[32:]]
+    scores = attack_targets(targets, Signals(phi[:32]), member, names)
+    aucs = [metrics.auc(scores[k][:, new], inside[:, new]) for k in names]
+    assert np.isfinite(scores[NAME][:, new]).all() and aucs[0] > aucs[1] + 0.01 > 0.58
+
+
 @pytest.mark.parametrize("models", [2, 3, 4, 6])
 def test_one_or_two_references_of_a_side_are_enough(models):
     member = np.arange(models)[:, None] % 2 == np.arange(2000) % 2

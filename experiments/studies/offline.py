@@ -25,7 +25,7 @@ from rich.table import Table
 import jaxmia
 from experiments import cifar10_small, digits, tabular
 from experiments.studies.whitebox import LEVELS as PAIRED
-from experiments.studies.whitebox import drawn
+from experiments.studies.whitebox import bootstrap_replicates
 from experiments.throughput import about
 from jaxmia import Experiment, data, metrics, recipes
 from jaxmia.attacks import attack_every_model
@@ -162,7 +162,7 @@ def rows_of(
     weight = np.random.default_rng(0).multinomial(
         examples, np.full(examples, 1 / examples), draws
     ).astype(np.float64)  # fmt: skip
-    rates = {k: drawn(s, truth, weight)[1] for k, s in scores.items()}
+    rates = {k: bootstrap_replicates(s, truth, weight)[1] for k, s in scores.items()}
     rows = []
     for attack, score in scores.items():
         spans = metrics.bootstrap(score, truth, LEVELS)
