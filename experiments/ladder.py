@@ -30,6 +30,7 @@ experiment = replace(
         "rmia_offline",
         "rmia_online",
         "lira_offline",
+        "lira_offline_imputed",
         "lira_online_per_example_variance",
         "lira_online",
     ),

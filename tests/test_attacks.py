@@ -143,7 +143,7 @@ DESIGNS = {
     "fixed": design.fixed_size(6_000),
 }
 REFERENCED = ("class_threshold", "instance_threshold", "attack_r", "base", "rmia_online",
-              "rmia_offline")  # fmt: skip
+              "rmia_offline", "lira_offline_imputed")  # fmt: skip
 
 
 @pytest.mark.parametrize("models", [8, 16, 64])

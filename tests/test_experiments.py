@@ -130,6 +130,22 @@ def test_people_shrink(tmp_path):
     assert (out / "people.svg").exists() and (out / "by_person" / "summary.json").exists()
 
 
+def test_offline_attacks_shrink(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    flags = ("--sets", "digits_8_epochs", "--models", "16", "--draws", "20", "--results", str(rows))
+    process, out = shrunk("offline", tmp_path, *flags)
+    assert process.returncode == 0, process.stderr[-2000:]
+    printed = json.loads(process.stdout)
+    assert printed == [json.loads(line) for line in rows.open()]
+    assert {r["references"] for r in printed} == {6, 14} and (out / "digits_8_epochs").is_dir()
+    by = {r["attack"]: r for r in printed if r["references"] == 14}
+    assert by["lira_offline_imputed"]["auc"] > by["lira_offline_student_t"]["auc"] > 0.5
+    low, high = by["lira_offline_student_t"]["more"]["0.001"]
+    assert -1 < low < high < 1
+    process, _ = shrunk("offline", tmp_path, "--sets", "nothing")
+    assert process.returncode == 2 and "--sets: 'nothing' is not one of digits," in process.stderr
+
+
 def test_the_audit_shrinks(tmp_path):
     pytest.importorskip("jax_privacy")
     flags = ("--models", "16", "--canaries", "60", "--guesses", "10", "--epochs", "1")

@@ -22,7 +22,7 @@ MEMBER = {
 NAMES = (
     "lira_online", "lira_offline", "lira_online_global_variance", "lira_offline_student_t",
     "lira_online_per_example_variance", "base", "bavaria", "attack_r", "instance_threshold",
-    "global_threshold",
+    "global_threshold", "lira_offline_imputed",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from jaxmia.attacks import lira, rmia, shadow_classifier, threshold
 from jaxmia.attacks.attack_r import ATTACK_R
 from jaxmia.attacks.class_threshold import CLASS_THRESHOLD
 from jaxmia.attacks.gradient_norm import GRADIENT_NORM, TRAJECTORY_LIRA
+from jaxmia.attacks.imputation import LIRA_OFFLINE_IMPUTED
 from jaxmia.attacks.infinite import as_answers, finite_signals
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.joint import JOINT_LIRA
@@ -33,6 +34,7 @@ _LADDER: dict[str, Attack] = {
     "rmia_offline": rmia.attack("offline"),
     "lira_online": lira.attack("online"),
     "lira_offline": lira.attack("offline"),
+    "lira_offline_imputed": LIRA_OFFLINE_IMPUTED,
     "lira_online_per_example_variance": lira.attack("online", "per_example"),
     "lira_offline_per_example_variance": lira.attack("offline", "per_example"),
     "lira_online_global_variance": lira.attack("online", "global"),

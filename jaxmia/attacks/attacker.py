@@ -9,6 +9,9 @@ ALL = "the probabilities of all labels"
 RECORD = "the record and its label"
 OUT = f"{RECORD}; models trained the same way without the record"
 BOTH = f"{RECORD}; models trained the same way with and without the record"
+IMPUTED = (
+    f"{RECORD}; models trained the same way without the record, with and without other records"
+)
 POPULATION = "; records that nobody was trained on"
 PARAMETERS = "the parameters, and with them gradients and activations"
 ALONG = "the model at several points of its training"

@@ -84,13 +84,15 @@ class Inputs(NamedTuple):
 class Panels(NamedTuple):
     """An attack carried out on one panel of examples after the other.
 
-    `totals(job)` are arrays that add up over the panels; `scores(job, totals) -> [T, n]`; with
-    `view0` it looks at the unaugmented example alone.
+    `totals(job)` are arrays that add up over the panels, and so are those of a second pass,
+    `again(job, totals)`, if there is one; `scores(job, totals) -> [T, n]` takes the arrays of all
+    passes. With `view0` it looks at the unaugmented example alone.
     """
 
     totals: Callable[[Inputs], list[np.ndarray]]
     scores: Callable[[Inputs, list[np.ndarray]], np.ndarray]
     view0: bool = True
+    again: Callable[[Inputs, list[np.ndarray]], list[np.ndarray]] | None = None
 
 
 def arrays(phi: Array, member: Array) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import digamma, gammaln, log_ndtr, polygamma, stdtr
 
 from jaxmia.attacks.attacker import BLACK, BOTH, CHANCE, OUT
 from jaxmia.attacks.by_example import Inputs, Panels, arrays, every_model, one_target
@@ -19,6 +18,15 @@ from jaxmia.attacks.calibration import Calibration, fit_calibration, posterior
 from jaxmia.attacks.gaussians import CENTRES, GaussianFit, side
 from jaxmia.attacks.official import official
 from jaxmia.attacks.references import LeaveOut, leave_out
+from jaxmia.attacks.student import (
+    Prior,
+    least_variance,
+    log_variance,
+    predictive,
+    prior,
+    tail,
+    upper_tail,
+)
 from jaxmia.types import Array, Attack, Attacker, Signals
 
 __all__ = [
@@ -37,7 +45,6 @@ VARIANCES = ("auto", "per_example", "global", "student_t")
 CONVENTIONS = ("paper", "official")
 ENOUGH = 6  # references from which on "auto" takes the Student-t, which was best at every number
 OFFICIAL = 64  # references from which on the official convention gives each example its variance
-FLOOR = 1e-10  # of a standard deviation, relative to 1 + |mu|: degenerate examples stay finite
 
 
 def online(
@@ -206,16 +213,11 @@ def _chunk(
     return np.where(unknown, np.nan, score) if unknown.any() else score
 
 
-def _floor(s: GaussianFit) -> np.ndarray:
-    """The least variance: that of a degenerate example."""
-    return (FLOOR * (1 + np.abs(s.origin))) ** 2
-
-
 def _variance(s: GaussianFit, spread: "_Prior | None", name: str) -> np.ndarray:
     if spread is not None:
-        return np.maximum(spread.variance[name], _floor(s))
+        return np.maximum(spread.variance[name], least_variance(s))
     variance = s.squares / s.n
-    return np.maximum(variance, _floor(s), out=variance)
+    return np.maximum(variance, least_variance(s), out=variance)
 
 
 def _gaussian(
@@ -235,23 +237,20 @@ def _gaussian(
     return score
 
 
-def upper_tail(z: np.ndarray) -> np.ndarray:
-    """`-log(1 - Phi(z))`, and `z + 37` below -37, where it would tie at 0."""
-    return np.where(z > -37, -log_ndtr(-np.maximum(z, -37)), z + 37)
-
-
 class _Prior:
     """What a target's references say of variances over all examples, by target `[T, 1, 1]`."""
 
     def __init__(self, law: _VarianceModel, totals: list[np.ndarray]) -> None:
         self.variance: dict[str, np.ndarray] = {}
-        self.prior: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.prior: dict[str, Prior] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
             for k, sums in zip(law.sides, np.split(np.stack(totals), len(law.sides)), strict=True):
                 if law.variance == "global":
                     self.variance[k] = sums[0] / sums[1]
                 else:
-                    self.prior[k] = _empirical_bayes(*sums)
+                    count, total, squares, noise = sums
+                    mean = total / count
+                    self.prior[k] = prior(mean, squares / count - mean**2 - noise / count)
 
 
 def _spread_of(job: Inputs, law: _VarianceModel, at: slice) -> list[np.ndarray]:
@@ -264,68 +263,22 @@ def _spread_of(job: Inputs, law: _VarianceModel, at: slice) -> list[np.ndarray]:
             parts = [s.squares, np.broadcast_to(s.n, s.squares.shape)]
         else:
             with np.errstate(invalid="ignore", divide="ignore"):
-                free = s.n - 1
-                e = (
-                    np.log(np.maximum(s.squares / free, _floor(s)))
-                    - digamma(free / 2)
-                    + np.log(free / 2)
-                )
-                noise = np.broadcast_to(polygamma(1, free / 2), e.shape)
+                e, noise = log_variance(s.squares, s.n - 1, least_variance(s))
+                noise = np.broadcast_to(noise, e.shape)
             parts = [np.ones_like(e), e, e * e, noise]
         out += [np.where(enough, p, 0.0).sum((1, 2), keepdims=True) for p in parts]
     return out
-
-
-def _empirical_bayes(count, total, squares, noise) -> tuple[np.ndarray, np.ndarray]:
-    """nu_0 and s_0^2 of the prior on variances, by moments of the log variances (Smyth 2004)."""
-    mean = total / count
-    excess = squares / count - mean**2 - noise / count
-    freedom = np.where(excess > 0, 2 * _inverse_trigamma(np.maximum(excess, 1e-12)), np.inf)
-    nu = np.minimum(freedom, 1e12)
-    return freedom, np.exp(mean + digamma(nu / 2) - np.log(nu / 2))
-
-
-def _inverse_trigamma(y: np.ndarray) -> np.ndarray:
-    """x with psi'(x) = y, by Newton's method on 1/psi' (Smyth 2004, appendix)."""
-    x = 0.5 + 1 / y
-    for _ in range(50):
-        first = polygamma(1, x)
-        x = x + first * (1 - first / y) / polygamma(2, x)
-    return x
 
 
 def _student(
     mode: str, phi: np.ndarray, sides: dict[str, GaussianFit], spread: _Prior
 ) -> np.ndarray:
     """The predictive Student-t instead of the Gaussian."""
-    laws = {}
-    for k, s in sides.items():
-        nu0, s0 = spread.prior[k]
-        nu0 = np.minimum(nu0, 1e12)  # from here on the law is the Gaussian in float64
-        nu = nu0 + s.n - 1
-        variance = (nu0 * s0 + s.squares) / nu * (1 + 1 / s.n)
-        floor = _floor(s)  # of constant signals all is rounding, and n must not tell membership
-        scale = np.sqrt(np.where(variance > 16 * floor, variance, floor))
-        laws[k] = (phi - s.centre) / scale, nu, scale
+    laws = {k: predictive(s, spread.prior[k]) for k, s in sides.items()}
     if mode == "online":
-        return _student_density(*laws["in"]) - _student_density(*laws["out"])
-    return _student_tail(*laws["out"][:2])
-
-
-def _student_density(z: np.ndarray, nu: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    shape = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu * np.pi)
-    shape = np.where(nu > 1e6, -0.5 * np.log(2 * np.pi), shape)
-    return shape - np.log(scale) - (nu + 1) / 2 * np.log1p(z * z / nu)
-
-
-def _student_tail(z: np.ndarray, nu: np.ndarray) -> np.ndarray:
-    """`-log(1 - F(z))`, by the tail's leading term where the distribution function underflows."""
-    beyond = stdtr(nu, -z)
-    far = -_student_density(z, nu, np.ones(1)) - np.log(np.abs(z) / nu + 1 / np.abs(z))
-    near = np.where(nu > 1e6, upper_tail(z), -np.log(np.maximum(beyond, 1e-300)))
-    below = stdtr(nu, z)  # 1 - beyond loses what is below 1e-16
-    near = np.where((z < 0) & (nu <= 1e6), -np.log1p(-below), near)
-    return np.where((z > 0) & (beyond < 1e-290) & (nu <= 1e6), far, near)
+        return laws["in"].log_density(phi) - laws["out"].log_density(phi)
+    out = laws["out"]
+    return tail((phi - out.centre) / out.scale, out.freedom)
 
 
 def attack(mode: str, variance: str = "auto") -> Attack:

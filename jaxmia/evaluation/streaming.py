@@ -100,6 +100,7 @@ def attack(
     totals, ends, of = _totals(streamed, attacks, None)
     if bounds := ends.bounds:
         totals, *_ = _totals(streamed, attacks, bounds)
+    totals = _again(streamed, attacks, bounds, totals)
     _, examples, *queries = streamed.reference.shape
     summary: dict[str, Any] = {
         "schema": SCHEMA, "models": streamed.targets, "examples": examples,
@@ -168,6 +169,23 @@ def _totals(
     if streamed.target is not None:
         constant.refuse("--target", constant.span(streamed.target), references)
     return totals, ends, Unknown(*(sum(parts) for parts in zip(*counts, strict=True)))
+
+
+def _again(
+    streamed: StreamedSignals,
+    attacks: dict[str, Attack],
+    bounds: Bounds | None,
+    first: dict[str, list],
+) -> dict[str, list]:
+    """The totals with those of a second pass, for attacks that make one."""
+    twice = {name: one for name, one in attacks.items() if one.panels.again is not None}
+    second: dict[str, list] = {name: [] for name in twice}
+    for _, job in streamed.jobs() if twice else ():
+        job = _finite(job, bounds)
+        for name, one in twice.items():
+            new = one.panels.again(_seen(job, one), first[name])
+            second[name] = [a + b for a, b in zip(second[name] or [0] * len(new), new, strict=True)]
+    return {name: [*totals, *second.get(name, [])] for name, totals in first.items()}
 
 
 def _scored(
