@@ -183,7 +183,7 @@ def _again(
     for _, job in streamed.jobs() if twice else ():
         job = _finite(job, bounds)
         for name, one in twice.items():
-            new = one.panels.again(_seen(job, one), first[name])
+            new = one.panels.again(_views(job, one), first[name])
             second[name] = [a + b for a, b in zip(second[name] or [0] * len(new), new, strict=True)]
     return {name: [*totals, *second.get(name, [])] for name, totals in first.items()}
 
