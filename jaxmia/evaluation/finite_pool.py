@@ -78,15 +78,15 @@ def data_share(
     return Sides(*share)
 
 
-def inflation(share: Sides, fraction: float) -> Sides:
+def inflation(share: Sides, fraction: float, wider: float = 0.0) -> Sides:
     """rho: how much larger the variance of phi is with fresh data than with samples of the pool.
 
-    `fraction` is n/N. Raises `ValueError` unless it is above 0 and below 1.
+    `fraction` is n/N of the pool; `wider` that of a larger pool, in place of fresh data. Raises
+    `ValueError` unless 0 <= wider <= fraction < 1.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction={fraction} must be above 0 and below 1")
-    odds = fraction / (1 - fraction)
-    return Sides(*(1 + f * odds for f in share))
+    if not 0 <= wider <= fraction < 1:
+        raise ValueError(f"fraction={fraction}, wider={wider}: must be 0 <= wider <= fraction < 1")
+    return Sides(*(1 + f * ((1 - wider) / (1 - fraction) - 1) for f in share))
 
 
 def fresh_signals(
