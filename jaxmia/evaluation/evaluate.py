@@ -22,7 +22,6 @@ from jaxmia.training import quantiles
 from jaxmia.types import Signals
 from jaxmia.work import Work
 
-
 STATES = ("signals", "repeats")  # fields of a summary's `experiment`
 
 
@@ -99,8 +98,8 @@ def current(work: Work) -> bool:
     path, experiment = work.store.path, work.experiment
     try:
         summary = read_json(path / "summary.json")
-        told = {k: v for k, v in summary["experiment"].items() if k in STATES}
-        if not (told == _states(work) and set(summary["attacks"]) == set(experiment.attacks)):
+        states = {k: v for k, v in summary["experiment"].items() if k in STATES}
+        if not (states == _states(work) and set(summary["attacks"]) == set(experiment.attacks)):
             return False
         if not (path / "report" / "index.html").is_file():
             return False

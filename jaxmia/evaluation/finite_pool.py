@@ -67,12 +67,12 @@ def data_share(
     gap, mean = np.where(both, first - second, 0.0), np.where(both, (first + second) / 2, 0.0)
     share = []
     for side in (member, ~member):
-        known = both & side[..., None]
-        n = known.sum(0)
+        finite = both & side[..., None]
+        n = finite.sum(0)
         some = n >= 2
-        within = (gap**2).sum(0, where=known)[some] / 2 / n[some]
-        off = mean - mean.sum(0, where=known) / np.maximum(n, 1)
-        between = (off**2).sum(0, where=known)[some] / (n[some] - 1) - within / 2
+        within = (gap**2).sum(0, where=finite)[some] / 2 / n[some]
+        off = mean - mean.sum(0, where=finite) / np.maximum(n, 1)
+        between = (off**2).sum(0, where=finite)[some] / (n[some] - 1) - within / 2
         whole = float(within.sum() + between.sum())
         share.append(float(np.clip(between.sum() / whole, 0, 1)) if whole > 0 else np.nan)
     return Sides(*share)
@@ -127,10 +127,10 @@ def _variances(phi: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     free, squares = [], []
     for side in (member, ~member):
-        known = np.isfinite(phi) & side[..., None]
-        n = known.sum(0)
-        mean = phi.sum(0, dtype=np.float64, where=known) / np.maximum(n, 1)
-        off = np.subtract(phi, mean, out=np.zeros(phi.shape), where=known)
+        finite = np.isfinite(phi) & side[..., None]
+        n = finite.sum(0)
+        mean = phi.sum(0, dtype=np.float64, where=finite) / np.maximum(n, 1)
+        off = np.subtract(phi, mean, out=np.zeros(phi.shape), where=finite)
         squares.append((off * off).sum(0))
         free.append(np.maximum(n - 1, 0))
     ratio = _ratio(free, squares)

@@ -25,7 +25,7 @@ from jaxmia.types import Array, Signals
 
 NUMBERS = 1 << 20  # of phi' that all attacks are made on; the strongest alone on as many more
 DRAWS = 4  # of the noise, whose scores are pooled, where there are so few numbers
-KEPT = {"phi", "population", "y"}  # signals that fresh data are known for
+ALLOWED = {"phi", "population", "y"}  # signals that fresh data are signals for
 
 
 def without_pool(
@@ -47,15 +47,15 @@ def without_pool(
     names = _on_phi(attacks)
     if fraction is None or not names:
         return None
-    member, known = np.asarray(member, bool), replace(signals, phi=np.asarray(signals.phi))
-    share = None if again is None else _share(known.phi, again, member)
+    member, signals = np.asarray(member, bool), replace(signals, phi=np.asarray(signals.phi))
+    share = None if again is None else _share(signals.phi, again, member)
     rho = inflation(share or Sides(1.0, 1.0), fraction)
-    numbers = np.size(known.phi)
+    numbers = np.size(signals.phi)
     if numbers > NUMBERS:
         names = names[:1]
-    step = max(1, numbers // (4 * NUMBERS))
+    step = -(-numbers // (4 * NUMBERS))
     draws = max(1, min(DRAWS, NUMBERS // numbers))
-    some, truth = known.examples(slice(None, None, step)), member[:, ::step]
+    some, truth = signals.examples(slice(None, None, step)), member[:, ::step]
     ranked = _ranked(some, truth, names, leaves, rho, draws)
     out: dict[str, Any] = {
         "fraction": fraction,
@@ -78,7 +78,7 @@ def _on_phi(attacks: Mapping[str, dict[str, Any]]) -> list[str]:
         name
         for name, of in attacks.items()
         if name in ATTACKS
-        and KEPT.issuperset(ATTACKS[name].needs)
+        and ALLOWED.issuperset(ATTACKS[name].needs)
         and not ATTACKS[name].trains
         and of["auc"] is not None
     ]
@@ -122,8 +122,8 @@ def _figures(ranked: Ranked, intervals: bool) -> dict[str, Any]:
         return figures.nothing()
     out = figures.tree(figures.values_of(ranked.curve))
     if intervals:
-        drawn = metrics.bootstrap_of(ranked, list(LEVELS.values()))
-        ends = (drawn.auc, drawn.balanced_accuracy, *drawn.tpr_at_fpr)
+        spans = metrics.bootstrap_of(ranked, list(LEVELS.values()))
+        ends = (spans.auc, spans.balanced_accuracy, *spans.tpr_at_fpr)
         out["intervals"] = figures.tree(np.asarray(pair).tolist() for pair in ends)
     return out
 
@@ -134,15 +134,15 @@ def _sentence(pool: dict[str, Any], name: str, attack: dict[str, Any]) -> str:
     without = pool["attacks"][name]["tpr_at_fpr"]
     if without is None:
         return ""
-    found = f"{name[:80]} at 0.1 % FPR finds {with_pool:.2%} for an attacker who holds the pool"
+    words = f"{name[:80]} at 0.1 % FPR finds {with_pool:.2%} for an attacker who holds the pool"
     if pool["kind"] == "bound":
         return (
-            f"{found}; for one who has other data of the same distribution, down to "
+            f"{words}; for one who has other data of the same distribution, down to "
             f"{without['0.001']:.2%} (if the other records made all of the variance; "
             "--repeat-sets measures it)"
         )
     return (
-        f"{found}, {without['0.001']:.2%} for one who has other data of the same distribution "
+        f"{words}, {without['0.001']:.2%} for one who has other data of the same distribution "
         f"(of the variance {pool['f_in']:.0%} with the example and {pool['f_out']:.0%} without it "
         f"is due to the other records, by {pool['repeat_sets']} sets trained twice)"
     )
