@@ -231,20 +231,20 @@ def _attacked(
 
 def repeated_digits(flags: Flags) -> list[dict[str, Any]]:
     """A row: the digits' own models with 64 repeated sets, as their report has it."""
-    changed = replace(
+    twice = replace(
         digits.experiment,
         models=flags.models,
         recipe=replace(digits.experiment.recipe, epochs=flags.epochs),
         attacks=("lira_online", "lira_offline", "base", "global_threshold"),
         repeat_sets=min(64, flags.models),
     )
-    run = jaxmia.run(changed, _options(flags, "digits"))
+    run = jaxmia.run(twice, _options(flags, "digits"))
     pool = run.summary["finite_pool"]
     assert run.repeats is not None
     phi, again = (np.asarray(r.signals.phi) for r in (run, run.repeats))
     fewer = {k: data_share(phi[:k], again[:k], run.member[:k]) for k in (8, 16, 32) if k < len(phi)}
     rho = Sides(pool["rho_in"], pool["rho_out"])
-    names = [name for name in changed.attacks if name in pool["attacks"]]
+    names = [name for name in twice.attacks if name in pool["attacks"]]
     return [
         {
             "part": "digits",
@@ -339,5 +339,5 @@ def _command(flags: Flags) -> str:
 
 
 if __name__ == "__main__":
-    chosen = parsed(Flags, None, prog="python -m experiments.studies.finite_pool")
-    guarded(lambda: main(chosen))
+    flags = parsed(Flags, None, prog="python -m experiments.studies.finite_pool")
+    guarded(lambda: main(flags))
