@@ -320,6 +320,7 @@ def main(flags: Flags) -> None:
     for name in flags.parts:
         if name not in work:
             raise ValueError(f"--parts: {name[:80]!r} is not one of {', '.join(PARTS)}")
+    flags.results.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in flags.parts:
         for row in work[name](flags):
