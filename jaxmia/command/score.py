@@ -23,6 +23,7 @@ from jaxmia.command.inputs import (
 )
 from jaxmia.command.terminal import show
 from jaxmia.evaluation import evidence, streaming
+from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
@@ -31,6 +32,7 @@ from jaxmia.metrics import rank_all
 from jaxmia.report.charts import roc_chart
 from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.write import save, write, write_scores, write_summary
+from jaxmia.storage.run import Run
 from jaxmia.storage.sources import Source
 from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
@@ -115,8 +117,19 @@ def score(options: Score) -> dict[str, Any]:
             stage=stage,
         )
         summary["command"] = _command(options)
+        if targets is None:
+            with stage("an attacker without the pool"):
+                again = _again(options)
+                if pool := without_pool(signals, member, summary["attacks"], leaves, again):
+                    summary["finite_pool"] = pool
         write(options.out, ranked, truth, phi, summary, inputs, stage)
     return summary
+
+
+def _again(options: Score) -> np.ndarray | None:
+    """phi of the models that a run trained once more on its first sets."""
+    repeats = None if options.run is None else Run.open(options.run).repeats
+    return None if repeats is None else np.asarray(repeats.signals.phi)
 
 
 def _unknown(

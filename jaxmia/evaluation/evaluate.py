@@ -10,6 +10,7 @@ from jaxmia import privacy
 from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.infinite import of_phi
 from jaxmia.evaluation import evidence, records
+from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
@@ -20,6 +21,8 @@ from jaxmia.storage.run import read_signals
 from jaxmia.training import quantiles
 from jaxmia.types import Signals
 from jaxmia.work import Work
+
+STATES = ("signals", "repeats")  # fields of a summary's `experiment`
 
 
 class Evaluated(NamedTuple):
@@ -43,6 +46,7 @@ def evaluate(work: Work) -> Evaluated:
         scores = attack_every_model(signals, work.member, experiment.attacks, work.leave_out)
     ranked = rank_all(scores, work.member)
     about = records.of_run(experiment, work.store)
+    about["experiment"] |= _states(work)
     of = unknown(np.asarray(signals.phi), np.asarray(work.member, bool))
     if lines := notes(of_phi([signals]), of):
         about["notes"] = lines
@@ -62,9 +66,28 @@ def evaluate(work: Work) -> Evaluated:
         margin, y = np.asarray(signals.margin)[..., 0], np.asarray(signals.y)
         if warnings := evidence.of_models(margin, work.member, y):
             summary["warnings"] = warnings
+    with progress.stage("an attacker without the pool"):
+        if pool := without_pool(
+            signals, work.member, summary["attacks"], work.leave_out, _again(work)
+        ):
+            summary["finite_pool"] = pool
     with progress.stage("power with fewer models"):
         summary["curve"] = power(signals, work.member, experiment.attacks, work.leave_out)
     return Evaluated(ranked, summary, signals)
+
+
+def _states(work: Work) -> dict[str, str]:
+    """Digests of the signals that the figures rest on, those of repeats if there are any."""
+    states = [part.store.state(part.experiment.models) for part in work.parts]
+    return dict(zip(STATES, states, strict=False))
+
+
+def _again(work: Work) -> np.ndarray | None:
+    """phi of the models trained once more on the first sets, if there are any."""
+    if work.repeats is None:
+        return None
+    signals, _ = read_signals(work.repeats.store, work.repeats.experiment.models)
+    return np.asarray(signals.phi)
 
 
 def current(work: Work) -> bool:
@@ -75,8 +98,8 @@ def current(work: Work) -> bool:
     path, experiment = work.store.path, work.experiment
     try:
         summary = read_json(path / "summary.json")
-        same = summary["experiment"]["signals"] == work.store.state(experiment.models)
-        if not (same and set(summary["attacks"]) == set(experiment.attacks)):
+        states = {k: v for k, v in summary["experiment"].items() if k in STATES}
+        if not (states == _states(work) and set(summary["attacks"]) == set(experiment.attacks)):
             return False
         if not (path / "report" / "index.html").is_file():
             return False

@@ -49,6 +49,8 @@ def remarks(summary: dict[str, Any]) -> list[str]:
     if retrained := summary.get("retrained"):
         out.append(f"trained again with another key, since they diverged: {list(retrained)}")
     out += _at_shadow_threshold(summary["attacks"])
+    if pool := summary.get("finite_pool", {}).get("states"):
+        out.append(escape(pool))
     for name, attack in summary["attacks"].items():
         if attack["not_scorable"]:
             out.append(f"{escape(name[:80])}: {attack['not_scorable']} scores cannot be given")

@@ -1,0 +1,344 @@
+"""What knowing the pool is worth to an attacker, and whether the correction for it is right.
+
+    python -m experiments.studies.finite_pool
+
+All shadow models draw their training sets from one pool, half of which the target was trained on:
+the other records move phi less than fresh data would, and an attacker who has only data of the same
+distribution finds fewer than the figures say (`jaxmia.evaluation.finite_pool`). Three parts, LiRA
+online if nothing else is said:
+
+- `toy`: a model is the mean of n vectors of 300 coordinates with heavy-tailed norms, and noise of
+  its training; the truth with fresh data is drawn beside samples of a pool, and their correction;
+- `small_pool`: the same 360 digits asked of networks that were trained on 180 records of a pool of
+  360, of 720 and of 1617, which are members 1/2, 1/4 and 1/9 of the time, attacked with 50 + 50
+  references each; and those of the smallest pool, corrected to the largest;
+- `digits`: the models of `experiments.digits` with 64 of the sets trained on twice.
+
+Rows are appended to RESULTS/finite_pool.jsonl. About 5 min on 2 shared CPU cores.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import ncx2
+
+import jaxmia
+from experiments import digits
+from experiments.throughput import about
+from jaxmia import Experiment, data, design, metrics
+from jaxmia.attacks import attack_every_model, lira
+from jaxmia.command.terminal import guarded, parsed
+from jaxmia.evaluation.finite_pool import Sides, data_share, fresh_signals, inflation
+from jaxmia.machine import cores
+from jaxmia.options import Options
+from jaxmia.training.progress import Progress
+from jaxmia.types import Data, Signals
+from jaxmia.values import factory
+
+ATTACK = "lira_online"
+LEVELS = (1e-2, 1e-3)
+PARTS = ("toy", "small_pool", "digits")
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Which parts, and how large they are."""
+
+    parts: tuple[str, ...] = PARTS
+    """Of toy, small_pool, digits."""
+    draws: int = 8
+    """Toys of each kind that are drawn."""
+    models: int = 128
+    """Targets of each part."""
+    epochs: int = digits.experiment.recipe.epochs
+    """Epochs each network is trained."""
+    workdir: Path = Path("checkpoints/finite_pool")
+    """Folder for the runs."""
+    results: Path = Path("experiments/results")
+    """Folder of finite_pool.jsonl."""
+    json: bool = False
+    """Print the rows as JSON on stdout."""
+    quiet: bool = False
+    """No progress."""
+
+
+class Toy(NamedTuple):
+    """phi `[M, N, 1]` of models with fresh data, of samples of a pool, and of these once more."""
+
+    truth: np.ndarray
+    pool: np.ndarray
+    again: np.ndarray
+    member: np.ndarray
+
+
+def toy(seed: int, noise: float, models: int = 128, examples: int = 1440, size: int = 300) -> Toy:
+    """Models that are the mean of half of the vectors; phi is the product with an example.
+
+    Directions are uniform, the logarithms of norms normal with a deviation of 0.5. `noise` is the
+    variance of the training's noise over that of the mean of fresh vectors.
+    """
+    rng, half = np.random.default_rng(seed), examples // 2
+
+    def vectors(count: int) -> np.ndarray:
+        directions = rng.standard_normal((count, size))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return directions * np.exp(0.5 * rng.standard_normal((count, 1)))
+
+    def trained(sums: np.ndarray) -> np.ndarray:
+        spread = np.sqrt(noise * np.exp(2 * 0.5**2) * half / size)
+        return sums + spread * rng.standard_normal(sums.shape)
+
+    x = vectors(examples)
+    member = design.complementary_halves(seed, models, examples)
+    sums = member.astype(np.float64) @ x
+    others = np.stack([vectors(half - 1).sum(0) for _ in range(models)])
+    last = vectors(models)  # in the place of an example that is out
+    fresh = trained(others) @ x.T + np.where(member, (x * x).sum(1), last @ x.T)
+    return Toy(fresh[..., None], (trained(sums) @ x.T)[..., None], (trained(sums) @ x.T)[..., None],
+               member)  # fmt: skip
+
+
+def figures(phi: np.ndarray, member: np.ndarray) -> list[float]:
+    """AUC, and TPR at each level, every model attacked in turn."""
+    score = attack_every_model(Signals(phi), member, [ATTACK])[ATTACK]
+    return _figures(score, member)
+
+
+def _figures(score: np.ndarray, member: np.ndarray) -> list[float]:
+    whole = metrics.figures(score, member, LEVELS)
+    return [whole.auc, *whole.tpr_at_fpr.tolist()]
+
+
+def toys(flags: Flags) -> list[dict[str, Any]]:
+    """A row for each noise: the truth, samples of a pool, and these corrected."""
+    rows = []
+    for noise in (0.0, 1.0):
+        cases: dict[str, list[list[float]]] = {"fresh": [], "pool": [], "corrected": []}
+        shares = []
+        for seed in range(flags.draws):
+            one = toy(seed, noise, flags.models)
+            shares.append(data_share(one.pool, one.again, one.member))
+            rho = inflation(shares[-1], 0.5)
+            corrected = fresh_signals(Signals(one.pool), one.member, rho, seed)
+            for name, phi in zip(cases, (one.truth, one.pool, corrected.phi), strict=True):
+                cases[name].append(figures(np.asarray(phi), one.member))
+        f_in, f_out = np.mean(shares, 0).tolist()
+        rows.append(
+            {"part": "toy", "noise": noise, "draws": flags.draws, "models": flags.models,
+             "f_in": f_in, "f_out": f_out, "cases": {k: _summary(v) for k, v in cases.items()}}
+        )  # fmt: skip
+    return rows
+
+
+def _summary(several: list[list[float]]) -> dict[str, Any]:
+    """Mean and standard deviation over draws."""
+    mean, deviation = np.mean(several, 0), np.std(several, 0)
+    return {
+        "auc": float(mean[0]),
+        "tpr_at_fpr": {f"{level:g}": float(r) for level, r in zip(LEVELS, mean[1:], strict=True)},
+        "deviation": deviation.tolist(),
+    }
+
+
+@factory
+def all_digits() -> Callable[[], Data]:
+    """1617 digits in one random order, and 180 aside."""
+
+    def load() -> Data:
+        whole = data.digits()()
+        x = np.concatenate([whole.x, whole.x_test])
+        y = np.concatenate([whole.y, whole.y_test])
+        order = np.random.default_rng(0).permutation(len(y))
+        pool, aside = order[180:], order[:180]
+        return replace(whole, x=x[pool], y=y[pool], x_test=x[aside], y_test=y[aside])
+
+    return load
+
+
+QUERIES, MEMBERS, SIDE = 360, 180, 50
+# of each pool its records, and how many references so that every query has 50 on both sides
+POOLS = {"pool of 360": (360, 150), "pool of 720": (720, 300), "pool of 1617": (1617, 680)}
+
+
+def small_pools(flags: Flags) -> list[dict[str, Any]]:
+    """A row: the same queries asked of models of three pools, and the smallest one corrected."""
+    cases: dict[str, dict[str, Any]] = {}
+    variances: dict[str, list[float]] = {}
+    share = Sides(1.0, 1.0)
+    for name, (records, references) in POOLS.items():
+        first = records == QUERIES
+        small = Experiment(
+            name="pool",
+            data=data.first(all_digits(), records),
+            recipe=replace(digits.experiment.recipe, epochs=flags.epochs),
+            models=flags.models + references,
+            design=design.fixed_size(MEMBERS),
+            attacks=("global_threshold",),
+            repeat_sets=64 if first else 0,
+        )
+        run = jaxmia.run(small, _options(flags, name.replace(" ", "_")))
+        phi, member = np.asarray(run.signals.phi)[:, :QUERIES], run.member[:, :QUERIES]
+        variances[name] = [_variance(phi, member), _variance(phi, ~member)]
+        several = [(name, phi)]
+        if first:
+            assert run.repeats is not None
+            again = np.asarray(run.repeats.signals.phi)
+            share = data_share(phi[: len(again)], again, member[: len(again)])
+            rho = inflation(share, MEMBERS / QUERIES, MEMBERS / 1617)
+            corrected = np.asarray(fresh_signals(Signals(phi), member, rho).phi)
+            several.append(("the first, corrected to the last", corrected))
+        for case, of in several:
+            scores = [_attacked(of, member, flags.models, seed) for seed in range(5)]
+            cases[case] = _summary([_figures(*pair) for pair in scores])
+    return [
+        {"part": "small_pool", "queries": QUERIES, "members": MEMBERS, "targets": flags.models,
+         "references": [SIDE, SIDE], "draws": 5, "f_in": share.inside, "f_out": share.outside,
+         "variance_in_out": variances, "cases": cases}
+    ]  # fmt: skip
+
+
+def _variance(phi: np.ndarray, side: np.ndarray) -> float:
+    """The mean over queries of the variance of phi on one side."""
+    of = np.where(side, phi[..., 0], np.nan)
+    return float(np.nanvar(of, 0, ddof=1).mean())
+
+
+def _attacked(
+    phi: np.ndarray, member: np.ndarray, targets: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and membership of so many models, by equal numbers of IN and OUT references."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(phi))
+    at, others = order[:targets], order[targets:]
+    rank = rng.random((len(others), member.shape[1]))
+    rows = [
+        np.argsort(np.where(side, rank, 2), axis=0)[:SIDE]
+        for side in (member[others], ~member[others])
+    ]
+    reference = np.take_along_axis(phi[others, :, 0], np.concatenate(rows), axis=0)
+    truth = np.repeat([True, False], [len(rows[0]), len(rows[1])])
+    inside = np.broadcast_to(truth[:, None], reference.shape)
+    scores = [lira.online(phi[target, :, 0], reference, inside) for target in at]
+    return np.stack(scores), member[at]
+
+
+def repeated_digits(flags: Flags) -> list[dict[str, Any]]:
+    """A row: the digits' own models with 64 repeated sets, as their report has it."""
+    twice = replace(
+        digits.experiment,
+        models=flags.models,
+        recipe=replace(digits.experiment.recipe, epochs=flags.epochs),
+        attacks=("lira_online", "lira_offline", "base", "global_threshold"),
+        repeat_sets=min(64, flags.models),
+    )
+    run = jaxmia.run(twice, _options(flags, "digits"))
+    pool = run.summary["finite_pool"]
+    assert run.repeats is not None
+    phi, again = (np.asarray(r.signals.phi) for r in (run, run.repeats))
+    fewer = {k: data_share(phi[:k], again[:k], run.member[:k]) for k in (8, 16, 32) if k < len(phi)}
+    rho = Sides(pool["rho_in"], pool["rho_out"])
+    names = [name for name in twice.attacks if name in pool["attacks"]]
+    return [
+        {
+            "part": "digits",
+            "models": flags.models,
+            **{k: pool[k] for k in ("repeat_sets", "f_in", "f_out", "rho_in", "rho_out", "kind")},
+            "f_by_fewer_sets": {str(k): list(share) for k, share in fewer.items()},
+            "pool": {name: _brief(run.summary["attacks"][name]) for name in names},
+            "corrected": {name: _brief(pool["attacks"][name]) for name in names},
+            "own_tpr": {
+                "pool": _own(phi, run.member, Sides(1.0, 1.0)),
+                "corrected": _own(phi, run.member, rho),
+            },
+        }
+    ]
+
+
+def _brief(attack: dict[str, Any]) -> dict[str, Any]:
+    return {k: attack.get(k) for k in ("auc", "tpr_at_fpr", "intervals")} | {
+        "intervals": {
+            k: v for k, v in (attack.get("intervals") or {}).items() if k in ("auc", "tpr_at_fpr")
+        }
+    }
+
+
+def _own(phi: np.ndarray, member: np.ndarray, rho: Sides, fpr: float = 1e-3) -> dict[str, float]:
+    """The mean TPR of examples that may each be accused wrongly so often, by their two Gaussians.
+
+    In closed form: the ratio is quadratic in phi, and so a noncentral chi-square; variances are
+    `rho` times those of the models. Also how many are found more often than not.
+    """
+    of = phi[..., 0].astype(np.float64)
+    mean, spread = [], []
+    for side, factor in ((member, rho.inside), (~member, rho.outside)):
+        values = np.where(side, of, np.nan)
+        mean.append(np.nanmean(values, 0))
+        spread.append(np.sqrt(factor * np.nanvar(values, 0, ddof=1)))
+    apart, k = (mean[0] - mean[1]) / spread[1], spread[1] / spread[0]
+    k = np.where(np.abs(k - 1) < 1e-3, 1 + 1e-3, k)
+    centre = -(k**2) * apart / (1 - k**2)
+    cut = np.where(k < 1, ncx2.isf(fpr, 1, centre**2), ncx2.ppf(fpr, 1, centre**2))
+    law = ncx2(1, (k * (apart - centre)) ** 2)
+    tpr = np.where(k < 1, law.sf(k**2 * cut), law.cdf(k**2 * cut))
+    return {"tpr": float(np.nanmean(tpr)), "above_half": int((tpr > 0.5).sum())}
+
+
+def _options(flags: Flags, name: str) -> Options:
+    return Options(workdir=flags.workdir / name, progress=Progress(flags.quiet))
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The rows, for people."""
+    out = Table(box=None, pad_edge=False)
+    for head in ("part", "case", "AUC", "TPR@1%", "TPR@0.1%"):
+        out.add_column(head, justify="left" if head in ("part", "case") else "right")
+    for row in rows:
+        name = row["part"] + (f", noise {row['noise']:g}" if "noise" in row else "")
+        name += f" (f {row['f_in']:.2f}, {row['f_out']:.2f})"
+        cases = row.get("cases") or {
+            f"{attack}, {case}": row[case][attack]
+            for attack in row["pool"]
+            for case in ("pool", "corrected")
+        }
+        for case, of in cases.items():
+            rates = [f"{100 * of['tpr_at_fpr'][k]:.2f} %" for k in ("0.01", "0.001")]
+            out.add_row(name, case, f"{of['auc']:.3f}", *rates)
+            name = ""
+    return out
+
+
+def main(flags: Flags) -> None:
+    """Runs the parts, appends their rows, prints them."""
+    work = {"toy": toys, "small_pool": small_pools, "digits": repeated_digits}
+    for name in flags.parts:
+        if name not in work:
+            raise ValueError(f"--parts: {name[:80]!r} is not one of {', '.join(PARTS)}")
+    flags.results.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in flags.parts:
+        for row in work[name](flags):
+            rows.append(about() | {"cores": cores(), "command": _command(flags)} | row)
+            with (flags.results / "finite_pool.jsonl").open("a") as out:
+                out.write(json.dumps(rows[-1]) + "\n")
+    if flags.json:
+        print(json.dumps(rows))
+    console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=140)
+    console.print(table(rows))
+    for own in (row["own_tpr"] for row in rows if "own_tpr" in row):
+        console.print(f"if nobody may be accused wrongly more often than 1 in 1,000: {own}")
+
+
+def _command(flags: Flags) -> str:
+    return f"python -m experiments.studies.finite_pool --parts {' '.join(flags.parts)}"
+
+
+if __name__ == "__main__":
+    flags = parsed(Flags, None, prog="python -m experiments.studies.finite_pool")
+    guarded(lambda: main(flags))
