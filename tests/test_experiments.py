@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import jaxmia
 from jaxmia import Experiment
 
 ROOT = Path(__file__).parents[1]
@@ -63,8 +64,36 @@ def test_digits_leak_to_lira_ten_times_what_they_leak_to_a_threshold(tmp_path):
     assert abs(stated - 0.9) < 0.01 and abs(true - 0.9) < 0.03 and count > 1500, surest
 
 
+def test_a_table_of_people_is_drawn_by_person(tmp_path):
+    pytest.importorskip("statsmodels")
+    flags = ["--models", "4", "--epochs", "1", "--width", "1", "--json", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.randhie", *flags, "--workdir", str(tmp_path / "run")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["people"]["count"] == 4730
+    run = jaxmia.Run.open(tmp_path / "run")
+    whole = np.stack([np.bincount(run.person, row) for row in run.member.astype(float)])
+    assert ((whole == 0) | (whole == np.bincount(run.person))).all()
+
+
+def test_years_of_people_are_as_they_ship():
+    pytest.importorskip("statsmodels")
+    from experiments import randhie
+
+    years, rows = randhie.visits(), randhie.table()
+    assert len(years.y) + len(years.y_test) == len(rows) == 20190
+    assert np.isfinite(years.x).all() and years.x.shape[1] == 22
+    assert (years.x[:, -6:].sum(1) == 1).all()  # everybody lives at one site
+    for label, visits in enumerate((rows["mdvis"] == 0, (rows["mdvis"] > 0) & (rows["mdvis"] < 3),
+                                    (rows["mdvis"] > 2) & (rows["mdvis"] < 6))):  # fmt: skip
+        assert (years.y == label).sum() + (years.y_test == label).sum() == visits.sum()
+
+
 @pytest.mark.parametrize(
-    "name", ["digits", "ladder", "tabular", "cifar10_fast", "cifar10_lira", "cifar10_small"]
+    "name",
+    ["digits", "ladder", "tabular", "randhie", "cifar10_fast", "cifar10_lira", "cifar10_small"],
 )
 def test_is_a_module_of_values(name):
     module = importlib.import_module(f"experiments.{name}")
