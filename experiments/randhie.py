@@ -29,12 +29,12 @@ NAMES = ("none", "1 or 2", "3 to 5", "6 or more")
 
 def table() -> np.ndarray:
     """The file as it ships, one field for each column; raises `ValueError` without statsmodels."""
-    found = importlib.util.find_spec("statsmodels")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("statsmodels")
+    if package is None or not package.submodule_search_locations:
         raise ValueError(
             "randhie: needs statsmodels, in which it ships: pip install 'jaxmia[tables]'"
         )
-    file = Path(found.submodule_search_locations[0]) / "datasets/randhie/src/randhie.csv"
+    file = Path(package.submodule_search_locations[0]) / "datasets/randhie/src/randhie.csv"
     return np.genfromtxt(file, delimiter=",", names=True, encoding="utf-8")
 
 

@@ -67,12 +67,12 @@ def test_digits_leak_to_lira_ten_times_what_they_leak_to_a_threshold(tmp_path):
 def test_a_table_of_people_is_drawn_by_person(tmp_path):
     pytest.importorskip("statsmodels")
     flags = ["--models", "4", "--epochs", "1", "--width", "1", "--json", "--quiet"]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "experiments.randhie", *flags, "--workdir", str(tmp_path / "run")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout)["people"]["count"] == 4730
+    assert process.returncode == 0, done.stderr[-2000:]
+    assert json.loads(process.stdout)["people"]["count"] == 4730
     run = jaxmia.Run.open(tmp_path / "run")
     whole = np.stack([np.bincount(run.person, row) for row in run.member.astype(float)])
     assert ((whole == 0) | (whole == np.bincount(run.person))).all()
@@ -134,8 +134,18 @@ def test_defences_are_compared(tmp_path):
     )  # fmt: skip
     assert process.returncode == 0, process.stderr[-2000:]
     rows = [json.loads(line) for line in (tmp_path / "defences_digits.jsonl").open()]
-    assert len(rows) == 3 * 2 * 2 and {r["cell"] for r in rows} >= {"none", "top_k k=3"}
-    assert all(0 <= r["auc"] <= 1 and r["models_per_hour"] > 0 for r in rows)
+    assert len(rows) == 3 * 2 and {r["cell"] for r in rows} == {
+        "none",
+        "mixup alpha=1",
+        "top_k k=3",
+    }
+    for row in rows:
+        halves = [a[half] for a in (*row["adaptive"].values(), row["non_adaptive"]) for half in a]
+        assert len(halves) == 4 * 2 and all(0 <= half["auc"] <= 1 for half in halves)
+        assert (
+            row["models_per_hour"] > 0
+            and "python -m experiments.studies.defences" in row["command"]
+        )
     assert (tmp_path / "defences_digits.svg").stat().st_size > 10_000
 
 

@@ -276,6 +276,7 @@ def test_given_norms_are_scored_as_a_runs(tmp_path, as_users_run):
 
 
 def test_differences_of_twins_are_those_of_their_own_draws():
+    from experiments import paired
     from experiments.studies import whitebox as experiment_of
 
     rng = np.random.default_rng(0)
@@ -284,7 +285,7 @@ def test_differences_of_twins_are_those_of_their_own_draws():
     scores["gradients"][0, 3] = np.nan
     weight = rng.integers(0, 3, (3, 200)).astype(float)
     for values in scores.values():
-        auc, rates = experiment_of.bootstrap_replicates(values, member, weight)
+        auc, rates = paired.resampled(values, member, weight, [1e-2, 1e-3])
         for d in range(3):
             copies = np.repeat(np.arange(200), weight[d].astype(int))
             np.testing.assert_allclose(auc[d], metrics.auc(values[:, copies], member[:, copies]))

@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxmia
+from experiments import rows
 from jaxmia import Experiment, data, defences, design, metrics, privacy, recipes
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.models import mlp
@@ -66,6 +67,8 @@ class Flags:
     """All that is random comes from it."""
     out: Path = Path("checkpoints/audit_dp")
     """Folder for the runs, rows.json and the figure."""
+    results: Path | None = None
+    """Folder to keep the rows in, such as experiments/results; none by default."""
     json: bool = False
     """Print the rows as JSON on stdout."""
     quiet: bool = False
@@ -244,24 +247,32 @@ def run(flags: Flags) -> list[dict[str, Any]]:
         )
     if flags.models < 16:
         raise ValueError(f"--models: {flags.models} must be 16 or more")
-    rows = [audited(flags, epsilon) for epsilon in (*flags.epsilons, None)]
+    out = [audited(flags, epsilon) for epsilon in (*flags.epsilons, None)]
     for ending in ("svg", "png"):
-        figures.saved(picture(rows, flags.delta), flags.out / f"audit.{ending}")
-    (flags.out / "rows.json").write_text(json.dumps(rows, indent=1))
-    return rows
+        figures.saved(picture(out, flags.delta), flags.out / f"audit.{ending}")
+    (flags.out / "rows.json").write_text(json.dumps(out, indent=1))
+    if flags.results:
+        common = {
+            "guesses": flags.guesses, "delta": flags.delta, "seed": flags.seed,
+            "command": rows.command("experiments.studies.audit_dp", flags),
+        }  # fmt: skip
+        curves = ("roc", "bound")  # the curves of the figure
+        short = [{k: v for k, v in row.items() if k not in curves} for row in out]
+        rows.keep(flags.results, "audit_dp", short, common | rows.about())
+    return out
 
 
 def main(flags: Flags) -> None:
     """Runs, and prints promise and measurement."""
-    rows = run(flags)
+    results = run(flags)
     if flags.json:
-        print(json.dumps(rows))
+        print(json.dumps(results))
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False)
     table = Table(box=None, pad_edge=False)
     heads = ("promised", "noise", "test acc.", "AUC", "TPR@1%", "one run", "too high", "many runs")
     for head in heads:
         table.add_column(head, justify="right")
-    for row in rows:
+    for row in results:
         promise, one = row["promise"], np.array(row["one_run"]["pure"])
         limit = promise["epsilon"] if promise else np.inf
         table.add_row(
