@@ -45,6 +45,24 @@ def ends(values: np.ndarray) -> list[float]:
     return [float(v) for v in np.quantile(values, [0.025, 0.975])]
 
 
+def of_people(
+    scores: dict[str, np.ndarray], member: np.ndarray, person: np.ndarray
+) -> dict[str, dict[str, list[float]]]:
+    """By attack and level: the 95 % ends of the TPR on records, where persons are drawn."""
+    weight = by_person(person)
+    out = {}
+    for name, score in scores.items():
+        _, rates = resampled(score, member, weight, LEVELS)
+        out[name] = {f"{level:g}": ends(r) for level, r in zip(LEVELS, rates.T, strict=True)}
+    return out
+
+
+def by_person(person: np.ndarray) -> np.ndarray:
+    """How often each record is in each draw of as many persons `[D, N]`."""
+    ids, whose = np.unique(person, return_inverse=True)
+    return weights(len(ids), DRAWS)[:, whose]
+
+
 def below(
     scores: dict[str, np.ndarray], member: np.ndarray, best: str, person: np.ndarray | None = None
 ) -> dict[str, dict[str, Any]]:
@@ -53,9 +71,7 @@ def below(
     Both with 95 % ends; there is no ratio where a draw of the other attack finds nobody. Where
     records belong to persons, persons are drawn.
     """
-    who = np.arange(member.shape[1]) if person is None else person
-    ids, whose = np.unique(who, return_inverse=True)
-    weight = weights(len(ids), DRAWS)[:, whose]
+    weight = by_person(np.arange(member.shape[1]) if person is None else person)
     _, most = resampled(scores[best], member, weight, LEVELS)
     rates = metrics.tpr_at_fpr(scores[best], member, list(LEVELS))
     out: dict[str, dict[str, Any]] = {}

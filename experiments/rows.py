@@ -9,6 +9,7 @@ README are made of these rows: `python -m experiments.pages`.
 
 import json
 import platform
+import re
 import sys
 import time
 from dataclasses import dataclass, fields
@@ -74,14 +75,20 @@ def keep(folder: Path, name: str, rows: list[dict[str, Any]], common: dict[str, 
 
 
 def read(name: str) -> list[dict[str, Any]]:
-    """The rows of a name."""
+    """The rows of a name; raises `FileNotFoundError` where none are kept."""
     return [json.loads(line) for line in (RESULTS / f"{name}.jsonl").read_text().splitlines()]
+
+
+def there(name: str) -> bool:
+    """Whether rows of a name are kept."""
+    return (RESULTS / f"{name}.jsonl").exists()
 
 
 def of_run(run: Run) -> list[dict[str, Any]]:
     """A row for each attack of a finished run, on records and on the people whose they are.
 
-    `below` is how much less an attack on records finds than `BEST` does.
+    `below` is how much less an attack on records finds than `BEST` does, `persons_drawn` its
+    intervals where an interval that draws records alone would be too narrow.
     """
     summary, identity = run.summary, run.summary["experiment"]
     when = time.localtime((run.path / "summary.json").stat().st_mtime)
@@ -91,17 +98,20 @@ def of_run(run: Run) -> list[dict[str, Any]]:
                                    "test_accuracy", "finite_pool") if k in summary},
         "seed": identity["seed"],
         "epochs": identity["recipe"]["epochs"],
-        "command": summary["command"],
+        "command": re.sub(r"\S*/", "", summary["command"]),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z", when),
         **{k: identity[k] for k in ("device", "versions", "git")},
         "hardware": hardware(),
     }  # fmt: skip
     less = paired.below(run.scores, run.member, BEST, run.person) if BEST in run.scores else {}
+    spans = {} if run.person is None else paired.of_people(run.scores, run.member, run.person)
     out = []
     for name, figures in summary["attacks"].items():
         out.append({"attack": name, "unit": "records"} | terse(figures) | common)
         if name in less:
             out[-1]["below"] = less[name]
+        if name in spans:
+            out[-1]["persons_drawn"] = spans[name]
     people = summary.get("people", {"attacks": {}})
     count = {"people": people.get("count")}
     for name, figures in people["attacks"].items():

@@ -45,7 +45,11 @@ def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
         if name not in parts:
             raise ValueError(f"rows: {name!r} is not one of {', '.join(sorted(parts))}")
         between = "\n\n" if old.startswith("\n") else ""  # a part of its own, or within a line
-        return f"{start}{between}{parts[name]()}{between}{end}"
+        try:
+            new = parts[name]()
+        except FileNotFoundError as error:
+            new = f"*Not measured by this version: no {Path(error.filename).name} is kept.*"
+        return f"{start}{between}{new}{between}{end}"
 
     return MARKED.sub(part, text)
 

@@ -14,7 +14,7 @@ def table() -> str:
     """A line for each attack, the strongest at 0.1 % FPR last."""
     heads = (
         "attack", "needs", "AUC pooled", "over targets", "TPR at 1 % FPR", "at 0.1 %",
-        "without a false alarm (0.001 %)", "less than LiRA online at 0.1 %, points",
+        "without a false alarm (0.001 %)", "LiRA online less it at 0.1 %, points",
     )  # fmt: skip
     body = []
     for row in _rows():
@@ -57,8 +57,8 @@ def claims() -> str:
             f"{words.points(least['less'], least['interval'])} points for LiRA, {status}.",
             "- An attacker who sets LiRA's threshold on shadow models for 0.1 % FPR gets "
             f"{words.percent(there['fpr'])} FPR and {words.percent(there['tpr'])} TPR, on average "
-            f"over records and targets: where one in ten is a member, {few} of those named are; one "
-            f"in a hundred, {rare}.",
+            f"over records and targets: where one in ten is a member, {few} of those named are; "
+            f"one in a hundred, {rare}.",
         )
     )
 

@@ -17,8 +17,10 @@ WHAT = {
 def rate(row: Row, level: str) -> str:
     """The TPR at a level, with its interval where this is one that draws examples."""
     share, ends = row["tpr_at_fpr"][level], row["intervals"]["tpr_at_fpr"][level]
-    drawn_examples = row["intervals"]["kind"]["tpr_at_fpr"][level] == "bca"
-    return words.span(share, ends) if drawn_examples else words.percent(share)
+    if "persons_drawn" in row:
+        return words.span(share, row["persons_drawn"][f"{float(level):g}"])
+    draws_examples = row["intervals"]["kind"]["tpr_at_fpr"][level] == "bca"
+    return words.span(share, ends) if draws_examples else words.percent(share)
 
 
 def table() -> str:
@@ -26,7 +28,7 @@ def table() -> str:
     heads = ("data", "attack", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR, 95 % interval")
     body = []
     for name, title in SETS.items():
-        own = rows.read(name)
+        own = rows.read(name) if rows.there(name) else []
         of_records = {r["attack"]: r for r in own if r["unit"] == "records"}
         lines = [(attacks.short(a), of_records[a]) for a in ATTACKS if a in of_records]
         lines += [(f"{attacks.short(r['attack'])}, of a person's records together", r)
@@ -42,6 +44,9 @@ def about() -> str:
     """What each set is, how its models do, and the command."""
     out = []
     for name, title in SETS.items():
+        if not rows.there(name):
+            out.append(f"- **{title}**: not measured by this version.")
+            continue
         row = rows.read(name)[0]
         out.append(
             f"- **{title}**: {WHAT[name]}. {row['models']} models, each trained on a random "

@@ -28,6 +28,11 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+def number(value: float) -> str:
+    """Three digits or all before the point: 0.0483, 218, 135 436."""
+    return f"{value:.3g}" if abs(value) < 100 else count(round(value))
+
+
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A table of Markdown."""
     rows = [heads, ["---"] * len(heads), *lines]

@@ -14,9 +14,7 @@ online with the others as references, black-box. Against the promise stand
 - one-run audits (Steinke, Nasr & Jagielski 2023; for a Gaussian mechanism Mahloujifar, Melis &
   Chaudhuri 2024), a lower bound from every single model, 95 % each.
 
-32 models each, 2 shared CPU cores, seed 0, some 4 min: promised 4.00 and 31.9, the one-run lower
-bounds are at most 0.01 (AUC 0.506, 0.508); without privacy the median one is 0.90 (AUC 0.701). 24
-trials of one canary, which could show 1.06 to 1.11 at most, show nothing. Black-box audits of so
+Some 4 min on 2 shared CPU cores; what came out: docs/results/audit_dp.md. Black-box audits of so
 few digits refute no promise, and do not say that the promise is tight.
 """
 
