@@ -73,13 +73,13 @@ def below(
     """
     weight = by_person(np.arange(member.shape[1]) if person is None else person)
     _, most = resampled(scores[best], member, weight, LEVELS)
-    rates = metrics.tpr_at_fpr(scores[best], member, list(LEVELS))
+    rates = np.asarray(metrics.tpr_at_fpr(scores[best], member, LEVELS))
     out: dict[str, dict[str, Any]] = {}
     for name, score in scores.items():
         if name == best:
             continue
         _, other = resampled(score, member, weight, LEVELS)
-        own = metrics.tpr_at_fpr(score, member, list(LEVELS))
+        own = np.asarray(metrics.tpr_at_fpr(score, member, LEVELS))
         out[name] = {}
         for i, level in enumerate(LEVELS):
             row = {"less": float(rates[i] - own[i]), "interval": ends(most[:, i] - other[:, i])}

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from row_pages import check_page
 
 import jaxmia
+from experiments.pages import people, private
 from jaxmia import Experiment
 
 ROOT = Path(__file__).parents[1]
@@ -152,13 +154,13 @@ def test_defences_are_compared(tmp_path):
 def shrunk(name, tmp_path, *flags):
     process = subprocess.run(
         [sys.executable, "-m", f"experiments.studies.{name}", *flags, "--quiet", "--json",
-         "--out", str(tmp_path / name)],
+         "--out", str(tmp_path / name), "--results", str(tmp_path / "rows")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return process, tmp_path / name
 
 
-def test_people_shrink(tmp_path):
+def test_people_shrink(tmp_path, monkeypatch):
     process, out = shrunk("people", tmp_path, "--models", "8", "--persons", "200", "--epochs", "6")
     assert process.returncode == 0, process.stderr[-2000:]
     summary = json.loads(process.stdout)
@@ -167,11 +169,12 @@ def test_people_shrink(tmp_path):
           (("persons", "records"), ("persons", "persons"))]  # fmt: skip
     assert by[1] > by[0] + 0.02 > 0.52  # a person is found more surely than a record
     assert (out / "people.svg").exists() and (out / "by_person" / "summary.json").exists()
+    check_page(people, "people", tmp_path / "rows", monkeypatch)
 
 
 def test_offline_attacks_shrink(tmp_path):
-    rows = tmp_path / "rows.jsonl"
-    flags = ("--sets", "digits_8_epochs", "--models", "16", "--draws", "20", "--results", str(rows))
+    rows = tmp_path / "rows" / "offline_digits_8_epochs.jsonl"
+    flags = ("--sets", "digits_8_epochs", "--models", "16", "--draws", "20")
     process, out = shrunk("offline", tmp_path, *flags)
     assert process.returncode == 0, process.stderr[-2000:]
     printed = json.loads(process.stdout)
@@ -185,16 +188,17 @@ def test_offline_attacks_shrink(tmp_path):
     assert process.returncode == 2 and "--sets: 'nothing' is not one of digits," in process.stderr
 
 
-def test_the_audit_shrinks(tmp_path):
+def test_the_audit_shrinks(tmp_path, monkeypatch):
     pytest.importorskip("jax_privacy")
     flags = ("--models", "16", "--canaries", "60", "--guesses", "10", "--epochs", "1")
     process, out = shrunk("audit_dp", tmp_path, *flags, "--epsilons", "4")
     assert process.returncode == 0, process.stderr[-2000:]
-    private, plain = json.loads(process.stdout)
-    assert plain["promise"] is None and private["promise"]["relation"] == "add/remove"
-    assert private["promise"]["epsilon"] <= 4.001
-    assert len(private["one_run"]["pure"]) == 16 and (out / "audit.svg").exists()
-    fpr, bound = (np.array(v) for v in private["bound"])
+    noisy, plain = json.loads(process.stdout)
+    assert plain["promise"] is None and noisy["promise"]["relation"] == "add/remove"
+    assert noisy["promise"]["epsilon"] <= 4.001
+    assert len(noisy["one_run"]["pure"]) == 16 and (out / "audit.svg").exists()
+    fpr, bound = (np.array(v) for v in noisy["bound"])
     assert (bound >= fpr - 1e-9).all()
+    check_page(private, "audit_dp", tmp_path / "rows", monkeypatch)
     process, _ = shrunk("audit_dp", tmp_path, "--guesses", "300")
     assert process.returncode == 2 and "--guesses: 300" in process.stderr

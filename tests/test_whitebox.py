@@ -13,10 +13,12 @@ import numpy as np
 import optax
 import pytest
 from flax import linen
+from row_pages import check_page
 from scipy.special import log_softmax
 from scipy.stats import multivariate_normal
 
 import jaxmia
+from experiments.pages import whitebox as page
 from jaxmia import data, design, metrics, recipes
 from jaxmia.attacks import ATTACKS, joint
 from jaxmia.attacks.references import leave_out
@@ -300,12 +302,14 @@ def test_differences_of_twins_are_those_of_their_own_draws():
 
 
 @pytest.mark.soak
-def test_the_experiment_shrinks(tmp_path):
+def test_the_experiment_shrinks(tmp_path, monkeypatch):
     process = subprocess.run(
         [sys.executable, "-m", "experiments.studies.whitebox", "--json", "--models", "4",
-         "--epochs", "2", "--draws", "9", "--workdir", str(tmp_path / "run")],
+         "--epochs", "2", "--draws", "9", "--workdir", str(tmp_path / "run"),
+         "--results", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr[-2000:]
     rows = {r["attack"]: r for r in json.loads(process.stdout)}
     assert rows["joint_lira_online"]["twin"] == "lira_online" and "lira_offline_of_1-p" in rows
+    check_page(page, "whitebox", tmp_path, monkeypatch)

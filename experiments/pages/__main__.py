@@ -17,6 +17,7 @@ from experiments.pages import (
     federated,
     frequencies,
     ladder,
+    offline,
     people,
     private,
     sets,
@@ -31,7 +32,7 @@ MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
     for module in (
-        sets, ladder, defences, whitebox, federated, people, private, frequencies, speed
+        sets, ladder, offline, defences, whitebox, federated, people, private, frequencies, speed
     )
     for name, part in module.PARTS.items()
 }  # fmt: skip

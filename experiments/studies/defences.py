@@ -194,7 +194,8 @@ def grid(flags: Flags) -> None:
         pair = runs(flags, setup, name) if name in setup.cells else plain
         plain = plain or pair
         for kind in ("natural", "canaries"):
-            own = answers(*pair[kind], OUTPUTS.get(name))
+            run, columns = pair[kind]
+            own = answers(run, columns, OUTPUTS.get(name))
             lines.append(row(name, kind, own, answers(*plain[kind])))
             if kind == "natural" and name in titles:
                 losses[titles[name]] = own
