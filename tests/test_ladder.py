@@ -64,6 +64,27 @@ def test_example_by_example(name, oracle):
     np.testing.assert_allclose(scores, every(oracle), rtol=1e-6, atol=1e-9)
 
 
+def test_label_only_lira_counts_right_answers():
+    margin = np.where(RNG.random((M, N)) < 0.6, 1.0, -2.0) * (1 + RNG.random((M, N)))
+    margin[3, 4] = np.nan
+    signals = Signals(phi=PHI, margin=margin[..., None].astype(np.float32))
+    scores = ATTACKS["label_only_lira"].leave_one_out(signals, MEMBER, leave_out(MEMBER))
+    by_counts = {}
+    for t in range(M):
+        for i in range(N):
+            counts = []
+            for side in (True, False):
+                at = [m for m in others(t) if MEMBER[m, i] == side and margin[m, i] == margin[m, i]]
+                same = sum((margin[m, i] > 0) == (margin[t, i] > 0) for m in at)
+                counts += [same, len(at)]
+            chance = [(counts[k] + 0.5) / (counts[k + 1] + 1) for k in (0, 2)]
+            want = np.nan if np.isnan(margin[t, i]) else np.log(chance[0] / chance[1])
+            np.testing.assert_allclose(scores[t, i], want, rtol=1e-12, atol=1e-15)
+            if want == want:
+                by_counts.setdefault((margin[t, i] > 0, *counts), set()).add(scores[t, i])
+    assert all(len(values) == 1 for values in by_counts.values())  # to the last bit
+
+
 def test_attack_r_ranks_as_the_share_of_references_and_keeps_the_tails_apart():
     phi = np.sort(RNG.normal(size=(6, 1)), axis=0)
     member = np.zeros((6, 1), bool)

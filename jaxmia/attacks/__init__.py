@@ -13,6 +13,7 @@ from jaxmia.attacks.imputation import LIRA_OFFLINE_IMPUTED
 from jaxmia.attacks.infinite import as_answers, finite_signals
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.joint import JOINT_LIRA
+from jaxmia.attacks.label_only_lira import LABEL_ONLY_LIRA
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.attacks.white_box import ACTIVATIONS, GRADIENTS, LOSS_TRAJECTORY
 from jaxmia.types import SIGNALS, Array, Attack, Signals
@@ -24,6 +25,7 @@ _LADDER: dict[str, Attack] = {
     "instance_threshold": INSTANCE_THRESHOLD,
     "instance_threshold_phi": INSTANCE_THRESHOLD_PHI,
     "label_only": threshold.LABEL_ONLY,
+    "label_only_lira": LABEL_ONLY_LIRA,
     "quantile_regression": threshold.QUANTILE_REGRESSION,
     "attack_r": ATTACK_R,
     "shadow_classifier": shadow_classifier.attack(),
