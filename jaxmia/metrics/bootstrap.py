@@ -47,9 +47,9 @@ def bootstrap(
 ) -> Intervals:
     """Intervals of the pooled AUC and TPR at each FPR; an example is drawn with all its targets.
 
-    Where an FPR allows few false positives (`in_words`) the threshold depends on single examples
-    and no bootstrap knows better. Raises `ValueError` as `roc` does, and for options that do not
-    fit.
+    Of many pooled targets they cover also where an FPR allows no false positive, as long as about
+    one is to be expected. Of one target alone they do not where few are: `tpr_limits`. Raises
+    `ValueError` as `roc` does, and for options that do not fit.
     """
     scorable(score, member)
     return bootstrap_of(
