@@ -83,9 +83,10 @@ def bootstrap_of(
     ]
     pooled = Pooled.of(ranked)
     size = total(weight, np.stack([pooled.members, pooled.others], 1))
+    replicates = pooled.replicates(weight, size, levels)
     rates = [
-        ends(pooled.replicates(weight, size, level), *pooled.estimate(level), kind, confidence)
-        for level in levels
+        ends(own, *pooled.estimate(level), kind, confidence)
+        for own, level in zip(replicates, levels, strict=True)
     ]
     return Intervals(spans[0], spans[1], np.array(rates).reshape(-1, 2))
 

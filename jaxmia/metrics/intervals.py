@@ -49,7 +49,8 @@ def clustered(
         variance = away * count / (count - 1)
         tail = (1 + confidence) / 2
         wider = (stdtrit(total - 1, tail) / stdtrit(count - 1, tail)) ** 2
-        enough = np.minimum(share * (1 - share) / variance * wider, total)
+        alike = variance * (total - 1) / (share * (1 - share))  # 1 if trials were independent
+        enough = np.minimum(total / alike * wider, total)
         enough = np.where((variance > 0) & np.isfinite(enough), enough, count)
     low, high = clopper_pearson(share * enough, enough, confidence)
     return np.where(count > 0, low, np.nan), np.where(count > 0, high, np.nan)
