@@ -53,7 +53,7 @@ def given(draws, each, examples=1438, seed=0):
 
 def others(draws, examples=1438, seed=0):
     """Of shares of classes and bins of a reliability diagram, and the FPR at no false alarm."""
-    score, member = population.sample(seed - 1, 10_000)
+    score, member = population.sample(10**6 + seed, 10_000)
     outside, stated = np.sort(score[~member]), calibration.reliability(expit(score), member)
     true = dict(zip(np.digitize(stated.stated, calibration.BINS), stated.true, strict=True))
     rows = []
