@@ -228,5 +228,6 @@ def _streamed(options: Score) -> dict[str, Any]:
     summary, curves = streaming.attack(work, options.attacks, options.out, about)
     write_summary(options.out, summary)
     if curves:
-        save(options.out / "report", {"roc": roc_chart(curves, {})})
+        alone = curves if work.targets == 1 else ()
+        save(options.out / "report", {"roc": roc_chart(curves, {}, alone)})
     return summary

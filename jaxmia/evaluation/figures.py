@@ -105,3 +105,17 @@ def over_targets(rows: Iterable[list[float]]) -> dict[str, Any] | None:
         return None
     pairs = zip(each.mean(0).tolist(), each.std(0).tolist(), strict=True)
     return {"count": len(each), **tree(list(pair) for pair in pairs)}
+
+
+def spread(figure: Figure, attack: Mapping[str, Any]) -> list[float] | None:
+    """Mean and standard deviation over an attack's targets, as they are shown; None if not.
+
+    An FPR that allows no false alarm among one target's non-members is not shown: what is found
+    there is found at no false alarm, whatever the FPR.
+    """
+    over = attack.get("targets")
+    if not over or over["count"] < 2:
+        return None
+    if figure.level is not None and LEVELS[figure.level] * attack["non_members"] < over["count"]:
+        return None
+    return figure.at(over)

@@ -23,7 +23,7 @@ from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.infinite import LARGEST, Bounds, Extremes, extremes, within
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
-from jaxmia.evaluation import constant, figures
+from jaxmia.evaluation import constant, figures, no_false_alarm
 from jaxmia.evaluation.figures import LEVELS
 from jaxmia.evaluation.summary import SCHEMA
 from jaxmia.evaluation.unknown import Unknown, in_summary, unknown
@@ -237,6 +237,7 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
     """The third pass: the rows go into the archive, and are counted on the way."""
     examples, bins = streamed.reference.shape[1], 2 << (32 - _SHIFT)
     pooled, rows, missing = np.zeros(bins, np.int64), [], 0
+    outside = np.zeros(examples, bool)  # those that are some target's non-members
     for at in panels(streamed.targets, 4 * examples, ROW_BYTES):
         many = at.stop - at.start
         score = np.fromfile(file, np.float32, many * examples, offset=4 * at.start * examples)
@@ -249,6 +250,7 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
             rows += [f for f in pool.map(_figures, score, member) if f is not None]
         for s, m in zip(score, member, strict=True):
             keep = ~np.isnan(s)
+            outside |= keep & ~m
             at_bin = (ordered(s[keep]) >> _SHIFT).astype(np.int64) * 2 + m[keep]
             pooled += np.bincount(at_bin, minlength=bins)
     curve = _curve(pooled)
@@ -256,11 +258,12 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
     fields: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": missing}
     if not (true and false):
         return fields | figures.nothing(), None
-    return fields | _summary(curve, rows), curve
+    none = no_false_alarm.fields(curve, int(outside.sum()), alone=streamed.targets == 1)
+    return fields | _summary(curve, rows) | none, curve
 
 
 def _summary(curve: metrics.RocCounts, rows: list) -> dict[str, Any]:
-    """The same fields as a summary has that was made in memory."""
+    """The same fields as a summary has that was made in memory, but for intervals."""
     true, false = int(curve.tp[-1]), int(curve.fp[-1])
     ties = (np.diff(curve.tp) * np.diff(curve.fp).astype(np.float64)).sum() / 2
     return {

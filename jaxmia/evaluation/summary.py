@@ -11,13 +11,14 @@ from jaxmia import metrics, privacy
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
 from jaxmia.attacks.attacker import UNKNOWN
-from jaxmia.evaluation import figures, posteriors
+from jaxmia.evaluation import figures, no_false_alarm, posteriors
 from jaxmia.evaluation.figures import LEVELS
+from jaxmia.evaluation.intervals import intervals
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.metrics import Ranked, thresholds
 from jaxmia.types import Attack
 
-SCHEMA = 3
+SCHEMA = 4
 Stage = Callable[[str], AbstractContextManager]  # says that something takes a while
 PRIORS = {"0.01": 0.01, "0.1": 0.1, "0.5": 0.5}
 
@@ -154,46 +155,20 @@ def _attack(ranked: Ranked) -> dict[str, Any]:
     if not (members and others):
         return out | figures.nothing()
     values = figures.tree(figures.values_of(ranked.curve))
+    examples = int((~ranked.member & ~np.isnan(ranked.score)).any(0).sum())
     return out | {
         **values,
+        **no_false_alarm.fields(ranked.curve, examples, alone=len(ranked.score) == 1),
         "advantage": 2 * values["balanced_accuracy"] - 1,
         "targets": figures.over_targets(
             figures.values_of(curve) for curve in ranked.targets() if curve.both
         ),
         "prior": members / (members + others),
         "resolution": 1 / others,
-        "intervals": _intervals(ranked, values["tpr_at_fpr"]),
+        "intervals": intervals(ranked),
         "notes": [
             n for v in LEVELS.values() if "positives" not in (n := metrics.in_words(v, others))
         ],
-    }
-
-
-def _intervals(ranked: Ranked, rates: dict[str, float]) -> dict[str, Any]:
-    """By a bootstrap over examples; at a fixed threshold where few examples decide it."""
-    levels = list(LEVELS.values())
-    members, others = int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])
-    intervals = metrics.bootstrap_of(ranked, levels)
-    hits = np.rint(np.array([rates[level] for level in LEVELS]) * members)
-    fixed = np.stack(metrics.clopper_pearson(hits, members), 1)
-    alarms = np.array([metrics.allowed(v, others) for v in levels])
-    steady = ((alarms >= metrics.FEW) & (hits > 0)).tolist()
-    ends = np.where(np.array(steady)[:, None], intervals.tpr_at_fpr, fixed)
-    kinds = ("clopper_pearson", "bca")
-    return {
-        "confidence": 0.95,
-        "auc": intervals.auc.tolist(),
-        "balanced_accuracy": intervals.balanced_accuracy.tolist(),
-        "tpr_at_fpr": dict(zip(LEVELS, ends.tolist(), strict=True)),
-        "kind": {
-            "auc": "bca",
-            "balanced_accuracy": "bca",
-            "tpr_at_fpr": {k: kinds[s] for k, s in zip(LEVELS, steady, strict=True)},
-        },
-        "independent": {
-            "auc": list(metrics.auc_interval_of(ranked.curve)),
-            "tpr_at_fpr": dict(zip(LEVELS, fixed.tolist(), strict=True)),
-        },
     }
 
 
@@ -204,7 +179,10 @@ def statements(name: str, fields: dict[str, Any], attacked: str) -> dict[str, An
     spans, who = fields["intervals"], _who(name, fields, attacked)
 
     def sentence(figure: figures.Figure) -> str:
-        value = figure.words.format(figure.text(figure.at(fields)))
+        if (at := figure.at(fields)) is None:
+            few = f"the non-members are too few for a TPR at {float(figure.level or 0):g} FPR"
+            return f"TPR {no_false_alarm.words(fields)}: {few}. {who}"
+        value = figure.words.format(figure.text(at))
         if (ends := figure.at(spans)) is None:
             return f"{value}. {who}"
         return f"{value} {_span(ends, figure.at(spans['kind']), figure.format)}. {who}"
@@ -214,7 +192,8 @@ def statements(name: str, fields: dict[str, Any], attacked: str) -> dict[str, An
 
 KINDS = {
     "bca": "BCa bootstrap over examples",
-    "clopper_pearson": "Clopper-Pearson at a fixed threshold, scores taken as independent",
+    "clopper_pearson": "Clopper-Pearson, an example counting once",
+    "limits": "thresholds that may have this FPR, of one target",
 }
 
 

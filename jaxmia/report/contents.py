@@ -33,6 +33,7 @@ class Contents(NamedTuple):
     """All that is counted of a run for its page and its files, once."""
 
     curves: dict[str, RocCounts]  # the strongest attack first
+    alone: bool  # whether they are of one target
     levels: list[float]
     reach: dict[str, Reach]
     exposed: list[Exposure]  # by level, of the strongest attack
@@ -42,8 +43,8 @@ class Contents(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Which level is shown first."""
-        return self.levels.index(DEFAULT)
+        """Which level is shown first: the last one up to 0.1 %."""
+        return max(i for i, level in enumerate(self.levels) if i == 0 or level <= DEFAULT)
 
 
 def look(
@@ -55,9 +56,10 @@ def look(
     curves = count(ranked)
     lead = next(iter(curves), None)
     others = int(curves[lead].fp[-1]) if lead else 1
-    at = levels(others)
+    alone = lead is not None and len(ranked[lead].score) == 1
+    at = levels(others, alone)
     spans = intervals(summary)
-    reached = {name: reach(curve, at, spans.get(name)) for name, curve in curves.items()}
+    reached = {n: reach(curve, at, spans.get(n), alone) for n, curve in curves.items()}
     exposed, classes = [], None
     if lead is not None:
         exposed = exposures(ranked[lead].score, ranked[lead].member, reached[lead].threshold)
@@ -71,13 +73,13 @@ def look(
     if with_posterior:  # of the strongest attack whose scores are log-likelihood ratios
         statement = summary["attacks"][with_posterior[0]]["posterior"]
         posterior = mean_posterior(ranked[with_posterior[0]], inputs.leave_out, statement)
-    return Contents(curves, at, reached, exposed, classes, posterior, mean_phi)
+    return Contents(curves, alone, at, reached, exposed, classes, posterior, mean_phi)
 
 
 def intervals(summary: dict[str, Any]) -> dict[str, Any]:
-    """The intervals of every attack's TPR that a summary holds, by level."""
+    """The intervals of every attack's TPR that a summary holds, by FPR."""
     attacks = summary["attacks"].items()
-    return {name: (a.get("intervals") or {}).get("tpr_at_fpr") for name, a in attacks}
+    return {name: (a.get("intervals") or {}).get("by_fpr") for name, a in attacks}
 
 
 def draw(
@@ -90,7 +92,8 @@ def draw(
     """The charts of a run, by name, in the order of the page."""
     charts: list[Chart | None] = []
     if contents.curves:
-        charts.append(roc_chart(contents.curves, intervals(summary)))
+        alone = contents.curves if contents.alone else ()
+        charts.append(roc_chart(contents.curves, intervals(summary), alone))
     if any(row["references"] for row in summary.get("curve") or []):
         order = [*contents.curves, *(n for n in summary["attacks"] if n not in contents.curves)]
         charts.append(power_chart(summary["curve"], order))

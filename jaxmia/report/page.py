@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmia.evaluation import figures
-from jaxmia.evaluation.exposure import GRID, histogram, reach
+from jaxmia.evaluation import figures, no_false_alarm
+from jaxmia.evaluation.exposure import GRID, histogram, read, stated
 from jaxmia.report import example_charts, gallery
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.contents import Contents, ReportInputs, cloud, label
-from jaxmia.report.frame import dial, embedded, environment, frame, rounded, script
+from jaxmia.report.frame import dial, embedded, environment, frame, percent, rounded, script
 from jaxmia.report.table import remarks
 
 EXPOSED = 20  # examples that are named
@@ -42,6 +42,7 @@ def page(
             attacks=[(n, summary["attacks"][n]) for n in _ordered(contents, summary)],
             keys={name: i for i, name in enumerate(contents.curves)},
             figures=figures.BY_LEVEL,
+            spread=figures.spread,
             attacked=_attacked(summary),
             attacker=_attacker(summary, lead),
             summary=summary,
@@ -53,12 +54,12 @@ def page(
             and inputs.x is not None
             and not gallery.is_image(inputs.x[0], inputs.shape),
             share=contents.exposed[contents.start].half() if lead else 0.0,
-            words=[_words(v, contents) for v in contents.levels],
+            steps=_steps(contents, summary, lead) if lead else [],
             drawn_examples=len(cloud(contents)) if contents.mean_phi is not None and lead else 0,
             own=[(alt, _embedded(folder / f"{name}.svg")) for name, alt in inputs.own.items()],
             cost=_cost(summary, inputs.price),
             details=json.dumps(about, indent=1, ensure_ascii=False),
-            data=_data(contents, charts, inputs, pictures) if lead else None,
+            data=_data(contents, charts, summary, inputs, pictures) if lead else None,
         )
     )
 
@@ -103,10 +104,33 @@ def _hours(hours: float) -> str:
     return f"{60 * hours:.1f} min" if hours < 2 else f"{hours:.1f} h"
 
 
-def _words(level: float, contents: Contents) -> str:
-    """How often an attacker may be wrong, in plain words."""
-    others = int(next(iter(contents.curves.values())).fp[-1]) if contents.curves else 1
-    return dial(level, others)
+class Step(NamedTuple):
+    """A place of the slider in words: how often wrong, the rate, guessing's, and how sure."""
+
+    words: str
+    level: str
+    chance: str
+    interval: str
+    blank: str  # beneath a figure that has no interval
+
+
+def _steps(contents: Contents, summary: dict[str, Any], lead: str) -> list[Step]:
+    others, reached = int(contents.curves[lead].fp[-1]), contents.reach[lead]
+    steps = []
+    for level, low, high in zip(contents.levels, reached.low, reached.high, strict=True):
+        words, rate = dial(level, others, contents.alone), f"{100 * level:g}\u00a0%"
+        if contents.alone and not stated(level, others, contents.alone):
+            where = no_false_alarm.where(summary["attacks"][lead])
+            none = summary["attacks"][lead]["at_no_false_alarm"]
+            chance = f"at most {percent(none['fpr_at_most'])}"
+            steps.append(Step(words, f"0 of {others:,}", chance, where, "no false alarm"))
+        elif np.isfinite(low):
+            ends = f"95 % interval {percent(low)} to {percent(high)}, had the examples been others"
+            steps.append(Step(words, rate, rate, ends, ""))
+        else:
+            few = f"without an interval: too few for this are {others:,} non-members"
+            steps.append(Step(words, rate, rate, few, "no interval"))
+    return steps
 
 
 class Row(NamedTuple):
@@ -153,13 +177,18 @@ def _pictures(contents: Contents, inputs: ReportInputs) -> dict[int, str]:
 
 
 def _data(
-    contents: Contents, charts: dict[str, Chart], inputs: ReportInputs, pictures: dict[int, str]
+    contents: Contents,
+    charts: dict[str, Chart],
+    summary: dict[str, Any],
+    inputs: ReportInputs,
+    pictures: dict[int, str],
 ) -> Any:
     """What the page's script works with."""
+    lead = next(iter(contents.curves))
     data: dict[str, Any] = {
         "levels": contents.levels,
         "start": contents.start,
-        "words": [_words(v, contents) for v in contents.levels],
+        "steps": [step._asdict() for step in _steps(contents, summary, lead)],
         "grid": rounded(np.array(GRID)),
         "attacks": [
             {
@@ -167,7 +196,7 @@ def _data(
                 "tpr": rounded(r.tpr, 6),
                 "low": rounded(r.low, 6),
                 "high": rounded(r.high, 6),
-                "grid": rounded(reach(contents.curves[name], GRID).tpr),
+                "grid": rounded(read(contents.curves[name], contents.alone)),
             }
             for name, r in contents.reach.items()
         ],

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from jaxmia.evaluation import figures
+from jaxmia.evaluation import figures, no_false_alarm
 from jaxmia.types import Attack
 
 
@@ -23,7 +23,7 @@ def table(summary: dict[str, Any]) -> Table:
         values = [f.text(f.at(attack)).removesuffix("%") for f in figures.FIGURES]
         out.add_row(f"[bold]{escape(name)}[/bold]", *values)
         if (over := attack["targets"]) and over["count"] > 1:
-            spread = [_pair(f.at(over), f.percent) for f in figures.FIGURES]
+            spread = [_pair(figures.spread(f, attack), f.percent) for f in figures.FIGURES]
             out.add_row(f"  {over['count']} targets", *spread, style="dim")
     return out
 
@@ -54,6 +54,9 @@ def remarks(summary: dict[str, Any]) -> list[str]:
     for name, attack in summary["attacks"].items():
         if attack["not_scorable"]:
             out.append(f"{escape(name[:80])}: {attack['not_scorable']} scores cannot be given")
+    for name, attack in summary["attacks"].items():
+        if None in (attack["tpr_at_fpr"] or {}).values():
+            out.append(f"{escape(name[:80])}: TPR {no_false_alarm.words(attack)}")
     out += list(dict.fromkeys(n for a in summary["attacks"].values() for n in a.get("notes", [])))
     return out
 
@@ -67,7 +70,7 @@ def _at_shadow_threshold(attacks: dict[str, Any]) -> list[str]:
     }
     if not thresholds:
         return []
-    best = max(thresholds, key=lambda name: attacks[name]["tpr_at_fpr"]["0.001"])
+    best = max(thresholds, key=lambda name: _strength(attacks[name]))
     at = thresholds[best]
     if at["fpr"] is None or at["precision"]["0.1"] is None:
         return []
@@ -76,6 +79,11 @@ def _at_shadow_threshold(attacks: dict[str, Any]) -> list[str]:
         f"{at['fpr']:.2%}, TPR {at['tpr']:.2%}; where 1 in 10 is a member, "
         f"{at['precision']['0.1']:.0%} of those it names are"
     ]
+
+
+def _strength(attack: dict[str, Any]) -> float:
+    rate = attack["tpr_at_fpr"]["0.001"]
+    return attack["at_no_false_alarm"]["tpr"] if rate is None else rate
 
 
 def attacks_table(attacks: Mapping[str, Attack]) -> Table:

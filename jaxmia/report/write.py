@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.evaluation import figures
+from jaxmia.evaluation.exposure import level_key
 from jaxmia.evaluation.summary import Stage
 from jaxmia.metrics import Ranked
 from jaxmia.report import previous, raster, svg
@@ -77,7 +78,7 @@ def report(
     contents = look(ranked, summary, inputs)
     charts = draw(contents, member, phi, summary, inputs)
     files = save(folder, charts)
-    files.append(_csv(folder / "attacks.csv", *_attacks(summary)))
+    files.append(_csv(folder / "attacks.csv", *_attacks(summary, contents)))
     if contents.exposed:
         files.append(_csv(folder / "examples.csv", *_examples(contents, inputs)))
     files.append(folder / "index.html")
@@ -97,17 +98,28 @@ def save(folder: Path, charts: dict[str, Chart]) -> list[Path]:
     return files
 
 
-def _attacks(summary: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple]]:
+def _attacks(summary: dict[str, Any], contents: Contents) -> tuple[tuple[str, ...], list[tuple]]:
     head = ("attack", "figure", "value", "low", "high", "mean_over_targets", "sd_over_targets")
     rows, nothing = [], (None, None)
     for name, attack in summary["attacks"].items():
         if attack["auc"] is None:
             continue
-        over, ends = attack.get("targets") or {}, attack.get("intervals") or {}
+        ends = attack.get("intervals") or {}
         for figure in figures.FIGURES:
             values = (figure.at(attack), *(figure.at(ends) or nothing))
-            rows.append((name, figure.key, *values, *(figure.at(over) or nothing)))
+            rows.append((name, figure.key, *values, *(figures.spread(figure, attack) or nothing)))
+        rows += _rates(name, attack, contents)
     return head, rows
+
+
+def _rates(name: str, attack: dict[str, Any], contents: Contents) -> Iterator[tuple]:
+    """The TPR at every other FPR of the slider, and at no false alarm."""
+    if reached := contents.reach.get(name):
+        for fpr, *values in zip(contents.levels, *reached[:3], strict=True):
+            if fpr not in figures.LEVELS.values() and np.isfinite(values[1]):
+                yield (name, f"tpr_at_fpr_{level_key(fpr)}", *values, None, None)
+    if none := attack.get("at_no_false_alarm"):
+        yield (name, f"tpr_at_no_false_alarm_of_{none['n']}", none["tpr"], *[None] * 4)
 
 
 def _examples(contents: Contents, inputs: ReportInputs) -> tuple[tuple[str, ...], Iterable[tuple]]:
