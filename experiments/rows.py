@@ -96,9 +96,9 @@ def of_run(run: Run) -> list[dict[str, Any]]:
         "run": identity["name"],
         **{k: summary[k] for k in ("models", "examples", "queries", "train_accuracy",
                                    "test_accuracy", "finite_pool") if k in summary},
+        "command": re.sub(r"\S*/", "", summary.get("command", "")),  # files by name
         "seed": identity["seed"],
         "epochs": identity["recipe"]["epochs"],
-        "command": re.sub(r"\S*/", "", summary["command"]),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z", when),
         **{k: identity[k] for k in ("device", "versions", "git")},
         "hardware": hardware(),

@@ -3,11 +3,21 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import jaxmia
 from experiments import paired, rows
 from experiments.pages import __main__ as pages
-from experiments.pages import defences, words
+from experiments.pages import defences, sets, words
+from experiments.studies import defences as study
+from experiments.studies.defences_cells import OUTPUTS, SETUPS
+from experiments.studies.defences_figures import frontier
+from jaxmia import Experiment, data, design, recipes
+from jaxmia.models import mlp
+from jaxmia.options import Options
+from jaxmia.training.progress import Progress
+from jaxmia.types import Signals
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +61,28 @@ def test_shares_are_said_in_percent_and_points():
     assert words.count(92032) == "92 032" and words.number(135436.1) == "135 436"
 
 
+def test_a_run_is_a_row_for_each_attack_on_records_and_on_people(tmp_path):
+    small = Experiment(
+        name="small",
+        data=data.people(60, test=20),
+        recipe=recipes.sgd(mlp(4), epochs=1, batch_size=16),
+        models=4,
+        attacks=("lira_online", "global_threshold"),
+    )
+    jaxmia.run(small, Options(tmp_path / "run", 1, progress=Progress(quiet=True)))
+    rows.main(rows.Flags((tmp_path / "run",), tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "small.jsonl").open()]
+    assert [(r["attack"], r["unit"]) for r in lines] == [
+        (attack, unit) for unit in ("records", "people") for attack in small.attacks
+    ]
+    lira, plain, people, _ = lines
+    assert set(plain["below"]) == {"0.01", "0.001", "1e-05"} and "below" not in lira
+    low, high = plain["persons_drawn"]["0.01"]
+    assert 0 <= low <= high <= 1 and people["people"] == 60 and people["non_members"] < 4 * 60
+    assert lira["models"] == 4 and lira["hardware"] and lira["time"] and lira["seed"] == 0
+    assert sets.rate(lira, "0.01").endswith("]")
+
+
 def half(tpr):
     return {"tpr": {"0.01": tpr, "0.001": tpr}, "tpr_interval": {"0.001": [0, 1]}, "auc": 0.5}
 
@@ -90,9 +122,26 @@ def test_strength_and_attacker_are_picked_on_the_other_half():
     assert defences.reported(canaries["d s=1"])["tpr"]["0.001"] == 0.1
 
 
-def test_differences_on_the_same_draws_are_narrower_than_apart():
-    import numpy as np
+def test_the_page_of_defences_is_made_of_what_the_study_keeps(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    member = design.complementary_halves(0, 6, 40)
+    lines = []
+    for name in (*SETUPS["digits"]().cells, *OUTPUTS):
+        for kind in ("natural", "canaries"):
+            phi = (rng.normal(size=member.shape) + member)[..., None]
+            facts = {"test_accuracy": rng.uniform(0.97, 0.99), "models_per_hour": 1.0}
+            own = study.Answers(Signals(phi, np.zeros(40, int), margin=phi - 1), member, facts)
+            lines.append(study.row(name, kind, own, own))
+    rows.keep(tmp_path, "defences_digits", lines, {"seed": 0, "command": "x"} | rows.about())
+    monkeypatch.setattr(rows, "RESULTS", tmp_path)
+    text = {name: part() for name, part in defences.PARTS.items() if name != "earlier"}
+    assert text["every"].count("\n") == len(lines) // 2 + 1
+    assert "without noise" in text["best"] and "HAMP" in text["claims"]
+    frontier(lines, tmp_path / "frontier.svg")
+    assert (tmp_path / "frontier.svg").stat().st_size > 10_000
 
+
+def test_differences_on_the_same_draws_are_narrower_than_apart():
     rng = np.random.default_rng(0)
     member = rng.random((6, 400)) < 0.5
     signal = rng.normal(size=member.shape) + 2 * member * (rng.random(400) < 0.3)

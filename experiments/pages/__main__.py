@@ -15,6 +15,7 @@ from pathlib import Path
 from experiments.pages import (
     defences,
     federated,
+    finite_pool,
     frequencies,
     ladder,
     offline,
@@ -29,13 +30,15 @@ from jaxmia.command.terminal import guarded
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
+MODULES = (
+    defences, federated, finite_pool, frequencies, ladder, offline, people, private, sets, speed,
+    whitebox,
+)  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
-    for module in (
-        sets, ladder, offline, defences, whitebox, federated, people, private, frequencies, speed
-    )
+    for module in MODULES
     for name, part in module.PARTS.items()
-}  # fmt: skip
+}
 
 
 def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:

@@ -20,12 +20,21 @@ def rate(row: Row, level: str) -> str:
     if "persons_drawn" in row:
         return words.span(share, row["persons_drawn"][f"{float(level):g}"])
     draws_examples = row["intervals"]["kind"]["tpr_at_fpr"][level] == "bca"
-    return words.span(share, ends) if draws_examples else words.percent(share)
+    return words.span(share, ends) if draws_examples and ends else words.percent(share)
+
+
+def own_rate(row: Row) -> str:
+    """The TPR where 0.1 % is every record's own FPR, if the attack has p-values."""
+    share = (row.get("tpr_at_own_fpr") or {}).get("0.001")
+    return "–" if share is None else words.span(share, row["intervals"]["tpr_at_own_fpr"]["0.001"])
 
 
 def table() -> str:
     """A line for each set and attack; people as a whole below their records."""
-    heads = ("data", "attack", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR, 95 % interval")
+    heads = (
+        "data", "attack", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR, 95 % interval",
+        "nobody above 0.1 %",
+    )  # fmt: skip
     body = []
     for name, title in SETS.items():
         own = rows.read(name) if rows.there(name) else []
@@ -36,7 +45,8 @@ def table() -> str:
         for i, (attack, row) in enumerate(lines):
             one = words.percent(row["tpr_at_fpr"]["0.01"])
             auc = f"{row['auc']:.3f}"
-            body.append((title if i == 0 else "", attack, auc, one, rate(row, "0.001")))
+            first = title if i == 0 else ""
+            body.append((first, attack, auc, one, rate(row, "0.001"), own_rate(row)))
     return words.table(heads, body)
 
 

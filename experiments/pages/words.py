@@ -42,7 +42,7 @@ def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 def measured(rows: Sequence[Row]) -> str:
     """The command, the machine, the versions and the date of rows that are from one run."""
     row = rows[0]
-    parts = [f"`{row['command']}`"] if "command" in row else []
+    parts = [f"`{row['command']}`"] if row.get("command") else []
     versions = row["versions"]
     parts += [row.get("hardware", row["device"])]
     parts += [f"jax {versions['jax']}, Python {versions['python']}"]
