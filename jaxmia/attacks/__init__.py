@@ -34,6 +34,8 @@ _LADDER: dict[str, Attack] = {
     "bavaria": lira.attack("online", "student_t")._replace(paper="cf. arXiv 2603.11799"),
     "rmia_online": rmia.attack("online"),
     "rmia_offline": rmia.attack("offline"),
+    "rmia_online_gamma_1": rmia.attack("online", gamma=1.0),
+    "rmia_offline_gamma_1": rmia.attack("offline", gamma=1.0),
     "lira_online": lira.attack("online"),
     "lira_offline": lira.attack("offline"),
     "lira_offline_imputed": LIRA_OFFLINE_IMPUTED,

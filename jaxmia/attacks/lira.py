@@ -215,7 +215,7 @@ def _chunk(
 
 def _variance(s: GaussianFit, spread: "_Prior | None", name: str) -> np.ndarray:
     if spread is not None:
-        return np.maximum(spread.variance[name], least_variance(s))
+        return np.maximum(spread.prior[name].variance, least_variance(s))
     variance = s.squares / s.n
     return np.maximum(variance, least_variance(s), out=variance)
 
@@ -241,16 +241,30 @@ class _Prior:
     """What a target's references say of variances over all examples, by target `[T, 1, 1]`."""
 
     def __init__(self, law: _VarianceModel, totals: list[np.ndarray]) -> None:
-        self.variance: dict[str, np.ndarray] = {}
         self.prior: dict[str, Prior] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
-            for k, sums in zip(law.sides, np.split(np.stack(totals), len(law.sides)), strict=True):
-                if law.variance == "global":
-                    self.variance[k] = sums[0] / sums[1]
-                else:
-                    count, total, squares, noise = sums
-                    mean = total / count
-                    self.prior[k] = prior(mean, squares / count - mean**2 - noise / count)
+            fitted = [_fit(law, sums) for sums in np.split(np.stack(totals), len(law.sides))]
+            for k, own, other in zip(law.sides, fitted, fitted[::-1], strict=True):
+                self.prior[k] = _known(own, other)
+
+
+def _fit(law: _VarianceModel, sums: np.ndarray) -> Prior:
+    """A side's prior, or its one variance for all."""
+    if law.variance == "global":
+        return Prior(np.full_like(sums[0], np.inf), sums[0] / sums[1])
+    count, total, squares, noise = sums
+    mean = total / count
+    return prior(mean, squares / count - mean**2 - noise / count)
+
+
+def _known(own: Prior, other: Prior) -> Prior:
+    """A side's own; where no example has two of its references, the other side's, or variance 1."""
+    return Prior(
+        *(
+            np.where(own.variance > 0, a, np.where(other.variance > 0, b, c))
+            for a, b, c in zip(own, other, (np.inf, 1.0), strict=True)
+        )
+    )
 
 
 def _spread_of(job: Inputs, law: _VarianceModel, at: slice) -> list[np.ndarray]:

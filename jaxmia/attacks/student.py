@@ -41,8 +41,8 @@ class StudentT(NamedTuple):
 
 
 def least_variance(s: GaussianFit) -> Float[np.ndarray, "n Q"]:
-    """That of a degenerate example."""
-    return (FLOOR * (1 + np.abs(s.origin))) ** 2
+    """That of a degenerate example, which must not tell who is IN."""
+    return (FLOOR * (1 + np.abs(s.level))) ** 2
 
 
 def log_variance(
