@@ -294,14 +294,15 @@ def test_the_most_exposed_are_those_found_in_most_of_their_models():
     scores, member = draw(T=9)
     score = scores["good"]
     score[:, 7] = np.where(member[:, 7], 99, -99)
-    (exposed,) = exposures(
-        score, member, reach(count(rank_all({"x": score}, member))["x"], [1e-3]).threshold
-    )
+    ranked = rank_all({"x": score}, member)
+    (exposed,) = exposures(ranked["x"], reach(count(ranked)["x"], [1e-3]).threshold)
     outside = np.sort(score[~member])[::-1]
     cut = outside[int(0.001 * len(outside))]  # the first false alarm too many
     hits = ((score > cut) & member).sum(0)
     np.testing.assert_array_equal(exposed.hits, hits)
     np.testing.assert_array_equal(exposed.models, member.sum(0))
+    np.testing.assert_array_equal(exposed.alarms, ((score > cut) & ~member).sum(0))
+    np.testing.assert_array_equal(exposed.others, (~member).sum(0))
     order = exposed.order()
     assert order[0] == 7 and hits[7] == member[:, 7].sum()
     share = hits / member.sum(0)

@@ -7,6 +7,7 @@ Scores are float64, higher means member, NaN marks an example with too few refer
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from jaxmia.attacks.official import official
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.attacks.student import (
     Prior,
+    StudentT,
     least_variance,
     log_variance,
     predictive,
@@ -295,6 +297,23 @@ def _student(
     return tail((phi - out.centre) / out.scale, out.freedom)
 
 
+def predictions(
+    job: Inputs, mode: str
+) -> Callable[[slice], tuple[Float[np.ndarray, "T n Q"], dict[str, StudentT]]]:
+    """Of any chunk the targets' phi, and the Student-t laws of their references.
+
+    "out", and with mode "online" also "in"; NaN where there is no reference.
+    """
+    law = _VarianceModel(mode, "student_t", "mean")
+    spread = _Prior(law, _totals(job, law))
+
+    def of(at: slice) -> tuple[np.ndarray, dict[str, StudentT]]:
+        target, sides = _sides(job, law, at)
+        return target, {k: predictive(s, spread.prior[k]) for k, s in sides.items()}
+
+    return of
+
+
 def attack(mode: str, variance: str = "auto") -> Attack:
     """LiRA with these options, as a rung of the ladder."""
 
@@ -313,11 +332,13 @@ def attack(mode: str, variance: str = "auto") -> Attack:
         view0=False,
     )
     attacker = Attacker(BLACK, CHANCE, BOTH if mode == "online" else OUT)
+    p_value = {"online": "ratio", "offline": "upper"}[mode]
     return Attack(
         on_target,
         on_all,
         attacker,
         log_ratio=mode == "online",
         panels=panels,
+        p_value=p_value if variance in ("auto", "student_t") else "",
         paper="Carlini et al. 2022",
     )

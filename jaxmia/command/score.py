@@ -22,7 +22,7 @@ from jaxmia.command.inputs import (
     targets_of,
 )
 from jaxmia.command.terminal import show
-from jaxmia.evaluation import evidence, streaming
+from jaxmia.evaluation import evidence, own_fpr, streaming
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
@@ -74,16 +74,21 @@ def score(options: Score) -> dict[str, Any]:
         if targets[0].population is None:  # thresholds are fitted on scores of the same kind
             signals = replace(signals, population=None)
     inputs = _report_inputs(options, signals, member, leaves if targets is None else None)
-    stage, every = Progress().stage, {}
+    stage, every, own = Progress().stage, {}, {}
     if truth is not None:
         with stage(f"attacking {len(member)} models"):
             every = attack_every_model(signals, member, options.attacks, leaves)
+            if targets is None:
+                own = own_fpr.of_every_model(signals.phi, member, options.attacks, leaves)
     if targets is None:
         scores, phi = every, np.asarray(signals.phi)[..., 0]
         attacked = "every model in turn, the others as its references"
     else:
         with stage(f"attacking {len(targets)} given target{'s' * (len(targets) > 1)}"):
             scores = attack_targets(targets, signals, member, options.attacks)
+            if truth is not None:
+                every_phi = np.stack([np.asarray(t.phi) for t in targets])
+                own = own_fpr.of_targets(every_phi, truth, signals.phi, member, options.attacks)
         phi = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
         attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
     about: dict[str, Any] = {"attacked": attacked, "references": len(member)}
@@ -114,6 +119,7 @@ def score(options: Score) -> dict[str, Any]:
             shadows=shadows,
             person=person,
             relation=privacy.relation_of(None, member),
+            own=own,
             stage=stage,
         )
         summary["command"] = _command(options)

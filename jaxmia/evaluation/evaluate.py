@@ -9,7 +9,7 @@ import numpy as np
 from jaxmia import privacy
 from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.infinite import of_phi
-from jaxmia.evaluation import evidence, records
+from jaxmia.evaluation import evidence, own_fpr, records
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
@@ -44,6 +44,7 @@ def evaluate(work: Work) -> Evaluated:
             )
             signals = replace(signals, expected=expected)
         scores = attack_every_model(signals, work.member, experiment.attacks, work.leave_out)
+        own = own_fpr.of_every_model(signals.phi, work.member, experiment.attacks, work.leave_out)
     ranked = rank_all(scores, work.member)
     about = records.of_run(experiment, work.store)
     about["experiment"] |= _states(work)
@@ -58,6 +59,7 @@ def evaluate(work: Work) -> Evaluated:
         shadows=Shadows(ranked, work.member, work.leave_out),
         person=work.data.person,
         relation=privacy.relation_of(experiment.design, work.member),
+        own=own,
         stage=progress.stage,
     )
     if work.options.command:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from jaxmia.metrics import RULE_OF_THREE, Ranked, RocCounts, at_fpr, auc_of, clustered
 
@@ -28,16 +28,26 @@ class Reach(NamedTuple):
 
 
 class Exposure(NamedTuple):
-    """In how many of the models that were trained on it each example is found, at one level."""
+    """In how many of the models that were trained on it each example is found, at one level.
+
+    And in how many of the others, where that is a false alarm.
+    """
 
     hits: Int[np.ndarray, " N"]
     models: Int[np.ndarray, " N"]
     strength: Float[np.ndarray, " N"]  # mean score as a member, which orders equals
+    alarms: Int[np.ndarray, " N"]
+    others: Int[np.ndarray, " N"]
 
     @property
     def share(self) -> Float[np.ndarray, " N"]:
         """Of an example's models; 0 for one that no model was trained on."""
         return self.hits / np.maximum(self.models, 1)
+
+    @property
+    def own_fpr(self) -> Float[np.ndarray, " N"]:
+        """Each example's false-positive rate; NaN where every model was trained on it."""
+        return np.where(self.others > 0, self.alarms / np.maximum(self.others, 1), np.nan)
 
     def order(self) -> Int[np.ndarray, " N"]:
         """The examples, the most exposed first."""
@@ -115,23 +125,46 @@ def read(curve: RocCounts, alone: bool) -> Float[np.ndarray, " G"]:
     return np.where(sure, reach(curve, GRID).tpr, np.nan)
 
 
-def exposures(
-    score: Float[np.ndarray, "T N"],
-    member: Bool[np.ndarray, "T N"],
-    thresholds: Sequence[float] | np.ndarray,
-) -> list[Exposure]:
-    """Counts, for each threshold, the targets in which a member's score reaches it."""
-    examples = score.shape[1]
-    models, hits = np.zeros(examples, np.int64), np.zeros((len(thresholds), examples), np.int64)
+def exposures(ranked: Ranked, thresholds: Sequence[float] | np.ndarray) -> list[Exposure]:
+    """Counts, for each threshold, the targets in which an example's score reaches it."""
+    examples = ranked.score.shape[1]
+    models, others = np.zeros((2, examples), np.int64)
     total = np.zeros(examples)
-    with np.errstate(invalid="ignore"):
-        for own, inside in zip(score, member & ~np.isnan(score), strict=True):
-            models += inside
-            total += np.where(inside, np.clip(np.nan_to_num(own), -1e30, 1e30), 0)
-            for row, threshold in zip(hits, thresholds, strict=True):
-                row += (own >= threshold) & inside
+    for own, inside in zip(ranked.score, ranked.member, strict=True):
+        scorable = ~np.isnan(own)
+        inside = inside & scorable
+        models += inside
+        others += scorable & ~inside
+        total += np.where(inside, np.clip(np.nan_to_num(own), -1e30, 1e30), 0)
     strength = total / np.maximum(models, 1)
-    return [Exposure(row, models, strength) for row in hits]
+    curve, truth = ranked.curve, ranked.member.reshape(-1)
+    # as many scores, the highest first, are called at the last of the curve's thresholds above
+    last = np.searchsorted(-curve.threshold, -np.asarray(thresholds), side="right") - 1
+    out = []
+    for called in (curve.tp + curve.fp)[last]:
+        at = ranked.order[:called]
+        hits, alarms = (
+            np.bincount(at[truth[at] == side] % examples, minlength=examples)
+            for side in (True, False)
+        )
+        out.append(Exposure(hits, models, strength, alarms, others))
+    return out
+
+
+class Majority(NamedTuple):
+    """The examples that are found in more than half of their models, at one level."""
+
+    examples: int
+    share_of_finds: float
+    own_fpr: float | None  # their mean; None where none of them is a non-member of any target
+
+
+def majority(exposed: Exposure) -> Majority:
+    """How much falls on them, and how often the attacker is wrong of them."""
+    most = exposed.share > 0.5
+    share = exposed.hits[most].sum() / max(1, int(exposed.hits.sum()))
+    own = exposed.own_fpr[most & (exposed.others > 0)]
+    return Majority(int(most.sum()), float(share), float(own.mean()) if len(own) else None)
 
 
 class Classes(NamedTuple):

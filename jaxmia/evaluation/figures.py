@@ -17,7 +17,7 @@ LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
 
 
 class Figure(NamedTuple):
-    """A number that is read off a ROC with members and non-members.
+    """A number of an attack. `of` reads it off a ROC with members and non-members, or is None.
 
     `words` are a sentence's beginning, with {} for the value. `format` is that of the value:
     "{:.3f}", or "{:.2%}" for what tables show in percent. A figure at an FPR is one of several of a
@@ -25,7 +25,7 @@ class Figure(NamedTuple):
     """
 
     name: str
-    of: Callable[[RocCounts], float]
+    of: Callable[[RocCounts], float] | None
     words: str
     format: str
     head: str  # above its column, in full
@@ -95,7 +95,7 @@ def nothing() -> dict[str, Any]:
 
 def values_of(curve: RocCounts) -> list[float]:
     """Every figure of a ROC."""
-    return [float(figure.of(curve)) for figure in FIGURES]
+    return [float(figure.of(curve)) for figure in FIGURES if figure.of is not None]
 
 
 def over_targets(rows: Iterable[list[float]]) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from jaxmia.evaluation.exposure import (
 )
 from jaxmia.evaluation.posteriors import mean_posterior
 from jaxmia.metrics import Ranked, RocCounts
-from jaxmia.report import example_charts, training_chart
+from jaxmia.report import example_charts, p_value_chart, training_chart
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.charts import phi_chart, power_chart, roc_chart
 from jaxmia.report.inputs import ReportInputs
@@ -62,7 +62,7 @@ def look(
     reached = {n: reach(curve, at, spans.get(n), alone) for n, curve in curves.items()}
     exposed, classes = [], None
     if lead is not None:
-        exposed = exposures(ranked[lead].score, ranked[lead].member, reached[lead].threshold)
+        exposed = exposures(ranked[lead], reached[lead].threshold)
         if inputs.y is not None:
             classes = [by_class(e, np.asarray(inputs.y)) for e in exposed]
     mean_phi = None
@@ -111,6 +111,7 @@ def draw(
     posteriors = [(n, a["posterior"]) for n, a in summary["attacks"].items() if a.get("posterior")]
     if posteriors:
         charts.append(example_charts.reliability_chart(dict(posteriors), list(contents.curves)))
+    charts.append(p_value_chart.p_value_chart(summary["attacks"], list(contents.curves)))
     if inputs.training is not None:
         charts.append(training_chart.training_chart(inputs.training))
     return {c.name: c for c in charts if c is not None}

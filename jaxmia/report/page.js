@@ -171,11 +171,11 @@
     });
     const most = one("#most tbody");
     if (most) {
-      const posterior = all("#most thead th").length > 6;
-      most.replaceChildren(...data.exposed[now].map(([id, label, finds, models, p], i) => {
+      const posterior = all("#most thead th").length > 7;
+      most.replaceChildren(...data.exposed[now].map(([id, label, finds, models, alarms, others, p], i) => {
         const row = document.createElement("tr");
         row.dataset.example = id;
-        [i + 1, id, label, finds, models, percent(finds / models, 0)].forEach((w) => cell(row, w));
+        [i + 1, id, label, finds, models, percent(finds / models, 0), `${alarms} of ${others}`].forEach((w) => cell(row, w));
         if (posterior) cell(row, p === null ? "–" : p.toFixed(3));
         follow(row);
         return row;

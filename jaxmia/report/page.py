@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmia.evaluation import figures, no_false_alarm
+from jaxmia.evaluation import figures, no_false_alarm, own_fpr
 from jaxmia.evaluation.exposure import GRID, histogram, read, stated
 from jaxmia.report import example_charts, gallery
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.contents import Contents, ReportInputs, cloud, label
 from jaxmia.report.frame import dial, embedded, environment, frame, percent, rounded, script
-from jaxmia.report.table import remarks
+from jaxmia.report.table import exposed_most, remarks
 
 EXPOSED = 20  # examples that are named
 PICTURES = 12  # of them that are shown
@@ -45,8 +45,12 @@ def page(
             spread=figures.spread,
             attacked=_attacked(summary),
             attacker=_attacker(summary, lead),
+            adversary=summary.get("adversary"),
+            own_figures=own_fpr.FIGURES,
+            own_lead=own_fpr.nearest(summary["attacks"]),
+            uneven=_plain(exposed_most(summary["attacks"])),
             summary=summary,
-            remarks=[line.replace("\\[", "[") for line in remarks(summary)],
+            remarks=[_plain(line) for line in remarks(summary)],
             charts=charts,
             exposed=_rows(contents, inputs, contents.start) if lead else [],
             pictures=pictures,
@@ -62,6 +66,11 @@ def page(
             data=_data(contents, charts, summary, inputs, pictures) if lead else None,
         )
     )
+
+
+def _plain(line: str) -> str:
+    """A line of the terminal without its escapes."""
+    return line.replace("\\[", "[")
 
 
 def _ordered(contents: Contents, summary: dict[str, Any]) -> list[str]:
@@ -140,6 +149,8 @@ class Row(NamedTuple):
     label: str
     finds: int
     models: int
+    alarms: int
+    others: int
     posterior: float | None
 
 
@@ -151,6 +162,8 @@ def _rows(contents: Contents, inputs: ReportInputs, level: int) -> list[Row]:
             label(inputs, int(i)),
             int(exposed.hits[i]),
             int(exposed.models[i]),
+            int(exposed.alarms[i]),
+            int(exposed.others[i]),
             _posterior(contents, int(i)),
         )
         for i in exposed.order()[:EXPOSED]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.evaluation import figures
+from jaxmia.evaluation import figures, own_fpr
 from jaxmia.evaluation.exposure import level_key
 from jaxmia.evaluation.summary import Stage
 from jaxmia.metrics import Ranked
@@ -108,6 +108,12 @@ def _attacks(summary: dict[str, Any], contents: Contents) -> tuple[tuple[str, ..
         for figure in figures.FIGURES:
             values = (figure.at(attack), *(figure.at(ends) or nothing))
             rows.append((name, figure.key, *values, *(figures.spread(figure, attack) or nothing)))
+        for figure in own_fpr.FIGURES if attack.get("p_values") else ():
+            real = attack["p_values"]
+            values = (figure.at(attack), *figure.at(ends))
+            rows.append((name, figure.key, *values, *nothing))
+            values = (real["fpr"][figure.level], *real["interval"][figure.level])
+            rows.append((name, f"fpr_of_p_values_{figure.level}", *values, *nothing))
         rows += _rates(name, attack, contents)
     return head, rows
 
@@ -123,8 +129,14 @@ def _rates(name: str, attack: dict[str, Any], contents: Contents) -> Iterator[tu
 
 
 def _examples(contents: Contents, inputs: ReportInputs) -> tuple[tuple[str, ...], Iterable[tuple]]:
-    """Every example: in how many of its models it is found at 0.1 % FPR, and what is known."""
-    head = ("example", "label", "found", "models", "posterior", "phi_in", "phi_out")
+    """Every example: in how many of its models it is found at 0.1 % FPR, and what is known.
+
+    `own_fpr` is the share of the `others`, models not trained on it, that are `false_alarms`.
+    """
+    head = (
+        "example", "label", "found", "models", "own_fpr", "false_alarms", "others",
+        "posterior", "phi_in", "phi_out",
+    )  # fmt: skip
     at = contents.exposed[contents.start]
     none = [None] * len(at.hits)
     means = contents.mean_phi
@@ -133,6 +145,9 @@ def _examples(contents: Contents, inputs: ReportInputs) -> tuple[tuple[str, ...]
         none if inputs.y is None else np.asarray(inputs.y).tolist(),
         at.hits.tolist(),
         at.models.tolist(),
+        at.own_fpr.tolist(),
+        at.alarms.tolist(),
+        at.others.tolist(),
         none if contents.posterior is None else contents.posterior.tolist(),
         none if means is None else means.inside.tolist(),
         none if means is None else means.outside.tolist(),
