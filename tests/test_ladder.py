@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from jaxmia import design, metrics
 from jaxmia.attacks import ATTACKS, networks, rmia, shadow_classifier
-from jaxmia.attacks.references import leave_out
+from jaxmia.attacks.references import leave_out, left_out
 from jaxmia.metrics import thresholds
 from jaxmia.types import Signals
 
@@ -112,6 +112,25 @@ def test_class_threshold_is_the_best_of_all_candidates():
             at = np.flatnonzero(Y == label)
             phi, member = PHI[rest][:, at, 0].astype(float), MEMBER[rest][:, at]
             gains = {c: (phi[member] >= c).mean() - (phi[~member] >= c).mean() for c in phi.flat}
+            best = max(c for c in gains if gains[c] >= max(gains.values()) - 1e-12)
+            np.testing.assert_allclose(scores[t, at], PHI[t, at, 0] - best, rtol=1e-6)
+
+
+def test_under_balanced_columns_a_class_threshold_loses_one_of_the_other_side_too():
+    member = design.balanced_columns(0.5)(3, M, N)
+    leaves = leave_out(member)
+    s = Signals(phi=PHI, y=Y)
+    scores = ATTACKS["class_threshold"].leave_one_out(s, member, leaves)
+    for label in range(3):
+        at = np.flatnonzero(Y == label)
+        gone = left_out(leaves, member[:, at], 0)
+        for t in range(M):
+            stays = np.ones((M, len(at)), bool)
+            stays[t] = stays[gone[t], np.arange(len(at))] = False
+            phi = PHI[:, at, 0].astype(float)
+            inside, outside = phi[stays & member[:, at]], phi[stays & ~member[:, at]]
+            assert len(inside) == len(outside)
+            gains = {c: (inside >= c).mean() - (outside >= c).mean() for c in phi[stays]}
             best = max(c for c in gains if gains[c] >= max(gains.values()) - 1e-12)
             np.testing.assert_allclose(scores[t, at], PHI[t, at, 0] - best, rtol=1e-6)
 
