@@ -83,14 +83,15 @@ def around_constants(effect, rng):
     return Signals(y=y.astype(np.int32), **held)  # in float64, whose squares are rounded
 
 
-def failures(score, member, chance=EACH):
+def failures(score, member, chance=EACH, each=EACH):
     """What of the scores tells members from others, by more than 4 standard errors, in words.
 
-    The errors are estimated from the draws that say anything, hence a Student-t's quantile. For
+    The errors are estimated from the draws that say anything, hence a Student-t's quantile. A draw
+    has `each` examples, of whom the first `chance` are in or out by chance. For
     each target the AUC within a draw; the TPR less the FPR where the highest 1 % of all its
     scores are taken for members; and whether members can be scored as often as others.
     """
-    shape = (len(score), -1, EACH)
+    shape = (len(score), -1, each)
     score, member = score.reshape(shape)[..., :chance], member.reshape(shape)[..., :chance]
     known = ~np.isnan(score)
     if not known.any():
@@ -104,9 +105,9 @@ def failures(score, member, chance=EACH):
     out = []
     for what, values in found.items():
         seen = ~np.isnan(values)
-        each = np.where(seen, values, 0).sum(0)[seen.any(0)] / seen.sum(0)[seen.any(0)]
-        if (free := np.count_nonzero(each) - 1) > 0:
-            mean, error = each.mean(), each.std(ddof=1) / np.sqrt(len(each))
+        of_draw = np.where(seen, values, 0).sum(0)[seen.any(0)] / seen.sum(0)[seen.any(0)]
+        if (free := np.count_nonzero(of_draw) - 1) > 0:
+            mean, error = of_draw.mean(), of_draw.std(ddof=1) / np.sqrt(len(of_draw))
             if abs(mean) > t.isf(norm.sf(4), free) * error + 1e-12:
                 out.append(f"{what}: {mean:.4f} +- {error:.4f}")
     return out

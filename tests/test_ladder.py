@@ -6,8 +6,8 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from jaxmia import design, metrics
-from jaxmia.attacks import ATTACKS, rmia, shadow_classifier
-from jaxmia.attacks.references import leave_out
+from jaxmia.attacks import ATTACKS, networks, rmia, shadow_classifier
+from jaxmia.attacks.references import leave_out, left_out
 from jaxmia.metrics import thresholds
 from jaxmia.types import Signals
 
@@ -116,6 +116,25 @@ def test_class_threshold_is_the_best_of_all_candidates():
             np.testing.assert_allclose(scores[t, at], PHI[t, at, 0] - best, rtol=1e-6)
 
 
+def test_under_balanced_columns_a_class_threshold_loses_one_of_the_other_side_too():
+    member = design.balanced_columns(0.5)(3, M, N)
+    leaves = leave_out(member)
+    s = Signals(phi=PHI, y=Y)
+    scores = ATTACKS["class_threshold"].leave_one_out(s, member, leaves)
+    for label in range(3):
+        at = np.flatnonzero(Y == label)
+        gone = left_out(leaves, member[:, at], 0)
+        for t in range(M):
+            stays = np.ones((M, len(at)), bool)
+            stays[t] = stays[gone[t], np.arange(len(at))] = False
+            phi = PHI[:, at, 0].astype(float)
+            inside, outside = phi[stays & member[:, at]], phi[stays & ~member[:, at]]
+            assert len(inside) == len(outside)
+            gains = {c: (inside >= c).mean() - (outside >= c).mean() for c in phi[stays]}
+            best = max(c for c in gains if gains[c] >= max(gains.values()) - 1e-12)
+            np.testing.assert_allclose(scores[t, at], PHI[t, at, 0] - best, rtol=1e-6)
+
+
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.parametrize("population", [True, False])
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
@@ -162,6 +181,39 @@ def test_rmia_of_several_queries_is_their_mean_and_refuses(as_users_run):
         rmia.leave_one_out(PHI, MEMBER, POPULATION, gamma=0)
     with pytest.raises(ValueError, match="go together"):
         rmia.online(PHI[0], PHI[1:], MEMBER[1:], POPULATION[0])
+
+
+def test_networks_weigh_both_sides_of_an_example_alike():
+    finite = RNG.random((M, N)) < 0.8
+    rows = np.array([0, 2, 3, 4, 7])
+    features = np.zeros((M, N, 1), np.float32)
+    pool = networks._Pool(features, finite, MEMBER, np.arange(N)[None], np.array([N]))
+    even = np.asarray(networks._even(pool, np.resize(rows, M)))
+    some = 0
+    for i in range(N):
+        inside = [m for m in rows if finite[m, i] and MEMBER[m, i]]
+        outside = [m for m in rows if finite[m, i] and not MEMBER[m, i]]
+        want = np.zeros(M)
+        if inside and outside:
+            some += 1
+            want[inside] = (len(inside) + len(outside)) / (2 * len(inside))
+            want[outside] = (len(inside) + len(outside)) / (2 * len(outside))
+        np.testing.assert_allclose(even[:, i], want, rtol=1e-6)
+    assert 0 < some < N
+
+
+def test_a_network_that_saw_one_side_of_every_example_scores_nothing():
+    member = np.repeat([[True], [False], [True]], N, 1)
+    member[:2, :2] = member[1::-1, :2]
+    z = RNG.normal(size=(3, N, 3)).astype(np.float32)
+    s = Signals(phi=z[..., :1], y=np.where(np.arange(N) < 4, 0, 1).astype(np.int32), logits=z)
+    score = ATTACKS["shadow_classifier"].leave_one_out(s, member, leave_out(member, "none"))
+    for t in range(3):
+        rest = np.delete(member, t, axis=0)
+        both = rest.any(0) & ~rest.all(0)
+        for label in (0, 1):
+            of = s.y == label
+            assert np.isfinite(score[t, of]).all() == both[of].any(), (t, label)
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")

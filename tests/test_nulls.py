@@ -5,7 +5,7 @@ Each holds for every attack that is named in `ATTACKS`, and every design that is
 
 import numpy as np
 import pytest
-from nulls import DESIGNS, DRAWS, NULLS, case, failures
+from nulls import DESIGNS, DRAWS, EACH, NULLS, case, failures
 
 from jaxmia import design
 from jaxmia.attacks import ATTACKS, attack_every_model, lira, networks
@@ -73,6 +73,18 @@ def test_whether_the_target_is_in_changes_none_of_its_scores(name, null, monkeyp
 @pytest.mark.parametrize("name", DRAWS)
 def test_nulls_closely(name, models):
     assert told(CLOSED, name, models, 64_000 // models, seed=1) == ""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("models", MODELS)
+@pytest.mark.parametrize("name", [name for name, (_, chance) in DRAWS.items() if chance == EACH])
+def test_nulls_of_small_pools(name, models):
+    pools = [case(name, models, 10, "no effect", seed) for seed in range(60)]
+    member = np.concatenate([m for _, m in pools], axis=1)
+    for attack in CLOSED:
+        scores = [attack_every_model(s, m, [attack])[attack] for s, m in pools]
+        lines = failures(np.concatenate(scores, axis=1), member, each=100, chance=100)
+        assert not lines, (attack, lines)
 
 
 @pytest.mark.soak
