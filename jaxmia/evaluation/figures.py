@@ -73,8 +73,11 @@ FIGURES = (
     ),
     *map(_tpr, LEVELS),
 )  # fmt: skip
-# as a page shows them: what is found at an FPR first
-BY_LEVEL = tuple(sorted(FIGURES, key=lambda figure: figure.level is None))
+
+
+def as_columns() -> list[Figure]:
+    """The figures as the tables of a page show them: what is found at an FPR first."""
+    return sorted(FIGURES, key=lambda figure: figure.level is None)
 
 
 def tree(values: Iterable[Any]) -> dict[str, Any]:

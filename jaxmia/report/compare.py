@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from jaxmia.evaluation import no_false_alarm
 from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach, read, stated
-from jaxmia.evaluation.figures import BY_LEVEL, FIGURES, tree
+from jaxmia.evaluation.figures import FIGURES, as_columns, tree
 from jaxmia.metrics import rank_all
 from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone
 from jaxmia.report.charts import LEAST, phi_chart, roc_chart
@@ -191,7 +191,7 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
             steps=content["steps"],
             at=start,
             levels=of.levels,
-            figures=BY_LEVEL,
+            figures=as_columns(),
             fields=differing([r.summary for r in runs]),
             charts=charts,
             data=embedded(content),

@@ -41,7 +41,7 @@ def page(
             at=contents.start,
             attacks=[(n, summary["attacks"][n]) for n in _ordered(contents, summary)],
             keys={name: i for i, name in enumerate(contents.curves)},
-            figures=figures.BY_LEVEL,
+            figures=figures.as_columns(),
             spread=figures.spread,
             attacked=_attacked(summary),
             attacker=_attacker(summary, lead),
