@@ -15,6 +15,7 @@ from pathlib import Path
 from experiments.pages import (
     defences,
     federated,
+    finite_pool,
     frequencies,
     ladder,
     offline,
@@ -32,7 +33,8 @@ MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
     for module in (
-        sets, ladder, offline, defences, whitebox, federated, people, private, frequencies, speed
+        sets, ladder, offline, defences, whitebox, federated, people, finite_pool, private,
+        frequencies, speed
     )
     for name, part in module.PARTS.items()
 }  # fmt: skip

@@ -197,7 +197,9 @@ def small_pools(flags: Flags) -> list[dict[str, Any]]:
             corrected = np.asarray(fresh_signals(Signals(phi), member, rho).phi)
             several.append((CORRECTED, corrected))
         for case, of in several:
-            scores = [_attacked(of, member, flags, seed) for seed in range(5)]
+            scores = [
+                attacked(of, member, flags.models, flags.references, seed) for seed in range(5)
+            ]
             cases[case] = _summary([_figures(*pair) for pair in scores])
     return [
         {"part": "small_pool", "queries": QUERIES, "members": MEMBERS, "targets": flags.models,
@@ -213,17 +215,17 @@ def _variance(phi: np.ndarray, side: np.ndarray) -> float:
     return float(((off**2).sum(0, where=side) / np.maximum(n - 1, 1)).mean())
 
 
-def _attacked(
-    phi: np.ndarray, member: np.ndarray, flags: Flags, seed: int
+def attacked(
+    phi: np.ndarray, member: np.ndarray, targets: int, references: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and membership of the targets, by equal numbers of IN and OUT references."""
+    """Scores and membership of so many targets, by equal numbers of IN and OUT references."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(phi))
-    at, others = order[: flags.models], order[flags.models :]
+    at, others = order[:targets], order[targets:]
     rank = rng.random((len(others), member.shape[1]))
     reference = []
     for side in (member[others], ~member[others]):
-        places = np.argsort(np.where(side, rank, 2), axis=0)[: flags.references]
+        places = np.argsort(np.where(side, rank, 2), axis=0)[:references]
         values = np.where(side, phi[others, :, 0], np.nan)  # NaN is no reference
         reference.append(np.take_along_axis(values, places, axis=0))
     inside = np.repeat([True, False], [len(side) for side in reference])
@@ -258,8 +260,8 @@ def repeated_digits(flags: Flags) -> list[dict[str, Any]]:
             "pool": {name: _brief(run.summary["attacks"][name]) for name in names},
             "corrected": {name: _brief(pool["attacks"][name]) for name in names},
             "own_tpr": {
-                "pool": _own(phi, run.member, Sides(1.0, 1.0)),
-                "corrected": _own(phi, run.member, rho),
+                "pool": own_tpr(phi, run.member, Sides(1.0, 1.0)),
+                "corrected": own_tpr(phi, run.member, rho),
             },
         }
     ]
@@ -273,7 +275,7 @@ def _brief(attack: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _own(phi: np.ndarray, member: np.ndarray, rho: Sides, fpr: float = 1e-3) -> dict[str, float]:
+def own_tpr(phi: np.ndarray, member: np.ndarray, rho: Sides, fpr: float = 1e-3) -> dict[str, float]:
     """The mean TPR of examples that may each be accused wrongly so often, by their two Gaussians.
 
     In closed form: the ratio is quadratic in phi, and so a noncentral chi-square; variances are
