@@ -2,12 +2,19 @@
 
 import itertools
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from nulls import check_null
+from row_pages import check_page
+from scipy import stats
 
 import jaxmia
+from experiments.pages import finite_pool
+from experiments.studies import finite_pool as study
 from experiments.studies.finite_pool import figures, toy
 from jaxmia import data, design, metrics, recipes
 from jaxmia.attacks import ATTACKS, attack_every_model, leave_out
@@ -271,3 +278,47 @@ def test_the_command_repeats_explains_and_scores_again(tmp_path, capsys):
 def test_sets_that_cannot_be_repeated_are_refused(sets):
     with pytest.raises(ValueError, match=f"repeat_sets={sets} must be 0, or 4 to models=8"):
         experiment(repeat_sets=sets)
+
+
+def test_the_study_shrinks_and_makes_its_page(tmp_path, monkeypatch):
+    process = subprocess.run(
+        [sys.executable, "-m", "experiments.studies.finite_pool", "--parts", "toy", "digits",
+         "--models", "8", "--draws", "1", "--epochs", "1", "--quiet", "--json",
+         "--workdir", str(tmp_path / "runs"), "--results", str(tmp_path / "rows")],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-2000:]
+    *toys, whole = json.loads(process.stdout)
+    assert [row["noise"] for row in toys] == [0, 1] and toys[0]["f_out"] == pytest.approx(1)
+    assert 0.2 < toys[1]["f_out"] < 0.5 and whole["repeat_sets"] == 8
+    assert set(whole["pool"]) == set(whole["corrected"]) and whole["kind"] == "estimate"
+    check_page(finite_pool, "finite_pool", tmp_path / "rows", monkeypatch)
+
+
+def test_small_pools_are_attacked_by_equal_numbers_of_references():
+    """Of pools whose examples are members more and less often, each has as many on both sides."""
+    rng = np.random.default_rng(4)
+    member = design.fixed_size(20)(0, 120, 80)
+    shift = np.where(member, 2.0, 0.0)[..., None]
+    score, truth = study.attacked(shift + rng.standard_normal((120, 80, 1)), member, 20, 10, 0)
+    assert score.shape == truth.shape == (20, 80) and np.isfinite(score).all()
+    assert abs(metrics.auc(score, truth) - 0.92) < 0.03  # Phi(2 / sqrt(2))
+    score, _ = study.attacked(shift, member, 110, 10, 0)
+    assert np.isnan(score).any()  # an example without references on a side cannot be scored
+
+
+def test_what_each_example_may_be_accused_by_is_that_of_two_gaussians():
+    """The closed form against draws: wider or narrower IN, and as wide."""
+    rng = np.random.default_rng(6)
+    member = np.arange(4000)[:, None] < 2000
+    laws = [((2.0, 1.0), (0.0, 1.0)), ((1.5, 0.4), (0.0, 1.0)), ((1.0, 2.0), (0.0, 0.7))]
+    for (m1, s1), (m0, s0) in laws:
+        z = rng.standard_normal((2000, 1))
+        z = (z - z.mean()) / z.std(ddof=1)
+        phi = np.concatenate([m1 + s1 * z, m0 + s0 * z])[..., None]
+        wide = rng.standard_normal((2, 2_000_000))
+        x = np.stack([m1 + s1 * wide[0], m0 + s0 * wide[1]])
+        ratio = stats.norm.logpdf(x, m1, s1) - stats.norm.logpdf(x, m0, s0)
+        tpr = float((ratio[0] > np.quantile(ratio[1], 0.999)).mean())
+        own = study.own_tpr(phi, member, Sides(1.0, 1.0))["tpr"]
+        assert own == pytest.approx(tpr, rel=0.05), (m1, s1, s0)

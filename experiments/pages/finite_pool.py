@@ -1,42 +1,99 @@
-"""What knowing the pool is worth, and the correction for an attacker who does not."""
+"""The finite pool: a toy with a computable truth, pools of three sizes, the digits corrected."""
 
 from experiments import rows
-from experiments.pages import attacks, words
+from experiments.pages import words
 from experiments.pages.words import Row
 
-
-def _rows() -> list[Row]:
-    """The last rows of each part: the study appends."""
-    own = rows.read("finite_pool")
-    last = {(r["part"], r.get("noise")): r for r in own}
-    return list(last.values())
+HEADS = ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR")
+DATA = {"fresh": "fresh data: the truth", "pool": "samples of one pool", "corrected": "corrected"}
 
 
-def _title(row: Row) -> str:
-    return row["part"].replace("_", " ") + (f", noise {row['noise']:g}" if "noise" in row else "")
+def _of(part: str) -> list[Row]:
+    return [row for row in rows.read("finite_pool") if row["part"] == part]
 
 
-def table() -> str:
-    """A line for each part and case: with fresh data, of a pool, and corrected."""
-    heads = ("part", "share of the data, IN and OUT", "case", "AUC", "TPR at 1 % FPR", "at 0.1 %")
-    body = []
-    for row in _rows():
-        share = f"{row['f_in']:.2f}, {row['f_out']:.2f}"
-        cases = row.get("cases") or {
-            f"{attacks.short(name)}, {case}": row[case][name]
-            for name in row["pool"]
-            for case in ("pool", "corrected")
-        }
-        for i, (case, of) in enumerate(cases.items()):
-            rates = (words.percent(of["tpr_at_fpr"][k]) for k in ("0.01", "0.001"))
-            first = (_title(row), share) if i == 0 else ("", "")
-            body.append((*first, case, f"{of['auc']:.3f}", *rates))
-    return words.table(heads, body)
+def _figures(of: Row) -> list[str]:
+    rates = of["tpr_at_fpr"]
+    return [f"{of['auc']:.3f}", *(words.percent(rates[k]) for k in ("0.01", "0.001"))]
+
+
+def toy() -> str:
+    """Samples of a pool, corrected, against fresh data."""
+    lines = [
+        (f"{row['noise']:g}", DATA[case], *_figures(of))
+        for row in _of("toy")
+        for case, of in row["cases"].items()
+    ]
+    return words.table(("training noise over data variance", "", *HEADS), lines)
+
+
+def pools() -> str:
+    """The same queries asked of models of pools of three sizes."""
+    lines = []
+    for row in _of("small_pool"):
+        first = next(iter(row["variance_in_out"].values()))
+        for case, of in row["cases"].items():
+            ratios = [
+                f"{v / w:.2f}"
+                for v, w in zip(row["variance_in_out"].get(case, ()), first, strict=False)
+            ]
+            lines.append((case, *(ratios or ("", "")), *_figures(of)))
+    return words.table(("", "variance of φ IN", "OUT", *HEADS), lines)
+
+
+def attacks() -> str:
+    """The digits' attacks with the pool and without it."""
+    heads = ("", "AUC", "without the pool", "TPR at 0.1 % FPR", "without the pool")
+    lines = []
+    for row in _of("digits"):
+        for name, fresh in row["corrected"].items():
+            pool, ends = row["pool"][name], fresh["intervals"]
+            lines.append(
+                (
+                    f"`{name}`",
+                    f"{pool['auc']:.3f}",
+                    "{:.3f} [{:.3f}, {:.3f}]".format(fresh["auc"], *ends["auc"]),
+                    words.percent(pool["tpr_at_fpr"]["0.001"]),
+                    words.span(fresh["tpr_at_fpr"]["0.001"], ends["tpr_at_fpr"]["0.001"]),
+                )
+            )
+    return words.table(heads, lines)
+
+
+def claims() -> str:
+    """What the digits' repeats say."""
+    lines = []
+    for row in _of("digits"):
+        f, own = (row["f_in"], row["f_out"]), row["own_tpr"]
+        fewer = "; ".join(
+            f"{k} sets would have said {a:.2f} and {b:.2f}"
+            for k, (a, b) in row["f_by_fewer_sets"].items()
+        )
+        lines += [
+            f"- Of the variance of φ, {words.percent(f[0], 0)} with an example and "
+            f"{words.percent(f[1], 0)} without it are due to the other records, by "
+            f"{row['repeat_sets']} sets trained on twice" + (f" ({fewer})." if fewer else "."),
+            f"- If nobody may be accused wrongly more often than once in 1,000, two Gaussians of "
+            f"each example find {words.percent(own['pool']['tpr'])} with the pool and "
+            f"{words.percent(own['corrected']['tpr'])} without it, and more often than not "
+            f"{own['pool']['above_half']} and {own['corrected']['above_half']} of the examples.",
+        ]
+    return "\n".join(lines) or "*Not measured by this version.*"
 
 
 def about() -> str:
-    """The command of each part."""
-    return "\n".join(f"- {_title(row)}: {words.measured([row])}" for row in _rows())
+    """How much the tables rest on."""
+    parts = []
+    for row in _of("toy")[:1]:
+        parts.append(f"Toy: {row['draws']} draws of {row['models']} models.")
+    for row in _of("small_pool"):
+        parts.append(
+            f"Pools: {row['queries']} queries, {row['members']} members, {row['targets']} targets, "
+            f"{row['references'][0]} references on each side, {row['draws']} draws of them."
+        )
+    for row in _of("digits"):
+        parts.append(f"Digits: {row['models']} models, {row['repeat_sets']} of them twice.")
+    return " ".join((*parts, words.measured(rows.read("finite_pool")[-1:])))
 
 
-PARTS = {"table": table, "about": about}
+PARTS = {"toy": toy, "pools": pools, "attacks": attacks, "claims": claims, "about": about}

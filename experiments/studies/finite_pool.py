@@ -14,7 +14,8 @@ online if nothing else is said:
   references each; and those of the smallest pool, corrected to the largest;
 - `digits`: the models of `experiments.digits` with 64 of the sets trained on twice.
 
-Rows are appended to RESULTS/finite_pool.jsonl. About 5 min on 2 shared CPU cores.
+With `--results` the parts' rows are kept, in place of those that they had; what came out:
+docs/results/finite_pool.md.
 """
 
 import json
@@ -30,13 +31,11 @@ from rich.table import Table
 from scipy.stats import ncx2
 
 import jaxmia
-from experiments import digits
-from experiments.throughput import about
+from experiments import digits, rows
 from jaxmia import Experiment, data, design, metrics
 from jaxmia.attacks import attack_every_model, lira
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.finite_pool import Sides, data_share, fresh_signals, inflation
-from jaxmia.machine import cores
 from jaxmia.options import Options
 from jaxmia.training.progress import Progress
 from jaxmia.types import Data, Signals
@@ -59,10 +58,12 @@ class Flags:
     """Targets of each part."""
     epochs: int = digits.experiment.recipe.epochs
     """Epochs each network is trained."""
+    references: int = 50
+    """References of the small pools on each side."""
     workdir: Path = Path("checkpoints/finite_pool")
     """Folder for the runs."""
-    results: Path = Path("experiments/results")
-    """Folder of finite_pool.jsonl."""
+    results: Path | None = None
+    """Folder to keep the rows in, such as experiments/results; none by default."""
     json: bool = False
     """Print the rows as JSON on stdout."""
     quiet: bool = False
@@ -118,7 +119,7 @@ def _figures(score: np.ndarray, member: np.ndarray) -> list[float]:
 
 def toys(flags: Flags) -> list[dict[str, Any]]:
     """A row for each noise: the truth, samples of a pool, and these corrected."""
-    rows = []
+    lines = []
     for noise in (0.0, 1.0):
         cases: dict[str, list[list[float]]] = {"fresh": [], "pool": [], "corrected": []}
         shares = []
@@ -130,11 +131,11 @@ def toys(flags: Flags) -> list[dict[str, Any]]:
             for name, phi in zip(cases, (one.truth, one.pool, corrected.phi), strict=True):
                 cases[name].append(figures(np.asarray(phi), one.member))
         f_in, f_out = np.mean(shares, 0).tolist()
-        rows.append(
+        lines.append(
             {"part": "toy", "noise": noise, "draws": flags.draws, "models": flags.models,
              "f_in": f_in, "f_out": f_out, "cases": {k: _summary(v) for k, v in cases.items()}}
         )  # fmt: skip
-    return rows
+    return lines
 
 
 def _summary(several: list[list[float]]) -> dict[str, Any]:
@@ -162,9 +163,10 @@ def all_digits() -> Callable[[], Data]:
     return load
 
 
-QUERIES, MEMBERS, SIDE = 360, 180, 50
-# of each pool its records, and how many references so that every query has 50 on both sides
-POOLS = {"pool of 360": (360, 150), "pool of 720": (720, 300), "pool of 1617": (1617, 680)}
+QUERIES, MEMBERS = 360, 180
+# of each pool its records, and references for each on a side, so that every query has enough
+POOLS = {"pool of 360": (360, 3.0), "pool of 720": (720, 6.0), "pool of 1617": (1617, 13.6)}
+CORRECTED = "the first, corrected to the last"
 
 
 def small_pools(flags: Flags) -> list[dict[str, Any]]:
@@ -172,16 +174,16 @@ def small_pools(flags: Flags) -> list[dict[str, Any]]:
     cases: dict[str, dict[str, Any]] = {}
     variances: dict[str, list[float]] = {}
     share = Sides(1.0, 1.0)
-    for name, (records, references) in POOLS.items():
+    for name, (records, factor) in POOLS.items():
         first = records == QUERIES
         small = Experiment(
             name="pool",
             data=data.first(all_digits(), records),
             recipe=replace(digits.experiment.recipe, epochs=flags.epochs),
-            models=flags.models + references,
+            models=flags.models + round(factor * flags.references),
             design=design.fixed_size(MEMBERS),
             attacks=("global_threshold",),
-            repeat_sets=64 if first else 0,
+            repeat_sets=min(64, flags.models) if first else 0,
         )
         run = jaxmia.run(small, _options(flags, name.replace(" ", "_")))
         phi, member = np.asarray(run.signals.phi)[:, :QUERIES], run.member[:, :QUERIES]
@@ -193,39 +195,43 @@ def small_pools(flags: Flags) -> list[dict[str, Any]]:
             share = data_share(phi[: len(again)], again, member[: len(again)])
             rho = inflation(share, MEMBERS / QUERIES, MEMBERS / 1617)
             corrected = np.asarray(fresh_signals(Signals(phi), member, rho).phi)
-            several.append(("the first, corrected to the last", corrected))
+            several.append((CORRECTED, corrected))
         for case, of in several:
-            scores = [_attacked(of, member, flags.models, seed) for seed in range(5)]
+            scores = [
+                attacked(of, member, flags.models, flags.references, seed) for seed in range(5)
+            ]
             cases[case] = _summary([_figures(*pair) for pair in scores])
     return [
         {"part": "small_pool", "queries": QUERIES, "members": MEMBERS, "targets": flags.models,
-         "references": [SIDE, SIDE], "draws": 5, "f_in": share.inside, "f_out": share.outside,
-         "variance_in_out": variances, "cases": cases}
+         "references": 2 * [flags.references], "draws": 5, "f_in": share.inside,
+         "f_out": share.outside, "variance_in_out": variances, "cases": cases}
     ]  # fmt: skip
 
 
 def _variance(phi: np.ndarray, side: np.ndarray) -> float:
     """The mean over queries of the variance of phi on one side."""
-    of = np.where(side, phi[..., 0], np.nan)
-    return float(np.nanvar(of, 0, ddof=1).mean())
+    n = side.sum(0)
+    off = phi[..., 0] - phi[..., 0].sum(0, where=side) / np.maximum(n, 1)
+    return float(((off**2).sum(0, where=side) / np.maximum(n - 1, 1)).mean())
 
 
-def _attacked(
-    phi: np.ndarray, member: np.ndarray, targets: int, seed: int
+def attacked(
+    phi: np.ndarray, member: np.ndarray, targets: int, references: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and membership of so many models, by equal numbers of IN and OUT references."""
+    """Scores and membership of so many targets, by equal numbers of IN and OUT references."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(phi))
     at, others = order[:targets], order[targets:]
     rank = rng.random((len(others), member.shape[1]))
-    rows = [
-        np.argsort(np.where(side, rank, 2), axis=0)[:SIDE]
-        for side in (member[others], ~member[others])
-    ]
-    reference = np.take_along_axis(phi[others, :, 0], np.concatenate(rows), axis=0)
-    truth = np.repeat([True, False], [len(rows[0]), len(rows[1])])
-    inside = np.broadcast_to(truth[:, None], reference.shape)
-    scores = [lira.online(phi[target, :, 0], reference, inside) for target in at]
+    reference = []
+    for side in (member[others], ~member[others]):
+        places = np.argsort(np.where(side, rank, 2), axis=0)[:references]
+        values = np.where(side, phi[others, :, 0], np.nan)  # NaN is no reference
+        reference.append(np.take_along_axis(values, places, axis=0))
+    inside = np.repeat([True, False], [len(side) for side in reference])
+    both = np.concatenate(reference)
+    inside = np.repeat(inside[:, None], both.shape[1], axis=1)
+    scores = [lira.online(phi[target, :, 0], both, inside) for target in at]
     return np.stack(scores), member[at]
 
 
@@ -254,8 +260,8 @@ def repeated_digits(flags: Flags) -> list[dict[str, Any]]:
             "pool": {name: _brief(run.summary["attacks"][name]) for name in names},
             "corrected": {name: _brief(pool["attacks"][name]) for name in names},
             "own_tpr": {
-                "pool": _own(phi, run.member, Sides(1.0, 1.0)),
-                "corrected": _own(phi, run.member, rho),
+                "pool": own_tpr(phi, run.member, Sides(1.0, 1.0)),
+                "corrected": own_tpr(phi, run.member, rho),
             },
         }
     ]
@@ -269,7 +275,7 @@ def _brief(attack: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _own(phi: np.ndarray, member: np.ndarray, rho: Sides, fpr: float = 1e-3) -> dict[str, float]:
+def own_tpr(phi: np.ndarray, member: np.ndarray, rho: Sides, fpr: float = 1e-3) -> dict[str, float]:
     """The mean TPR of examples that may each be accused wrongly so often, by their two Gaussians.
 
     In closed form: the ratio is quadratic in phi, and so a noncentral chi-square; variances are
@@ -294,12 +300,12 @@ def _options(flags: Flags, name: str) -> Options:
     return Options(workdir=flags.workdir / name, progress=Progress(flags.quiet))
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
+def table(lines: list[dict[str, Any]]) -> Table:
     """The rows, for people."""
     out = Table(box=None, pad_edge=False)
     for head in ("part", "case", "AUC", "TPR@1%", "TPR@0.1%"):
         out.add_column(head, justify="left" if head in ("part", "case") else "right")
-    for row in rows:
+    for row in lines:
         name = row["part"] + (f", noise {row['noise']:g}" if "noise" in row else "")
         name += f" (f {row['f_in']:.2f}, {row['f_out']:.2f})"
         cases = row.get("cases") or {
@@ -314,29 +320,32 @@ def table(rows: list[dict[str, Any]]) -> Table:
     return out
 
 
+def keep(part: list[dict[str, Any]], flags: Flags) -> list[dict[str, Any]]:
+    """The rows of a part with what they were measured by, kept beside those of the others."""
+    common = rows.about() | {"command": rows.command("experiments.studies.finite_pool", flags)}
+    part = [row | common for row in part]
+    if flags.results:
+        file = flags.results / "finite_pool.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        others = [row for row in map(json.loads, lines) if row["part"] != part[0]["part"]]
+        order = sorted(others + part, key=lambda row: PARTS.index(row["part"]))
+        rows.keep(flags.results, "finite_pool", order, {})
+    return part
+
+
 def main(flags: Flags) -> None:
-    """Runs the parts, appends their rows, prints them."""
+    """Runs the parts, keeps their rows, prints them."""
     work = {"toy": toys, "small_pool": small_pools, "digits": repeated_digits}
     for name in flags.parts:
         if name not in work:
             raise ValueError(f"--parts: {name[:80]!r} is not one of {', '.join(PARTS)}")
-    flags.results.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for name in flags.parts:
-        for row in work[name](flags):
-            rows.append(about() | {"cores": cores(), "command": _command(flags)} | row)
-            with (flags.results / "finite_pool.jsonl").open("a") as out:
-                out.write(json.dumps(rows[-1]) + "\n")
+    lines = [row for name in flags.parts for row in keep(work[name](flags), flags)]
     if flags.json:
-        print(json.dumps(rows))
+        print(json.dumps(lines))
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=140)
-    console.print(table(rows))
-    for own in (row["own_tpr"] for row in rows if "own_tpr" in row):
+    console.print(table(lines))
+    for own in (row["own_tpr"] for row in lines if "own_tpr" in row):
         console.print(f"if nobody may be accused wrongly more often than 1 in 1,000: {own}")
-
-
-def _command(flags: Flags) -> str:
-    return f"python -m experiments.studies.finite_pool --parts {' '.join(flags.parts)}"
 
 
 if __name__ == "__main__":
