@@ -149,25 +149,31 @@ def scores_of_groups(
     return scores, np.concatenate([member[at] for at in groups])
 
 
-def rows_of(
-    name: str, signals: Signals, member: np.ndarray, references: int, draws: int
-) -> list[dict[str, Any]]:
-    """A row for each attack with so many references."""
-    scores, truth = scores_of_groups(signals, member, references)
-    examples = truth.shape[1]
-    weight = paired.weights(examples, draws)
-    rates = {k: paired.resampled(s, truth, weight, LEVELS)[1] for k, s in scores.items()}
+def rows_of(name: str, run: jaxmia.Run, references: int, draws: int) -> list[dict[str, Any]]:
+    """A row for each attack with so many references; where records are persons', these are drawn.
+
+    Intervals of the figures themselves are then percentiles too, as those of differences are.
+    """
+    scores, truth = scores_of_groups(run.signals, run.member, references)
+    examples, person = truth.shape[1], run.person
+    weight = paired.weights(examples, draws) if person is None else paired.by_person(person)
+    replicates = {k: paired.resampled(s, truth, weight, LEVELS) for k, s in scores.items()}
+    rates = {k: tpr for k, (_, tpr) in replicates.items()}
     out = []
     for attack, score in scores.items():
         spans = metrics.bootstrap(score, truth, LEVELS)
+        auc_ends, tpr_ends = spans.auc.tolist(), spans.tpr_at_fpr.tolist()
+        if person is not None:
+            auc_ends = paired.ends(replicates[attack][0])
+            tpr_ends = [paired.ends(r) for r in rates[attack].T]
         row: dict[str, Any] = {
             "set": name, "attack": attack, "references": references, "targets": len(truth),
             "examples": examples, "scores": int(np.isfinite(score).sum()),
-            "auc": metrics.auc(score, truth), "auc_interval": spans.auc.tolist(),
+            "auc": metrics.auc(score, truth), "auc_interval": auc_ends,
             "tpr": {
-                f"{level:g}": {"value": float(v), "interval": ends.tolist()}
+                f"{level:g}": {"value": float(v), "interval": ends}
                 for level, v, ends in zip(
-                    LEVELS, metrics.tpr_at_fpr(score, truth, LEVELS), spans.tpr_at_fpr, strict=True
+                    LEVELS, metrics.tpr_at_fpr(score, truth, LEVELS), tpr_ends, strict=True
                 )
             },
         }  # fmt: skip
@@ -209,9 +215,7 @@ def main(flags: Flags) -> None:
         most = run.models - fewer
         numbers = sorted({*(r for r in REFERENCES if r <= most), most})
         lines = [
-            row
-            for references in numbers
-            for row in rows_of(name, run.signals, run.member, references, flags.draws)
+            row for references in numbers for row in rows_of(name, run, references, flags.draws)
         ]
         console.print(table(lines))
         where = f" --cifar10 {flags.cifar10.name}" if name == "cifar10_small" else ""  # type: ignore[union-attr]
