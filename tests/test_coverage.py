@@ -41,7 +41,7 @@ def pooled(draws, examples=1438, seed=0):
     return shares([holds(*population.sample(seed + i, examples)) for i in range(draws)])
 
 
-def given(draws, each, examples=1438, seed=0):
+def alone(draws, each, examples=1438, seed=0):
     """Of single targets, `each` of every draw, alone."""
     rows = []
     for i in range(draws):
@@ -62,8 +62,8 @@ def others(draws, examples=1438, seed=0):
         classes = by_class(exposures(score, member, [THRESHOLD])[0], np.arange(examples) % 4)
         for low, high in zip(classes.low, classes.high, strict=True):
             rows.append({"class": low <= RATES[1e-3] <= high})
-        got = calibration.reliability(expit(score), member)
-        for low, p, high in zip(got.low, got.stated, got.high, strict=True):
+        diagram = calibration.reliability(expit(score), member)
+        for low, p, high in zip(diagram.low, diagram.stated, diagram.high, strict=True):
             rows.append({"reliability": low <= true[int(np.digitize(p, calibration.BINS))] <= high})
         for s, m in zip(score[::16], member[::16], strict=True):
             none = no_false_alarm.fields(rank(s, m).curve, int((~m).sum()), alone=True)
@@ -79,17 +79,17 @@ def least(share, draws, tail=1e-3):
 
 def test_intervals_of_pooled_targets_cover():
     """At 0.001 % FPR those at a fixed threshold do in one or two of ten draws."""
-    found = pooled(12, examples=800)
-    assert set(found) >= {"auc", "balanced_accuracy", "0.01", "0.001", "0.0001", "0.00001"}
-    for name, (share, draws) in found.items():
+    coverage = pooled(12, examples=800)
+    assert set(coverage) >= {"auc", "balanced_accuracy", "0.01", "0.001", "0.0001", "0.00001"}
+    for name, (share, draws) in coverage.items():
         assert share >= least(0.89, draws), (name, share)
 
 
 def test_intervals_of_one_target_cover():
-    found = given(1, each=32)
-    assert {"auc", "balanced_accuracy", "0.005", "0.01"} <= set(found)
-    assert not {"0.002", "0.001", "0.00001"} & set(found)  # of 719 non-members
-    for name, (share, draws) in found.items():
+    coverage = alone(1, each=32)
+    assert {"auc", "balanced_accuracy", "0.005", "0.01"} <= set(coverage)
+    assert not {"0.002", "0.001", "0.00001"} & set(coverage)  # of 719 non-members
+    for name, (share, draws) in coverage.items():
         assert share >= least(0.85, draws), (name, share)  # of the same examples
 
 
@@ -108,8 +108,8 @@ def test_intervals_of_pooled_targets_cover_in_three_hundred_draws():
 
 @pytest.mark.soak
 def test_intervals_of_one_target_and_others_cover_in_hundreds_of_draws():
-    for found in (given(40, each=8), others(100)):
-        for name, (share, draws) in found.items():
+    for coverage in (alone(40, each=8), others(100)):
+        for name, (share, draws) in coverage.items():
             print(f"{name:<20}{share:.3f}")
             assert share >= 0.89 - 3 * np.sqrt(0.93 * 0.07 / draws), (name, share)
 

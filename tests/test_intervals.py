@@ -31,7 +31,7 @@ def embedded(path):
     return json.loads(text.split('id="data">')[1].split("</script>")[0])
 
 
-def shown(summary):
+def text_of(summary):
     console = Console(file=(out := io.StringIO()), width=80, highlight=False)
     console.print(table(summary), *remarks(summary), sep="\n")
     return " ".join(out.getvalue().split())
@@ -46,23 +46,23 @@ def test_every_place_shows_the_bootstraps_interval_of_every_fpr(tmp_path):
     write(tmp_path, ranked, member, None, summary)
     want = dict(zip(map(level_key, FPRS), metrics.bootstrap(score, member, FPRS)[2], strict=True))
     spans = summary["attacks"]["lira_online"]["intervals"]
-    known = {k: ends for k, ends in spans["by_fpr"].items() if ends}
-    assert set(want) - set(known) == {"0.00001", "0.00002", "0.00005"}  # .45 of 9000 at most
-    for level, ends in known.items():
+    every = {k: ends for k, ends in spans["by_fpr"].items() if ends}
+    assert set(want) - set(every) == {"0.00001", "0.00002", "0.00005"}  # .45 of 9000 at most
+    for level, ends in every.items():
         np.testing.assert_allclose(ends, want[level])
     assert spans["tpr_at_fpr"] == {k: spans["by_fpr"][k] for k in figures.LEVELS}
     page = embedded(tmp_path / "report/index.html")
     shown_of = page["attacks"][0]
     rows = rows_of(tmp_path / "report/attacks.csv")
     for i, level in enumerate(map(level_key, page["levels"])):
-        if level in known:
+        if level in every:
             low, high = want[level]
             np.testing.assert_allclose([shown_of["low"][i], shown_of["high"][i]], [low, high], 1e-4)
             row = rows[f"tpr_at_fpr_{level}"]
             np.testing.assert_allclose([float(row["low"]), float(row["high"])], [low, high], 1e-4)
             assert float(row["value"]) == pytest.approx(shown_of["tpr"][i], rel=1e-4)
     fpr, tpr = charts.band(spans["by_fpr"])
-    for level, (low, high) in known.items():
+    for level, (low, high) in every.items():
         at = np.flatnonzero(np.isclose(fpr, float(level)))
         np.testing.assert_allclose(tpr[at], [high, low])
 
@@ -71,9 +71,9 @@ def test_nobody_found_is_not_certainty():
     rng = np.random.default_rng(0)
     member = np.tile(np.arange(400) % 2 == 0, (6, 1))
     score = np.where(member, rng.normal(size=(6, 400)), 9 + rng.normal(size=(6, 400)))
-    found = summarise({"x": metrics.rank(score, member)}, member, queries=1, about={})["attacks"]
-    spans = found["x"]["intervals"]
-    assert found["x"]["tpr_at_fpr"]["0.01"] == 0 and spans["kind"]["by_fpr"]["0.01"] != "bca"
+    attacks = summarise({"x": metrics.rank(score, member)}, member, queries=1, about={})["attacks"]
+    spans = attacks["x"]["intervals"]
+    assert attacks["x"]["tpr_at_fpr"]["0.01"] == 0 and spans["kind"]["by_fpr"]["0.01"] != "bca"
     np.testing.assert_allclose(spans["by_fpr"]["0.01"], [0, 1 - 0.025 ** (1 / 200)])
 
 
@@ -90,7 +90,7 @@ def test_spread_over_targets_is_not_shown_where_no_false_alarm_is_allowed(tmp_pa
         write(tmp_path / str(n), ranked, member[:, :n], None, summary)
         rows = rows_of(tmp_path / str(n) / "report/attacks.csv")
         assert {k for k in figures.LEVELS if not rows[f"tpr_at_fpr_{k}"]["sd_over_targets"]} == less
-        assert shown(summary).count("±") == 5 - len(less)
+        assert text_of(summary).count("±") == 5 - len(less)
         own = (tmp_path / str(n) / "report/index.html").read_text().split("The same for each")[1]
         assert own.split("</details>")[0].count("<small>±") == 5 - len(less)
 
@@ -109,8 +109,8 @@ def one(tmp_path, capsys):
         words = [w for flag, k in files for w in (flag, str(tmp_path / f"{k}.npy"))]
         app.main(["score", *words, "--attacks", "lira_online", "global_threshold", *flags,
                   "--out", str(tmp_path / name), "--json"])  # fmt: skip
-        told = capsys.readouterr()
-        return json.loads(told.out), " ".join(told.err.split())
+        output = capsys.readouterr()
+        return json.loads(output.out), " ".join(output.err.split())
 
     return go
 
@@ -123,8 +123,8 @@ def test_one_target_has_no_tpr_where_its_non_members_are_too_few(one, tmp_path, 
                                     "0.001": None, "0.00001": None}  # fmt: skip
     none = attack["at_no_false_alarm"]
     assert none["n"] == 300 and none["fpr_at_most"] == pytest.approx(1 - 0.05 ** (1 / 300))
-    with np.load(tmp_path / "few/scores.npz") as held:
-        score, member = held["lira_online"][0], held["member"][0]
+    with np.load(tmp_path / "few/scores.npz") as archive:
+        score, member = archive["lira_online"][0], archive["member"][0]
     best = score[~member].max()
     assert none["tpr"] == pytest.approx((score[member] > best).mean(), abs=0.02)
     words = no_false_alarm.words(attack)
@@ -180,8 +180,8 @@ def test_limits_of_one_target_are_those_of_thresholds_that_may_have_the_fpr():
     member = np.arange(1500) < 500
     score = rng.normal(size=1500) + 2 * member
     curve = metrics.roc_counts(score, member)
-    got = metrics.tpr_limits(curve, [1e-3, 4e-3, 0.05])
-    assert np.isnan(got[0]).all() and not np.isnan(got[1:]).any()
+    limits = metrics.tpr_limits(curve, [1e-3, 4e-3, 0.05])
+    assert np.isnan(limits[0]).all() and not np.isnan(limits[1:]).any()
     outside = np.sort(score[~member])[::-1]
     every = np.arange(1000)
     lower = np.append(0, stats.beta.ppf(0.025, every[1:], 1001 - every[1:]))
@@ -190,7 +190,7 @@ def test_limits_of_one_target_are_those_of_thresholds_that_may_have_the_fpr():
     def tpr(k):  # as many members as can be above a threshold with k non-members
         return (score[member] > outside[k]).mean() if k >= 0 else 0.0
 
-    for (low, high), fpr in zip(got[1:], (4e-3, 0.05), strict=True):
+    for (low, high), fpr in zip(limits[1:], (4e-3, 0.05), strict=True):
         few, many = int((upper <= fpr).sum()) - 1, int((lower <= fpr).sum()) - 1
         at = tpr(int(1000 * fpr))
         own = stats.binomtest(round(500 * at), 500).proportion_ci(0.95, "exact")

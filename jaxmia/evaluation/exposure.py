@@ -93,8 +93,8 @@ def levels(non_members: int, alone: bool = False) -> list[float]:
     """The levels that differ: one that means "no false alarm at all", and those above it."""
     if alone:
         never = [v for v in LEVELS if not stated(v, non_members, alone)]
-        shown = DEFAULT if DEFAULT in never else max(never, default=None)
-        return [v for v in LEVELS if v == shown or v not in never]
+        first = DEFAULT if DEFAULT in never else max(never, default=None)
+        return [v for v in LEVELS if v == first or v not in never]
     never = [v for v in LEVELS if v * non_members < 1]
     return [v for v in LEVELS if v * non_members >= 1 or v == max(never) or v == DEFAULT]
 

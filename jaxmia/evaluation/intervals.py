@@ -14,8 +14,8 @@ FPRS = (*LEVELS, 0.2, 0.5)  # of the slider, and beyond it for the bands of a RO
 
 def intervals(ranked: Ranked) -> dict[str, Any]:
     """What `summary.json` has as `intervals`, of scores with members and non-members."""
-    drawn = metrics.bootstrap_of(ranked, FPRS)
-    rates, kinds = _rates(ranked, drawn.tpr_at_fpr)
+    spans = metrics.bootstrap_of(ranked, FPRS)
+    rates, kinds = _rates(ranked, spans.tpr_at_fpr)
     pairs = zip(FPRS, rates.tolist(), kinds, strict=True)
     by_fpr = {level_key(fpr): (ends if kind else None, kind) for fpr, ends, kind in pairs}
     fixed = metrics.figures_of(ranked.curve, list(figures.LEVELS.values())).tpr_at_fpr
@@ -23,8 +23,8 @@ def intervals(ranked: Ranked) -> dict[str, Any]:
     alone = np.stack(metrics.clopper_pearson(np.rint(fixed * members), members), 1)
     return {
         "confidence": 0.95,
-        "auc": drawn.auc.tolist(),
-        "balanced_accuracy": drawn.balanced_accuracy.tolist(),
+        "auc": spans.auc.tolist(),
+        "balanced_accuracy": spans.balanced_accuracy.tolist(),
         "tpr_at_fpr": {level: by_fpr[level][0] for level in figures.LEVELS},
         "by_fpr": {level: ends for level, (ends, _) in by_fpr.items()},
         "kind": {
@@ -40,7 +40,7 @@ def intervals(ranked: Ranked) -> dict[str, Any]:
     }
 
 
-def _rates(ranked: Ranked, drawn: np.ndarray) -> tuple[np.ndarray, list[str | None]]:
+def _rates(ranked: Ranked, pooled: np.ndarray) -> tuple[np.ndarray, list[str | None]]:
     """The ends of the TPR at each of `FPRS`, and their kinds; none where no FPR is that small."""
     curve = ranked.curve
     if len(ranked.score) == 1:
@@ -49,7 +49,7 @@ def _rates(ranked: Ranked, drawn: np.ndarray) -> tuple[np.ndarray, list[str | No
     hits = curve.tp[metrics.at_fpr(curve, FPRS)]
     scored = ranked.member & ~np.isnan(ranked.score)
     examples = int(scored.any(0).sum())
-    ends, kinds = drawn.copy(), []
+    ends, kinds = pooled.copy(), []
     for row, hit, fpr in zip(ends, hits.tolist(), FPRS, strict=True):
         if hit in (0, curve.tp[-1]):  # no draw of the examples can be any different
             row[:] = metrics.clopper_pearson(examples if hit else 0, examples)
