@@ -64,7 +64,7 @@ def claims() -> str:
     """What the digits' repeats say."""
     lines = []
     for row in _of("digits"):
-        f, own = (row["f_in"], row["f_out"]), row["own_tpr"]
+        f, by = (row["f_in"], row["f_out"]), row["by_p_value"]
         fewer = "; ".join(
             f"{k} sets would have said {a:.2f} and {b:.2f}"
             for k, (a, b) in row["f_by_fewer_sets"].items()
@@ -73,10 +73,11 @@ def claims() -> str:
             f"- Of the variance of φ, {words.percent(f[0], 0)} with an example and "
             f"{words.percent(f[1], 0)} without it are due to the other records, by "
             f"{row['repeat_sets']} sets trained on twice" + (f" ({fewer})." if fewer else "."),
-            f"- If nobody may be accused wrongly more often than once in 1,000, two Gaussians of "
-            f"each example find {words.percent(own['pool']['tpr'])} with the pool and "
-            f"{words.percent(own['corrected']['tpr'])} without it, and more often than not "
-            f"{own['pool']['above_half']} and {own['corrected']['above_half']} of the examples.",
+            f"- If nobody may be accused wrongly more often than once in 1,000 (LiRA offline's "
+            f"p-values below 0.001), {words.percent(by['pool']['tpr'])} of the members are found "
+            f"with the pool, at {words.percent(by['pool']['fpr'])} of the others, and "
+            f"{words.percent(by['corrected']['tpr'])} without it, at "
+            f"{words.percent(by['corrected']['fpr'])}.",
         ]
     return "\n".join(lines) or "*Not measured by this version.*"
 
