@@ -1,15 +1,22 @@
 """The finite pool: a toy with a computable truth, pools of three sizes, the digits corrected."""
 
+from collections.abc import Sequence
+
 from experiments import rows
 from experiments.pages import words
 from experiments.pages.words import Row
 
 HEADS = ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR")
+MISSING = "*Not measured by this version.*"
 DATA = {"fresh": "fresh data: the truth", "pool": "samples of one pool", "corrected": "corrected"}
 
 
 def _of(part: str) -> list[Row]:
     return [row for row in rows.read("finite_pool") if row["part"] == part]
+
+
+def _table(heads: tuple[str, ...], lines: Sequence[Sequence[str]]) -> str:
+    return words.table(heads, lines) if lines else MISSING
 
 
 def _figures(of: Row) -> list[str]:
@@ -24,7 +31,7 @@ def toy() -> str:
         for row in _of("toy")
         for case, of in row["cases"].items()
     ]
-    return words.table(("training noise over data variance", "", *HEADS), lines)
+    return _table(("training noise over data variance", "", *HEADS), lines)
 
 
 def pools() -> str:
@@ -38,7 +45,7 @@ def pools() -> str:
                 for v, w in zip(row["variance_in_out"].get(case, ()), first, strict=False)
             ]
             lines.append((case, *(ratios or ("", "")), *_figures(of)))
-    return words.table(("", "variance of φ IN", "OUT", *HEADS), lines)
+    return _table(("", "variance of φ IN", "OUT", *HEADS), lines)
 
 
 def attacks() -> str:
@@ -57,7 +64,7 @@ def attacks() -> str:
                     words.span(fresh["tpr_at_fpr"]["0.001"], ends["tpr_at_fpr"]["0.001"]),
                 )
             )
-    return words.table(heads, lines)
+    return _table(heads, lines)
 
 
 def claims() -> str:
@@ -79,7 +86,7 @@ def claims() -> str:
             f"{words.percent(by['corrected']['tpr'])} without it, at "
             f"{words.percent(by['corrected']['fpr'])}.",
         ]
-    return "\n".join(lines) or "*Not measured by this version.*"
+    return "\n".join(lines) or MISSING
 
 
 def about() -> str:
