@@ -1,15 +1,22 @@
 """The finite pool: a toy with a computable truth, pools of three sizes, the digits corrected."""
 
+from collections.abc import Sequence
+
 from experiments import rows
 from experiments.pages import words
 from experiments.pages.words import Row
 
 HEADS = ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR")
+MISSING = "*Not measured by this version.*"
 DATA = {"fresh": "fresh data: the truth", "pool": "samples of one pool", "corrected": "corrected"}
 
 
 def _of(part: str) -> list[Row]:
     return [row for row in rows.read("finite_pool") if row["part"] == part]
+
+
+def _table(heads: tuple[str, ...], lines: Sequence[Sequence[str]]) -> str:
+    return words.table(heads, lines) if lines else MISSING
 
 
 def _figures(of: Row) -> list[str]:
@@ -24,7 +31,7 @@ def toy() -> str:
         for row in _of("toy")
         for case, of in row["cases"].items()
     ]
-    return words.table(("training noise over data variance", "", *HEADS), lines)
+    return _table(("training noise over data variance", "", *HEADS), lines)
 
 
 def pools() -> str:
@@ -38,7 +45,7 @@ def pools() -> str:
                 for v, w in zip(row["variance_in_out"].get(case, ()), first, strict=False)
             ]
             lines.append((case, *(ratios or ("", "")), *_figures(of)))
-    return words.table(("", "variance of φ IN", "OUT", *HEADS), lines)
+    return _table(("", "variance of φ IN", "OUT", *HEADS), lines)
 
 
 def attacks() -> str:
@@ -57,14 +64,14 @@ def attacks() -> str:
                     words.span(fresh["tpr_at_fpr"]["0.001"], ends["tpr_at_fpr"]["0.001"]),
                 )
             )
-    return words.table(heads, lines)
+    return _table(heads, lines)
 
 
 def claims() -> str:
     """What the digits' repeats say."""
     lines = []
     for row in _of("digits"):
-        f, own = (row["f_in"], row["f_out"]), row["own_tpr"]
+        f, by = (row["f_in"], row["f_out"]), row["by_p_value"]
         fewer = "; ".join(
             f"{k} sets would have said {a:.2f} and {b:.2f}"
             for k, (a, b) in row["f_by_fewer_sets"].items()
@@ -73,12 +80,13 @@ def claims() -> str:
             f"- Of the variance of φ, {words.percent(f[0], 0)} with an example and "
             f"{words.percent(f[1], 0)} without it are due to the other records, by "
             f"{row['repeat_sets']} sets trained on twice" + (f" ({fewer})." if fewer else "."),
-            f"- If nobody may be accused wrongly more often than once in 1,000, two Gaussians of "
-            f"each example find {words.percent(own['pool']['tpr'])} with the pool and "
-            f"{words.percent(own['corrected']['tpr'])} without it, and more often than not "
-            f"{own['pool']['above_half']} and {own['corrected']['above_half']} of the examples.",
+            f"- If nobody may be accused wrongly more often than once in 1,000 (LiRA offline's "
+            f"p-values below 0.001), {words.percent(by['pool']['tpr'])} of the members are found "
+            f"with the pool, at {words.percent(by['pool']['fpr'])} of the others, and "
+            f"{words.percent(by['corrected']['tpr'])} without it, at "
+            f"{words.percent(by['corrected']['fpr'])}.",
         ]
-    return "\n".join(lines) or "*Not measured by this version.*"
+    return "\n".join(lines) or MISSING
 
 
 def about() -> str:

@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import ncx2
 
 import jaxmia
 from experiments import digits, rows
@@ -259,9 +258,11 @@ def repeated_digits(flags: Flags) -> list[dict[str, Any]]:
             "f_by_fewer_sets": {str(k): list(share) for k, share in fewer.items()},
             "pool": {name: _brief(run.summary["attacks"][name]) for name in names},
             "corrected": {name: _brief(pool["attacks"][name]) for name in names},
-            "own_tpr": {
-                "pool": own_tpr(phi, run.member, Sides(1.0, 1.0)),
-                "corrected": own_tpr(phi, run.member, rho),
+            "by_p_value": {
+                "pool": by_p_value(phi, run.member),
+                "corrected": by_p_value(
+                    np.asarray(fresh_signals(Signals(phi), run.member, rho).phi), run.member
+                ),
             },
         }
     ]
@@ -275,25 +276,16 @@ def _brief(attack: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def own_tpr(phi: np.ndarray, member: np.ndarray, rho: Sides, fpr: float = 1e-3) -> dict[str, float]:
-    """The mean TPR of examples that may each be accused wrongly so often, by their two Gaussians.
+def by_p_value(phi: np.ndarray, member: np.ndarray, level: float = 1e-3) -> dict[str, float]:
+    """What is found if an example is called a member where chance would rarely put it so high.
 
-    In closed form: the ratio is quadratic in phi, and so a noncentral chi-square; variances are
-    `rho` times those of the models. Also how many are found more often than not.
+    LiRA offline's Student-t score is minus the logarithm of that chance, for each example by its
+    own OUT law: nobody is accused wrongly more often than by `level`, and `fpr` says how often.
     """
-    of = phi[..., 0].astype(np.float64)
-    mean, spread = [], []
-    for side, factor in ((member, rho.inside), (~member, rho.outside)):
-        values = np.where(side, of, np.nan)
-        mean.append(np.nanmean(values, 0))
-        spread.append(np.sqrt(factor * np.nanvar(values, 0, ddof=1)))
-    apart, k = (mean[0] - mean[1]) / spread[1], spread[1] / spread[0]
-    k = np.where(np.abs(k - 1) < 1e-3, 1 + 1e-3, k)
-    centre = -(k**2) * apart / (1 - k**2)
-    cut = np.where(k < 1, ncx2.isf(fpr, 1, centre**2), ncx2.ppf(fpr, 1, centre**2))
-    law = ncx2(1, (k * (apart - centre)) ** 2)
-    tpr = np.where(k < 1, law.sf(k**2 * cut), law.cdf(k**2 * cut))
-    return {"tpr": float(np.nanmean(tpr)), "above_half": int((tpr > 0.5).sum())}
+    name = "lira_offline_student_t"
+    score = attack_every_model(Signals(phi), member, [name])[name]
+    above = score > -np.log(level)
+    return {"tpr": float(above[member].mean()), "fpr": float(above[~member].mean())}
 
 
 def _options(flags: Flags, name: str) -> Options:
@@ -344,8 +336,9 @@ def main(flags: Flags) -> None:
         print(json.dumps(lines))
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=140)
     console.print(table(lines))
-    for own in (row["own_tpr"] for row in lines if "own_tpr" in row):
-        console.print(f"if nobody may be accused wrongly more often than 1 in 1,000: {own}")
+    for row in lines:
+        for case, of in row.get("by_p_value", {}).items():
+            console.print(f"{case}, by p-values below 0.001: {of['tpr']:.2%} at {of['fpr']:.3%}")
 
 
 if __name__ == "__main__":
