@@ -42,12 +42,13 @@ def _cell(row: Row, figure: str) -> str:
 
 def about() -> str:
     """How much the tables rest on."""
-    row = rows.read("federated")[0]
+    lines = rows.read("federated")
+    row = lines[0]
     return (
         f"{row['federations']} federations, each attacked with the others as shadows, "
         f"{row['rounds']} rounds; n = {words.count(row['members'])} member and "
         f"{words.count(row['non_members'])} non-member scores; 95 % BCa intervals over "
-        f"{words.count(row['examples'])} examples. {words.measured([row])}"
+        f"{words.count(row['examples'])} examples. {words.measured(lines)}"
     )
 
 

@@ -40,9 +40,9 @@ def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def measured(rows: Sequence[Row]) -> str:
-    """The command, the machine, the versions and the date of rows that are from one run."""
+    """The commands of rows; machine, versions and date of the first."""
     row = rows[0]
-    parts = [f"`{row['command']}`"] if row.get("command") else []
+    parts = [f"`{command}`" for command in dict.fromkeys(r.get("command") for r in rows) if command]
     versions = row["versions"]
     parts += [row.get("hardware", row["device"])]
     parts += [f"jax {versions['jax']}, Python {versions['python']}"]
