@@ -39,7 +39,29 @@ def test_a_second_result_leaves_nothing_of_the_first_but_a_users_own_files(score
     assert [p.name for p in report.iterdir()] == ["mine.svg"]
     score()
     score("--stream", "always")
-    assert {p.name for p in report.iterdir()} == {"mine.svg", "roc.svg", "roc.png", "roc.csv"}
+    charts = {
+        f"{name}.{ending}" for name in ("roc", "exposure") for ending in ("svg", "png", "csv")
+    }
+    tables = {"attacks.csv", "examples.csv", "index.html"}
+    assert {p.name for p in report.iterdir()} == {"mine.svg", *charts, *tables}
+
+
+def test_a_streamed_score_leaves_the_page_that_scores_and_summary_allow(score, capsys):
+    report = score("--stream", "never") / "report"
+    want, page = (report / "examples.csv").read_text(), (report / "index.html").read_text()
+    table = json.loads((report.parent / "summary.json").read_text())["attacks"]
+    report = score("--stream", "always") / "report"
+    streamed = (report / "index.html").read_text()
+    rows = [line.split(",")[2:4] for line in (report / "examples.csv").read_text().splitlines()]
+    assert rows == [line.split(",")[2:4] for line in want.splitlines()]
+    assert "left out: bootstrap" in streamed and "scores taken as independent" in streamed
+    assert "left out" not in page and "had the examples been others" in page
+    for attack in table:
+        assert attack.replace("_", "_<wbr>") in streamed
+    before = {p.name: p.read_bytes() for p in report.iterdir()}
+    app.main(["report", str(report.parent)])
+    assert {p.name: p.read_bytes() for p in report.iterdir()} == before
+    assert "left out: bootstrap" in capsys.readouterr().out
 
 
 def test_every_file_of_a_report_is_known_to_be_cleared(score):

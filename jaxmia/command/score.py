@@ -22,15 +22,15 @@ from jaxmia.command.inputs import (
     targets_of,
 )
 from jaxmia.command.terminal import show
-from jaxmia.evaluation import evidence, streaming
+from jaxmia.evaluation import evidence, plausible, streaming
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
-from jaxmia.evaluation.unknown import in_summary, unknown
+from jaxmia.evaluation.unknown import in_summary, own_nan, unknown
 from jaxmia.metrics import rank_all
-from jaxmia.report.charts import roc_chart
 from jaxmia.report.inputs import ReportInputs
-from jaxmia.report.write import save, write, write_scores, write_summary
+from jaxmia.report.write import write, write_from_disk, write_scores, write_summary
+from jaxmia.storage.files import writable
 from jaxmia.storage.sources import Source
 from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
@@ -56,6 +56,7 @@ def score(options: Score) -> dict[str, Any]:
     Raises `ValueError` or `FileNotFoundError` in one line for whatever does not fit.
     """
     check(options)
+    writable(options.out, options.out / "report")
     if streams(options):
         return _streamed(options)
     signals, member = references(options)
@@ -112,6 +113,7 @@ def score(options: Score) -> dict[str, Any]:
             shadows=shadows,
             person=person,
             relation=privacy.relation_of(None, member),
+            own_nan=lambda name: _own_nan(name, signals, targets),
             stage=stage,
         )
         summary["command"] = _command(options)
@@ -130,6 +132,13 @@ def _unknown(
     return in_summary(of_phi([signals, *(targets or [])]), of, of_attacked)
 
 
+def _own_nan(name: str, signals: Signals, targets: list[Signals] | None) -> np.ndarray:
+    """Which of the attacked models' own signals an attack lacks."""
+    if targets is None:
+        return own_nan(ATTACKS[name], signals)
+    return np.stack([own_nan(ATTACKS[name], t) for t in targets])
+
+
 def _warnings(
     signals: Signals,
     member: np.ndarray,
@@ -138,9 +147,12 @@ def _warnings(
     pairs: np.ndarray | None,
 ) -> list[str]:
     """What is to be said before any number."""
-    out = evidence.of_signals(np.asarray(signals.phi)[..., 0], member)
+    phi, own = np.asarray(signals.phi)[..., 0], None
+    if targets is not None:
+        own = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
+    out = plausible.doubts(plausible.sums(phi, member, own, truth if targets else None))
     if pairs is not None:
-        out += evidence.of_pairs(pairs, member)
+        out += evidence.of_pairs(pairs, [member])
     if signals.margin is not None and signals.y is not None:
         out += evidence.of_models(np.asarray(signals.margin)[..., 0], member, np.asarray(signals.y))
     if targets is not None and truth is not None and targets[0].margin is not None:
@@ -212,8 +224,6 @@ def _streamed(options: Score) -> dict[str, Any]:
     leaves = streaming.leave_out(member, pairs) if target is None else None
     work = streaming.StreamedSignals(reference, member, target, truth, leaves)
     about = {"attacked": attacked, "references": reference.shape[0], "command": _command(options)}
-    summary, curves = streaming.attack(work, options.attacks, options.out, about)
-    write_summary(options.out, summary)
-    if curves:
-        save(options.out / "report", {"roc": roc_chart(curves, {})})
+    summary, curves = streaming.attack(work, options.attacks, options.out, about, pairs)
+    write_from_disk(options.out, curves, summary, Progress().stage)
     return summary

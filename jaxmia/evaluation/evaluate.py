@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmia import privacy
-from jaxmia.attacks import attack_every_model
+from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.infinite import of_phi
 from jaxmia.evaluation import evidence, records
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
-from jaxmia.evaluation.unknown import notes, unknown
+from jaxmia.evaluation.unknown import notes, own_nan, unknown
 from jaxmia.metrics import Ranked, rank_all
 from jaxmia.storage.files import read_json
 from jaxmia.storage.run import read_signals
@@ -54,6 +54,7 @@ def evaluate(work: Work) -> Evaluated:
         shadows=Shadows(ranked, work.member, work.leave_out),
         person=work.data.person,
         relation=privacy.relation_of(experiment.design, work.member),
+        own_nan=lambda name: own_nan(ATTACKS[name], signals),
         stage=progress.stage,
     )
     if work.options.command:

@@ -1,6 +1,6 @@
 """What attacks reach at the false-positive rates that an attacker may allow himself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,11 +49,12 @@ class Exposure(NamedTuple):
 def count(
     ranked: Mapping[str, Ranked],
 ) -> dict[str, RocCounts]:
-    """The curves of all attacks that have scored members and non-members, the strongest first.
+    """The curves of all attacks that have scored members and non-members, the strongest first."""
+    return strongest_first({name: r.curve for name, r in ranked.items() if r.curve.both})
 
-    Strength is the TPR at 0.1 % FPR, and among equals the area.
-    """
-    curves = {name: r.curve for name, r in ranked.items() if r.curve.both}
+
+def strongest_first(curves: Mapping[str, RocCounts]) -> dict[str, RocCounts]:
+    """Curves by their TPR at 0.1 % FPR, and among equals by their area."""
 
     def strength(item: tuple[str, RocCounts]) -> tuple[float, float]:
         return -float(reach(item[1], [DEFAULT]).tpr[0]), -auc_of(item[1])
@@ -109,16 +110,22 @@ def _widened(
 
 
 def exposures(
-    score: Float[np.ndarray, "T N"],
-    member: Bool[np.ndarray, "T N"],
+    score: Iterable[Float[np.ndarray, " N"]],
+    member: Iterable[Bool[np.ndarray, " N"]],
     thresholds: Sequence[float] | np.ndarray,
 ) -> list[Exposure]:
-    """Counts, for each threshold, the targets in which a member's score reaches it."""
-    examples = score.shape[1]
-    models, hits = np.zeros(examples, np.int64), np.zeros((len(thresholds), examples), np.int64)
-    total = np.zeros(examples)
+    """Counts, for each threshold, the targets in which a member's score reaches it.
+
+    `score [T, N]` and `member [T, N]` are taken row by row, and may come from disk.
+    """
+    models = hits = total = np.zeros(0)
     with np.errstate(invalid="ignore"):
-        for own, inside in zip(score, member & ~np.isnan(score), strict=True):
+        for own, inside in zip(score, member, strict=True):
+            if not len(total):
+                examples = len(own)
+                models, total = np.zeros(examples, np.int64), np.zeros(examples)
+                hits = np.zeros((len(thresholds), examples), np.int64)
+            inside = inside & ~np.isnan(own)
             models += inside
             total += np.where(inside, np.clip(np.nan_to_num(own), -1e30, 1e30), 0)
             for row, threshold in zip(hits, thresholds, strict=True):

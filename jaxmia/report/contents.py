@@ -1,6 +1,6 @@
 """What a report shows, counted once: curves, levels, who is found; and the charts of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,26 +52,44 @@ def look(
     inputs: ReportInputs,
 ) -> Contents:
     """Counts everything that is shown."""
-    curves = count(ranked)
+
+    def exposed(name: str, thresholds: np.ndarray) -> list[Exposure]:
+        return exposures(ranked[name].score, ranked[name].member, thresholds)
+
+    contents = look_at_curves(count(ranked), exposed, summary, inputs)
+    with_posterior = [n for n in contents.curves if summary["attacks"].get(n, {}).get("posterior")]
+    if not with_posterior:
+        return contents
+    # of the strongest attack whose scores are log-likelihood ratios
+    statement = summary["attacks"][with_posterior[0]]["posterior"]
+    posterior = mean_posterior(ranked[with_posterior[0]], inputs.leave_out, statement)
+    return contents._replace(posterior=posterior)
+
+
+def look_at_curves(
+    curves: dict[str, RocCounts],
+    exposed: Callable[[str, Float[np.ndarray, " F"]], list[Exposure]],
+    summary: dict[str, Any],
+    inputs: ReportInputs,
+) -> Contents:
+    """Counts what needs no ranks of single scores: all but posteriors.
+
+    `curves` have the strongest attack first; `exposed(name, thresholds)` counts whom it finds.
+    """
     lead = next(iter(curves), None)
     others = int(curves[lead].fp[-1]) if lead else 1
     at = levels(others)
     spans = intervals(summary)
     reached = {name: reach(curve, at, spans.get(name)) for name, curve in curves.items()}
-    exposed, classes = [], None
+    by_level, classes = [], None
     if lead is not None:
-        exposed = exposures(ranked[lead].score, ranked[lead].member, reached[lead].threshold)
+        by_level = exposed(lead, reached[lead].threshold)
         if inputs.y is not None:
-            classes = [by_class(e, np.asarray(inputs.y)) for e in exposed]
+            classes = [by_class(e, np.asarray(inputs.y)) for e in by_level]
     mean_phi = None
     if inputs.reference is not None and inputs.reference_member is not None:
         mean_phi = example_charts.mean_phi(inputs.reference, inputs.reference_member)
-    with_posterior = [n for n in curves if summary["attacks"].get(n, {}).get("posterior")]
-    posterior = None
-    if with_posterior:  # of the strongest attack whose scores are log-likelihood ratios
-        statement = summary["attacks"][with_posterior[0]]["posterior"]
-        posterior = mean_posterior(ranked[with_posterior[0]], inputs.leave_out, statement)
-    return Contents(curves, at, reached, exposed, classes, posterior, mean_phi)
+    return Contents(curves, at, reached, by_level, classes, None, mean_phi)
 
 
 def intervals(summary: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +100,12 @@ def intervals(summary: dict[str, Any]) -> dict[str, Any]:
 
 def draw(
     contents: Contents,
-    member: Bool[np.ndarray, "T N"],
+    member: Bool[np.ndarray, "T N"] | None,
     phi: Float[np.ndarray, "T N"] | None,
     summary: dict[str, Any],
     inputs: ReportInputs,
 ) -> dict[str, Chart]:
-    """The charts of a run, by name, in the order of the page."""
+    """The charts of a run, by name, in the order of the page; without `member` none of phi."""
     charts: list[Chart | None] = []
     if contents.curves:
         charts.append(roc_chart(contents.curves, intervals(summary)))
@@ -101,7 +119,7 @@ def draw(
             charts.append(example_charts.memory_chart(contents.mean_phi, start.share, points))
         classes = contents.classes[contents.start] if contents.classes else None
         charts.append(example_charts.exposure_chart(histogram(start), classes, inputs.names))
-    if phi is not None:
+    if phi is not None and member is not None:
         charts.append(phi_chart(phi, member))
         if contents.exposed:
             charts.append(example_charts.gaussian_chart(_cases(contents, member, phi, inputs)))
