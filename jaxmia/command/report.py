@@ -13,14 +13,14 @@ import tyro
 from jaxmia.attacks.references import leave_out
 from jaxmia.command import compare
 from jaxmia.command.export import pool_of
-from jaxmia.command.terminal import show
+from jaxmia.command.terminal import show, warn
 from jaxmia.evaluation import counted
 from jaxmia.metrics import rank_all
 from jaxmia.report.inputs import ReportInputs, of_run
 from jaxmia.report.previous import losses
 from jaxmia.report.write import write, write_from_disk
 from jaxmia.storage import scores
-from jaxmia.storage.files import read_json
+from jaxmia.storage.files import read_json, writable
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
 
@@ -53,6 +53,7 @@ def main(options: Command) -> None:
     if options.price is not None and not 0 <= options.price < 1e9:
         raise ValueError(f"--price: {options.price} must be 0 or more")
     folder = options.runs[0]
+    writable(folder, folder / "report")
     if not Store.there(folder) and (folder / "scores.npz").is_file():
         _scored(folder, options)
         return
@@ -145,4 +146,5 @@ def _compare(options: Command) -> None:
     summary = compare.write(out, options.runs)
     if options.json:
         print(json.dumps(summary))
+    warn(summary)
     print(f"comparison: {out / 'index.html'}", file=sys.stderr)

@@ -3,13 +3,14 @@
 import shlex
 import sys
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, select
-from jaxmia.attacks.infinite import of_phi
+from jaxmia.attacks.infinite import as_infinite, of_phi
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.command.inputs import (
     Score,
@@ -92,32 +93,36 @@ def score(options: Score) -> dict[str, Any]:
     if options.curve:
         with stage("power with fewer models"):
             about["curve"] = curve(signals, member, options.attacks, leaves)
+    about["command"] = _command(options)
     if truth is None:
-        models, examples = phi.shape
-        summary = {"schema": SCHEMA, "models": models, "examples": examples}
-        summary |= {"queries": queries, "attacks": {}, **about}
-        only = "no metrics without --target-member: only scores were written"
-        summary["notes"] = [only, *summary.get("notes", [])]
-        summary["command"] = _command(options)
-        write_scores(options.out, scores, None)
-        write_summary(options.out, summary)
-    else:
-        ranked = rank_all(scores, truth)
-        shadow = ranked if targets is None else rank_all(every, member)
-        shadows = Shadows(shadow, member, leaves if targets is None else None)
-        summary = summarise(
-            ranked,
-            truth,
-            queries=queries,
-            about=about,
-            shadows=shadows,
-            person=person,
-            relation=privacy.relation_of(None, member),
-            own_nan=lambda name: _own_nan(name, signals, targets),
-            stage=stage,
-        )
-        summary["command"] = _command(options)
-        write(options.out, ranked, truth, phi, summary, inputs, stage)
+        return _scores_alone(options.out, scores, {"queries": queries, **about})
+    ranked = rank_all(scores, truth)
+    shadow = ranked if targets is None else rank_all(every, member)
+    summary = summarise(
+        ranked,
+        truth,
+        queries=queries,
+        about=about,
+        shadows=Shadows(shadow, member, leaves if targets is None else None),
+        person=person,
+        relation=privacy.relation_of(None, member),
+        own_nan=lambda name: _own_nan(name, signals, targets),
+        stage=stage,
+    )
+    write(options.out, ranked, truth, as_infinite(phi), summary, inputs, stage)
+    return summary
+
+
+def _scores_alone(
+    out: Path, scores: dict[str, np.ndarray], about: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes what there is where nobody said whom the targets were trained on."""
+    models, examples = next(iter(scores.values())).shape
+    only = "no metrics without --target-member: only scores were written"
+    summary = {"schema": SCHEMA, "models": models, "examples": examples, "attacks": {}}
+    summary |= {**about, "notes": [only, *about.get("notes", [])]}
+    write_scores(out, scores, None)
+    write_summary(out, summary)
     return summary
 
 
@@ -188,7 +193,7 @@ def _report_inputs(
     y = None if signals.y is None else np.asarray(signals.y)
     return ReportInputs(
         y=y,
-        reference=np.asarray(signals.phi)[..., 0],
+        reference=as_infinite(np.asarray(signals.phi)[..., 0]),
         reference_member=member,
         leave_out=leaves,
         x=x,

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import f as f_law
 
-from jaxmia.attacks.infinite import LARGEST
+from jaxmia.attacks.infinite import is_finite
 from jaxmia.storage.sources import panels
 
 BYTES = 16 << 20  # of signals that are summed at once
@@ -139,7 +139,7 @@ def _of_panel(phi, member, target, truth, first: int) -> Sums:
 
 
 def _finite(phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return phi.astype(np.float64), np.abs(phi) <= LARGEST  # NaN are not
+    return phi.astype(np.float64), is_finite(phi)
 
 
 def _moments(phi: np.ndarray, finite: np.ndarray, member: np.ndarray) -> Moments:

@@ -177,7 +177,7 @@ def _totals(
         counts.append(unknown(job.reference, job.member))
         spans.append(constant.span(job.reference))
         sums.append(_sums(streamed, at, job))
-        job = _finite(job, bounds)
+        job = _finite(job, bounds or Bounds(-LARGEST, LARGEST))  # of the first pass none are known
         for name, one in attacks.items():
             new = one.panels.totals(_views(job, one))
             totals[name] = [a + b for a, b in zip(totals[name] or [0] * len(new), new, strict=True)]

@@ -166,6 +166,7 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
         .render(
             **frame(script()),
             rows=of.rows,
+            warnings=_warnings(runs),
             least=least,
             most=most,
             apart=least.high < most.low,
@@ -178,6 +179,12 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
             data=embedded(content),
         )
     )
+
+
+def _warnings(runs: Sequence[RunResults]) -> list[str]:
+    """What casts doubt on the runs, each with its name."""
+    lines = ((run.name, line) for run in runs for line in run.summary.get("warnings", []))
+    return [f"{plain(name)}: {line}" for name, line in lines]
 
 
 def differing(summaries: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
@@ -199,9 +206,11 @@ def _value(tree: Any, path: str) -> str:
     return "–" if tree is None else plain(str(tree), 160)
 
 
-def summary(of: Comparison) -> dict[str, Any]:
-    """The table as `summary.json` holds it."""
+def summary(of: Comparison, runs: Sequence[RunResults]) -> dict[str, Any]:
+    """The table as `summary.json` holds it, and what casts doubt on the runs."""
+    warnings = _warnings(runs)
     return {
+        **({"warnings": warnings} if warnings else {}),
         "runs": {
             r.name: {
                 "attack": r.attack,
@@ -211,7 +220,7 @@ def summary(of: Comparison) -> dict[str, Any]:
                 "generalization_gap": r.gap,
             }
             for r in of.rows
-        }
+        },
     }
 
 
