@@ -57,6 +57,11 @@ class StreamedSignals(NamedTuple):
         """How many."""
         return self.reference.shape[0] if self.target is None else len(self.target)
 
+    @property
+    def measured(self) -> bool:
+        """Whether it is known whom the targets were trained on."""
+        return self.target is None or self.truth is not None
+
     def jobs(self) -> Iterator[tuple[slice, Inputs]]:
         """The panels, as the attacks take them."""
         models, examples, *queries = self.reference.shape
@@ -138,7 +143,7 @@ def attack(
                     if curve is not None:
                         curves[name] = curve
                     file.unlink()
-                if curves:
+                if streamed.measured:
                     with scores.entry(archive, "member", np.bool_, shape) as entry:
                         for at in panels(streamed.targets, examples, ROW_BYTES):
                             entry.write(np.ascontiguousarray(streamed.membership(at)).tobytes())
@@ -148,7 +153,7 @@ def attack(
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-    if not curves:
+    if not streamed.measured:
         summary["attacks"] = {}
         only = "no metrics without the targets' membership: only scores were written"
         summary["notes"] = [only, *summary.get("notes", [])]

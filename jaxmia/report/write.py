@@ -50,7 +50,7 @@ def write_from_disk(
 ) -> list[Path]:
     """Writes `summary.json`, then the report of the `scores.npz` that lies there already."""
     write_summary(folder, summary)
-    if not curves:
+    if not summary["attacks"]:
         return [folder / "summary.json"]
     with stage("drawing"):
         files = report_from_disk(folder / "report", folder / "scores.npz", curves, summary)
