@@ -12,6 +12,7 @@ from jaxmia.attacks import ATTACKS, needed
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.experiment import Experiment, about, identity, membership
 from jaxmia.options import Options
+from jaxmia.storage.files import writable
 from jaxmia.storage.store import Store
 from jaxmia.training import block, gradients, parallel
 from jaxmia.training.plan import Plan, choose
@@ -54,8 +55,11 @@ def opened(experiment: Experiment, options: Options) -> Work:
     """Makes or opens the run folder, once all is known to fit.
 
     Raises `ValueError`, before anything is written, for what cannot be trained or attacked, and for
-    a folder of another experiment.
+    a folder of another experiment; `UnwritableError` for one that cannot be written.
     """
+    path = _path(experiment, options)
+    if not Store.there(path):
+        writable(path, path / "report")
     data = sources.usable(experiment.data())
     member = membership(experiment, data)
     check(experiment, data)
@@ -101,9 +105,13 @@ def check(experiment: Experiment, data: Data) -> None:
                 gradients.last_kernel(experiment.recipe.model(data), data)
 
 
+def _path(experiment: Experiment, options: Options) -> Path:
+    return Path(options.workdir or Path("checkpoints") / experiment.name)
+
+
 def _folder(experiment: Experiment, options: Options, data: Data) -> tuple[Store, Plan]:
     """The run folder, and the plan that its first start chose."""
-    path = Path(options.workdir or Path("checkpoints") / experiment.name)
+    path = _path(experiment, options)
     if Store.there(path):
         store = Store(path)
         for line in store.said:

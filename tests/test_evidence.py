@@ -1,11 +1,13 @@
 import json
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
 
 from jaxmia import design
 from jaxmia.command import app
-from jaxmia.evaluation import evidence
+from jaxmia.evaluation import evidence, plausible, streaming
 
 RNG = np.random.default_rng(0)
 M, N = 8, 200
@@ -44,17 +46,69 @@ def test_a_diverged_model_is_not_judged():
     assert evidence.of_models(margin, MEMBER, Y) == []
 
 
-def test_losses_and_turned_arrays_are_seen():
-    phi = RNG.normal(size=(M, N)) + 2 * MEMBER
-    assert evidence.of_signals(phi, MEMBER) == []
-    assert "look like losses" in evidence.of_signals(np.log1p(np.exp(-phi)), MEMBER)[0]
-    assert "transpose" in evidence.of_signals(phi.T, MEMBER.T)[0]
+def doubts(phi, member, target=None, truth=None, width=N):
+    """By panels of so many examples, the last one narrower."""
+    parts = [
+        plausible.sums(phi[:, at], member[:, at], *(a if a is None else a[:, at] for a in
+                       (target, truth)), at.start)
+        for at in (slice(i, i + width) for i in range(0, phi.shape[1], width))
+    ]  # fmt: skip
+    return plausible.doubts(reduce(add, parts))
+
+
+@pytest.mark.parametrize("width", [N, 7])
+def test_losses_and_turned_arrays_are_seen(width):
+    phi = RNG.normal(size=(M, N)) + 2 * MEMBER + RNG.normal(size=N)
+    assert doubts(phi, MEMBER, width=width) == []
+    assert "look like losses" in doubts(np.log1p(np.exp(-phi)), MEMBER, width=width)[0]
+    assert "look like [N, M]: transpose" in doubts(phi.T, MEMBER.T, width=width)[0]
+    flat = RNG.normal(size=(M, N))  # neighbouring columns alone tell it
+    assert "transpose" in doubts(flat.T, MEMBER.T, width=4)[0]
+    assert doubts(phi[:, :6], MEMBER[:, :6]) == []  # few examples are no fault
+
+
+@pytest.mark.parametrize("width", [N, 7])
+@pytest.mark.parametrize("truth", [MEMBER[:2], None])
+def test_a_targets_losses_and_another_scale_are_seen(width, truth):
+    phi = RNG.normal(size=(M, N)) + 2 * MEMBER + 2 * RNG.normal(size=N) + 3
+    own, rest, member = phi[:2], phi[2:], MEMBER[2:]
+    for sound in (own, 1.5 * own + 1):
+        assert doubts(rest, member, sound, truth, width) == []
+    losses = doubts(rest, member, np.log1p(np.exp(-own)), truth, width)
+    assert "The target" in losses[0] and "losses" in losses[0]
+    scaled = doubts(rest, member, np.stack([own[0], own[1] / 10]), truth, width)
+    assert len(scaled) == 1 and "on another scale" in scaled[0] and "(target 1: " in scaled[0]
+    assert "on another scale" in doubts(rest, member, own + 50, truth, width)[0]
 
 
 def test_pairs_that_are_no_complements_are_named():
-    pairs = np.arange(M) // 2
-    assert evidence.of_pairs(pairs, MEMBER) == []
-    assert "models 0 and 2" in evidence.of_pairs(np.array([0, 1, 0, 1, 2, 2, 3, 3]), MEMBER)[0]
+    pairs, halves = np.arange(M) // 2, (MEMBER[:, :100], MEMBER[:, 100:])
+    assert evidence.of_pairs(pairs, halves) == []
+    said = evidence.of_pairs(np.array([0, 1, 0, 1, 2, 2, 3, 3]), halves)
+    assert "models 0 and 2" in said[0]
+    member = MEMBER.copy()
+    member[3, 150] = member[2, 150]
+    assert "models 2 and 3" in evidence.of_pairs(pairs, (member[:, :100], member[:, 100:]))[0]
+
+
+@pytest.mark.parametrize("how", ["always", "never"])
+def test_streamed_scores_have_the_same_warnings(tmp_path, capsys, as_users_run, monkeypatch, how):
+    monkeypatch.setattr(streaming, "PANEL_BYTES", 1000)
+    phi = RNG.normal(size=(M, N)) + 2 * MEMBER + 2 * RNG.normal(size=N)
+    for name, array in (
+        ("s", np.log1p(np.exp(-phi))), ("m", MEMBER), ("t", phi[0] * 30),
+        ("q", np.array([0, 1, 0, 1, 2, 2, 3, 3])),
+    ):  # fmt: skip
+        np.save(tmp_path / f"{name}.npy", array.astype("f4") if name in "st" else array)
+    flags = ["score", "--attacks", "global_threshold", "--stream", how]
+    for flag, name in (("signals", "s"), ("member", "m"), ("target", "t"), ("pairs", "q")):
+        flags += [f"--{flag}", str(tmp_path / f"{name}.npy")]
+    app.main([*flags, "--out", str(tmp_path / "o")])
+    lines = json.loads((tmp_path / "o/summary.json").read_text())["warnings"]
+    assert [line[:27] for line in lines] == [
+        "The signals look like losse", "The target's signals fall w", "The target's signals are on",
+        "--pairs: models 0 and 2 hav",
+    ]  # fmt: skip
 
 
 def test_warnings_come_before_any_number(tmp_path, capsys, as_users_run):

@@ -73,7 +73,7 @@ def test_a_table_of_people_is_drawn_by_person(tmp_path):
         [sys.executable, "-m", "experiments.randhie", *flags, "--workdir", str(tmp_path / "run")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert process.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     assert json.loads(process.stdout)["people"]["count"] == 4730
     run = jaxmia.Run.open(tmp_path / "run")
     whole = np.stack([np.bincount(run.person, row) for row in run.member.astype(float)])

@@ -103,3 +103,17 @@ def test_chunks_within_shards_are_counted(tmp_path):
     )  # fmt: skip
     zeros[:] = 0
     assert not opened("--signals", tmp_path / "0").read().result().any()
+
+
+@pytest.mark.parametrize("name, value", [("phi", np.nan), ("member", False), ("y", 0)])
+def test_arrays_of_a_run_that_are_all_of_one_value_lack_nothing(tmp_path, name, value):
+    from jaxmia.storage.arrays import Arrays
+
+    arrays = Arrays(tmp_path / "signals.zarr", 2)
+    if name == "y":
+        arrays.write_fixed(name, np.zeros(N, np.int32))
+    for first in () if name == "y" else range(0, M, 2):  # as of models that diverged
+        rows = np.full((2, N), value, np.float32 if name == "phi" else bool)
+        arrays.write(range(first, first + 2), M, name, rows)
+    array = opened(f"--{name}", tmp_path / "signals.zarr" / name).read().result()
+    np.testing.assert_array_equal(array, np.full(array.shape, value))

@@ -143,8 +143,8 @@ def check(case):
 @pytest.fixture
 def plain(monkeypatch):
     """As users run it, without the drawing, which other tests look at."""
-    monkeypatch.setattr(reports, "report", lambda *args: [])
-    monkeypatch.setattr(reports, "save", lambda *args: [])
+    for name in ("report", "report_from_disk"):
+        monkeypatch.setattr(reports, name, lambda *args: [])
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -39,7 +39,29 @@ def test_a_second_result_leaves_nothing_of_the_first_but_a_users_own_files(score
     assert [p.name for p in report.iterdir()] == ["mine.svg"]
     score()
     score("--stream", "always")
-    assert {p.name for p in report.iterdir()} == {"mine.svg", "roc.svg", "roc.png", "roc.csv"}
+    charts = {
+        f"{name}.{ending}" for name in ("roc", "exposure") for ending in ("svg", "png", "csv")
+    }
+    tables = {"attacks.csv", "examples.csv", "index.html"}
+    assert {p.name for p in report.iterdir()} == {"mine.svg", *charts, *tables}
+
+
+def test_a_streamed_score_leaves_the_page_that_scores_and_summary_allow(score, capsys):
+    report = score("--stream", "never") / "report"
+    want, page = (report / "examples.csv").read_text(), (report / "index.html").read_text()
+    table = json.loads((report.parent / "summary.json").read_text())["attacks"]
+    report = score("--stream", "always") / "report"
+    streamed = (report / "index.html").read_text()
+    rows = [line.split(",")[2:4] for line in (report / "examples.csv").read_text().splitlines()]
+    assert rows == [line.split(",")[2:4] for line in want.splitlines()]
+    assert "left out: bootstrap" in streamed and "scores taken as independent" in streamed
+    assert "left out" not in page and "had the examples been others" in page
+    for attack in table:
+        assert attack.replace("_", "_<wbr>") in streamed
+    before = {p.name: p.read_bytes() for p in report.iterdir()}
+    app.main(["report", str(report.parent)])
+    assert {p.name: p.read_bytes() for p in report.iterdir()} == before
+    assert "left out: bootstrap" in capsys.readouterr().out
 
 
 def test_every_file_of_a_report_is_known_to_be_cleared(score):
@@ -104,3 +126,64 @@ def test_a_report_without_its_page_is_not_done(tmp_path):
     assert not run(tmp_path / "a", data=data.first(data.digits(), 80, 40)).evaluated
     (tmp_path / "a/report/index.html").unlink()
     assert run(tmp_path / "a", data=data.first(data.digits(), 80, 40)).evaluated
+
+
+def test_what_cannot_be_written_is_refused_before_any_work(tmp_path, capsys, monkeypatch):
+    from jaxmia.command import export, inputs, report
+
+    def work(*args, **kwargs):
+        raise AssertionError("has begun")
+
+    (tmp_path / "file").write_text("")
+    out = str(tmp_path / "file" / "out")
+    for module, name in ((inputs, "array"), (report.compare, "runs"), (export, "export")):
+        monkeypatch.setattr(module, name, work)
+    for words in (
+        ["score", "--signals", "s.npy", "--member", "m.npy", "--out", out],
+        ["report", "a", "b", "--out", out],
+        ["report", str(tmp_path / "file")],
+    ):
+        with pytest.raises(SystemExit) as end:
+            app.main(words)
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert "cannot write" in said and "is no folder" in said and len(said.splitlines()) == 1
+
+
+def test_a_run_folder_that_cannot_be_made_costs_no_data_and_no_training(tmp_path):
+    from test_pipeline import experiment
+
+    from jaxmia import pipeline
+    from jaxmia.options import Options
+
+    def data():
+        raise AssertionError("has begun")
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnwritableError, match="is no folder"):
+        pipeline.run(experiment(data=data), Options(tmp_path / "file" / "run"))
+
+
+def test_a_comparison_says_what_casts_doubt_on_its_runs(score, tmp_path, capsys):
+    out = score()
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in ("scores.npz", "summary.json"):
+        (again / name).write_bytes((out / name).read_bytes())
+    summary = json.loads((again / "summary.json").read_text())
+    (again / "summary.json").write_text(json.dumps(summary | {"warnings": ["The models <b>"]}))
+    capsys.readouterr()
+    app.main(["report", str(out), str(again), "--out", str(tmp_path / "both")])
+    page = (tmp_path / "both/index.html").read_text()
+    assert 0 < page.index("again: The models &lt;b&gt;") < page.index("<h1>")
+    assert "WARNING: again: The models <b>" in capsys.readouterr().err
+    written = json.loads((tmp_path / "both/summary.json").read_text())
+    assert written["warnings"] == ["again: The models <b>"]
+
+
+def test_quiet_hides_no_warning(capsys):
+    from jaxmia.command.terminal import show
+
+    show({"warnings": ["The models"], "attacks": {}}, False, True)
+    printed = capsys.readouterr()
+    assert printed.err == "WARNING: The models\n" and not printed.out

@@ -9,7 +9,7 @@ from experiments.benchmarks import streaming as experiments_streaming
 from jaxmia import design, metrics
 from jaxmia.attacks import ATTACKS
 from jaxmia.command import app, inputs
-from jaxmia.evaluation import streaming
+from jaxmia.evaluation import counted, streaming
 from jaxmia.storage.sources import Source
 
 M, N, Q = 12, 500, 2
@@ -142,13 +142,13 @@ def test_what_cannot_be_streamed_is_one_line(flags, words, tmp_path, capsys, as_
 
 def test_order_and_thresholds_of_rounded_scores():
     score = np.array([-np.inf, -2.5, -1e-30, -0.0, 0.0, 1e-30, 1.0, 1.0001, 3e9, 4e9], "f4")
-    key = streaming.ordered(score)
+    key = counted.ordered(score)
     assert (np.diff(key.astype(np.int64)) >= 0).all() and key[3] == key[4] and key[2] < key[3]
-    np.testing.assert_array_equal(streaming.unordered(key), score)
-    pooled = np.zeros(2 << (32 - streaming._SHIFT), np.int64)
+    np.testing.assert_array_equal(counted.unordered(key), score)
+    pooled = counted.nothing()
     member = np.arange(len(score)) % 2 == 1
-    np.add.at(pooled, (key >> streaming._SHIFT).astype(np.int64) * 2 + member, 1)
-    curve = streaming._curve(pooled)
+    np.add.at(pooled, (key >> counted.SHIFT).astype(np.int64) * 2 + member, 1)
+    curve = counted.roc(pooled)
     assert curve is not None
     for threshold, true, false in zip(curve.threshold, curve.tp, curve.fp, strict=True):
         assert ((score >= threshold) & member).sum() == true

@@ -7,8 +7,10 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -131,6 +133,15 @@ class _NoDenseEnd(linen.Module):
         return linen.Dense(3)(x)[:, ::-1] * 2.0 + x[:, :3]
 
 
+class _Capped(linen.Module):
+    function: Any
+
+    @linen.compact
+    def __call__(self, x):
+        x = linen.relu(linen.Dense(7)(x.reshape(len(x), -1)))
+        return self.function(linen.Dense(3)(x))
+
+
 def one_logit(_):
     return _OneLogit()
 
@@ -149,6 +160,15 @@ def test_of_a_single_logit_and_of_a_network_that_ends_otherwise():
     np.testing.assert_allclose(signals["activations"], want, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="does not end in a dense layer"):
         observed(recipes.sgd(linen_module(no_dense_end)), replace(source, classes=3))
+
+
+@pytest.mark.parametrize("function", [jnp.tanh, linen.relu, linen.softplus, lambda z: z + z**3])
+def test_a_function_of_the_logits_is_not_taken_into_the_activations(function):
+    source = replace(data.first(data.digits(), 20)(), classes=3)
+    with pytest.raises(ValueError, match="another function of the last dense layer's output"):
+        gradients.last_kernel(linen_module(lambda _: _Capped(function))(source), source)
+    plain = linen_module(lambda _: _Capped(lambda z: 3 - z))(source)
+    assert gradients.last_kernel(plain, source) == 3
 
 
 def test_joint_lira_is_the_ratio_of_two_gaussians_where_their_covariance_is_known():

@@ -65,8 +65,7 @@ def extremes(arrays: Iterable[Array]) -> Extremes:
             low, high = (float(f(array, axis=None)) for f in (np.fmin.reduce, np.fmax.reduce))
         count = 0
         if max(-low, high) > LARGEST:
-            infinite = np.abs(array) > LARGEST
-            count, rest = int(infinite.sum()), array[np.abs(array) <= LARGEST]
+            count, rest = int(is_infinite(array).sum()), array[is_finite(array)]
             low, high = (float(rest.min()), float(rest.max())) if rest.size else (np.inf, -np.inf)
         ends += Extremes(*(low, high) if low <= high else (np.inf, -np.inf), count)
     return ends
@@ -78,13 +77,35 @@ def of_phi(several: Iterable[Signals]) -> Extremes:
 
 
 def within(array: Array, bounds: Bounds | None) -> np.ndarray:
-    """The array with its infinite values taken as the bounds, as far as its type goes."""
+    """The array with its infinite values taken as the bounds, as far as float32 and its type go."""
     array = np.asarray(array)
     if bounds is None or array.dtype.kind != "f":
         return array
-    limits = np.finfo(array.dtype)
-    low, high = max(bounds.low, float(limits.min)), min(bounds.high, float(limits.max))
+    most = _largest(array)
+    low, high = max(bounds.low, -most), min(bounds.high, most)
     return np.clip(array, array.dtype.type(low), array.dtype.type(high))
+
+
+def is_finite(array: Array) -> np.ndarray:
+    """Where float32 reaches; not where an array is NaN."""
+    return np.abs(array) <= _largest(array)
+
+
+def is_infinite(array: Array) -> np.ndarray:
+    """Where float32 does not reach; not where an array is NaN."""
+    return np.abs(array) > _largest(array)
+
+
+def _largest(array: Array) -> float:
+    """Of float32 and the array's own type, which may be narrower."""
+    return min(LARGEST, float(np.finfo(array.dtype).max)) if array.dtype.kind == "f" else LARGEST
+
+
+def as_infinite(array: Array) -> np.ndarray:
+    """The array with what float32 does not reach as infinite, for whoever looks at it as it is."""
+    array = np.asarray(array)
+    beyond = is_infinite(array)
+    return np.where(beyond, np.copysign(np.inf, array), array) if beyond.any() else array
 
 
 def finite(*arrays: Array) -> tuple[np.ndarray, ...]:

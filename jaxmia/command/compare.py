@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxmia.report import compare
 from jaxmia.report.write import save
-from jaxmia.storage.files import read_json, write_bytes, write_json
+from jaxmia.storage.files import read_json, writable, write_bytes, write_json
 from jaxmia.storage.run import Run
 
 
@@ -45,11 +45,12 @@ def _opened(path: Path, name: str, phi: np.ndarray | None) -> compare.RunResults
 
 def write(out: Path, paths: Sequence[Path]) -> dict[str, Any]:
     """Writes the page, its charts and `summary.json` into a folder; returns the summary."""
+    writable(out)
     results = runs(paths)
     comparison = compare.look(results)
     charts = compare.draw(comparison, results)
     save(out, charts)
     write_bytes(out / "index.html", compare.page(comparison, charts, results).encode())
-    summary = compare.summary(comparison)
+    summary = compare.summary(comparison, results)
     write_json(out / "summary.json", summary)
     return summary

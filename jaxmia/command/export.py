@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from jaxmia import augment, data
-from jaxmia.storage.files import write_bytes, write_json
+from jaxmia.storage.files import writable, write_bytes, write_json
 from jaxmia.storage.run import Run
 from jaxmia.types import Data
 from jaxmia.values import factories, parse
@@ -30,6 +30,7 @@ class Command:
 
 def main(options: Command) -> None:
     """Writes them, and prints where."""
+    writable(options.out)
     export(Run.open(options.run), options.out, options.data)
     print(options.out)
 

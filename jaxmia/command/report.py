@@ -13,12 +13,14 @@ import tyro
 from jaxmia.attacks.references import leave_out
 from jaxmia.command import compare
 from jaxmia.command.export import pool_of
-from jaxmia.command.terminal import show
+from jaxmia.command.terminal import show, warn
+from jaxmia.evaluation import counted
 from jaxmia.metrics import rank_all
 from jaxmia.report.inputs import ReportInputs, of_run
 from jaxmia.report.previous import losses
-from jaxmia.report.write import write
-from jaxmia.storage.files import read_json
+from jaxmia.report.write import write, write_from_disk
+from jaxmia.storage import scores
+from jaxmia.storage.files import read_json, writable
 from jaxmia.storage.run import Run
 from jaxmia.storage.store import Store
 
@@ -51,6 +53,7 @@ def main(options: Command) -> None:
     if options.price is not None and not 0 <= options.price < 1e9:
         raise ValueError(f"--price: {options.price} must be 0 or more")
     folder = options.runs[0]
+    writable(folder, folder / "report")
     if not Store.there(folder) and (folder / "scores.npz").is_file():
         _scored(folder, options)
         return
@@ -82,15 +85,16 @@ def _scored(folder: Path, options: Command) -> None:
     if flags := [k for k in ("show_examples", "data", "price") if getattr(options, k)]:
         raise ValueError(f"--{flags[0].replace('_', '-')}: is for a run folder, not for {folder}")
     summary = read_json(folder / "summary.json")
+    if not isinstance(summary, dict) or "attacks" not in summary:
+        raise ValueError(f"{folder / 'summary.json'}: was not written by jaxmia score")
+    if "streamed" in summary:
+        _streamed(folder, summary, options)
+        return
     try:
         with np.load(folder / "scores.npz", allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{folder / 'scores.npz'}: cannot be read ({error!s:.200})") from error
-    if not isinstance(summary, dict) or "attacks" not in summary:
-        raise ValueError(f"{folder / 'summary.json'}: was not written by jaxmia score")
-    if "streamed" in summary:
-        raise ValueError(f"report: {folder} was scored from disk, which leaves no page")
     member = arrays.pop("member", None)
     if member is None or set(arrays) != set(summary["attacks"]):
         raise ValueError(f"report: {folder} holds no membership with its scores: nothing to draw")
@@ -104,6 +108,23 @@ def _scored(folder: Path, options: Command) -> None:
     show(summary, options.json)
     page = folder / "report" / "index.html"
     print(f"report: {page}, without phi, labels and pictures{again}", file=sys.stderr)
+
+
+def _streamed(folder: Path, summary: dict[str, Any], options: Command) -> None:
+    """Draws what was scored from disk again, from disk: nothing of it is lost."""
+    file = folder / "scores.npz"
+    names = scores.names(file)
+    if "member" not in names or set(names) != {"member", *summary["attacks"]}:
+        raise ValueError(f"report: {folder} holds no membership with its scores: nothing to draw")
+    curves = {}
+    for name in summary["attacks"]:
+        rows = zip(scores.rows(file, name), scores.rows(file, "member"), strict=True)
+        curve = counted.curve(rows)
+        if curve is not None and curve.both:
+            curves[name] = curve
+    write_from_disk(folder, curves, summary)
+    show(summary, options.json)
+    print(f"report: {folder / 'report' / 'index.html'}", file=sys.stderr)
 
 
 def _examples(run: Run, options: Command) -> Any:
@@ -125,4 +146,5 @@ def _compare(options: Command) -> None:
     summary = compare.write(out, options.runs)
     if options.json:
         print(json.dumps(summary))
+    warn(summary)
     print(f"comparison: {out / 'index.html'}", file=sys.stderr)

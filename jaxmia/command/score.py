@@ -3,13 +3,14 @@
 import shlex
 import sys
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, select
-from jaxmia.attacks.infinite import of_phi
+from jaxmia.attacks.infinite import as_infinite, of_phi
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.command.inputs import (
     Score,
@@ -22,16 +23,16 @@ from jaxmia.command.inputs import (
     targets_of,
 )
 from jaxmia.command.terminal import show
-from jaxmia.evaluation import evidence, own_fpr, streaming
+from jaxmia.evaluation import evidence, own_fpr, plausible, streaming
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
-from jaxmia.evaluation.unknown import in_summary, unknown
+from jaxmia.evaluation.unknown import in_summary, own_nan, unknown
 from jaxmia.metrics import rank_all
-from jaxmia.report.charts import roc_chart
 from jaxmia.report.inputs import ReportInputs
-from jaxmia.report.write import save, write, write_scores, write_summary
+from jaxmia.report.write import write, write_from_disk, write_scores, write_summary
+from jaxmia.storage.files import writable
 from jaxmia.storage.run import Run
 from jaxmia.storage.sources import Source
 from jaxmia.training.progress import Progress
@@ -58,6 +59,7 @@ def score(options: Score) -> dict[str, Any]:
     Raises `ValueError` or `FileNotFoundError` in one line for whatever does not fit.
     """
     check(options)
+    writable(options.out, options.out / "report")
     if streams(options):
         return _streamed(options)
     signals, member = references(options)
@@ -98,37 +100,42 @@ def score(options: Score) -> dict[str, Any]:
     if options.curve:
         with stage("power with fewer models"):
             about["curve"] = curve(signals, member, options.attacks, leaves)
+    about["command"] = _command(options)
     if truth is None:
-        models, examples = phi.shape
-        summary = {"schema": SCHEMA, "models": models, "examples": examples}
-        summary |= {"queries": queries, "attacks": {}, **about}
-        only = "no metrics without --target-member: only scores were written"
-        summary["notes"] = [only, *summary.get("notes", [])]
-        summary["command"] = _command(options)
-        write_scores(options.out, scores, None)
-        write_summary(options.out, summary)
-    else:
-        ranked = rank_all(scores, truth)
-        shadow = ranked if targets is None else rank_all(every, member)
-        shadows = Shadows(shadow, member, leaves if targets is None else None)
-        summary = summarise(
-            ranked,
-            truth,
-            queries=queries,
-            about=about,
-            shadows=shadows,
-            person=person,
-            relation=privacy.relation_of(None, member),
-            own=own,
-            stage=stage,
-        )
-        summary["command"] = _command(options)
-        if targets is None:
-            with stage("an attacker without the pool"):
-                again = _again(options)
-                if pool := without_pool(signals, member, summary["attacks"], leaves, again):
-                    summary["finite_pool"] = pool
-        write(options.out, ranked, truth, phi, summary, inputs, stage)
+        return _scores_alone(options.out, scores, {"queries": queries, **about})
+    ranked = rank_all(scores, truth)
+    shadow = ranked if targets is None else rank_all(every, member)
+    summary = summarise(
+        ranked,
+        truth,
+        queries=queries,
+        about=about,
+        shadows=Shadows(shadow, member, leaves if targets is None else None),
+        person=person,
+        relation=privacy.relation_of(None, member),
+        own=own,
+        own_nan=lambda name: _own_nan(name, signals, targets),
+        stage=stage,
+    )
+    if targets is None:
+        with stage("an attacker without the pool"):
+            again = _again(options)
+            if pool := without_pool(signals, member, summary["attacks"], leaves, again):
+                summary["finite_pool"] = pool
+    write(options.out, ranked, truth, as_infinite(phi), summary, inputs, stage)
+    return summary
+
+
+def _scores_alone(
+    out: Path, scores: dict[str, np.ndarray], about: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes what there is where nobody said whom the targets were trained on."""
+    models, examples = next(iter(scores.values())).shape
+    only = "no metrics without --target-member: only scores were written"
+    summary = {"schema": SCHEMA, "models": models, "examples": examples, "attacks": {}}
+    summary |= {**about, "notes": [only, *about.get("notes", [])]}
+    write_scores(out, scores, None)
+    write_summary(out, summary)
     return summary
 
 
@@ -149,6 +156,13 @@ def _unknown(
     return in_summary(of_phi([signals, *(targets or [])]), of, of_attacked)
 
 
+def _own_nan(name: str, signals: Signals, targets: list[Signals] | None) -> np.ndarray:
+    """Which of the attacked models' own signals an attack lacks."""
+    if targets is None:
+        return own_nan(ATTACKS[name], signals)
+    return np.stack([own_nan(ATTACKS[name], t) for t in targets])
+
+
 def _warnings(
     signals: Signals,
     member: np.ndarray,
@@ -157,9 +171,12 @@ def _warnings(
     pairs: np.ndarray | None,
 ) -> list[str]:
     """What is to be said before any number."""
-    out = evidence.of_signals(np.asarray(signals.phi)[..., 0], member)
+    phi, own = np.asarray(signals.phi)[..., 0], None
+    if targets is not None:
+        own = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
+    out = plausible.doubts(plausible.sums(phi, member, own, truth if targets else None))
     if pairs is not None:
-        out += evidence.of_pairs(pairs, member)
+        out += evidence.of_pairs(pairs, [member])
     if signals.margin is not None and signals.y is not None:
         out += evidence.of_models(np.asarray(signals.margin)[..., 0], member, np.asarray(signals.y))
     if targets is not None and truth is not None and targets[0].margin is not None:
@@ -195,7 +212,7 @@ def _report_inputs(
     y = None if signals.y is None else np.asarray(signals.y)
     return ReportInputs(
         y=y,
-        reference=np.asarray(signals.phi)[..., 0],
+        reference=as_infinite(np.asarray(signals.phi)[..., 0]),
         reference_member=member,
         leave_out=leaves,
         x=x,
@@ -231,9 +248,6 @@ def _streamed(options: Score) -> dict[str, Any]:
     leaves = streaming.leave_out(member, pairs) if target is None else None
     work = streaming.StreamedSignals(reference, member, target, truth, leaves)
     about = {"attacked": attacked, "references": reference.shape[0], "command": _command(options)}
-    summary, curves = streaming.attack(work, options.attacks, options.out, about)
-    write_summary(options.out, summary)
-    if curves:
-        alone = curves if work.targets == 1 else ()
-        save(options.out / "report", {"roc": roc_chart(curves, {}, alone)})
+    summary, curves = streaming.attack(work, options.attacks, options.out, about, pairs)
+    write_from_disk(options.out, curves, summary, Progress().stage)
     return summary

@@ -70,16 +70,24 @@ def guarded(work: Callable[[], None]) -> None:
 
 
 def show(summary: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
-    """A summary as a table for people, and as JSON on stdout."""
+    """A summary as a table for people, and as JSON on stdout; warnings also where it is `quiet`."""
     if as_json:
         print(json.dumps(summary))
-    if not quiet:
+    if quiet:
+        warn(summary)
+    else:
         console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
-        for line in summary.get("warnings", []):
-            console.print(f"WARNING: {line}", markup=False)
+        warn(summary, console)
         if not summary["attacks"]:
             console.print("scores only: whether the target was trained on them was not told")
             return
         console.print(table(summary))
         for line in [*headlines(summary), *remarks(summary)]:
             console.print(line)
+
+
+def warn(summary: dict[str, Any], console: Console | None = None) -> None:
+    """What casts doubt on the figures of a summary, on stderr if nowhere else."""
+    console = console or Console(stderr=True, highlight=False)
+    for line in summary.get("warnings", []):
+        console.print(f"WARNING: {line}", markup=False)

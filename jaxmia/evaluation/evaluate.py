@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmia import privacy
-from jaxmia.attacks import attack_every_model
+from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.infinite import of_phi
 from jaxmia.evaluation import evidence, own_fpr, records
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
-from jaxmia.evaluation.unknown import notes, unknown
+from jaxmia.evaluation.unknown import notes, own_nan, unknown
 from jaxmia.metrics import Ranked, rank_all
 from jaxmia.storage.files import read_json
 from jaxmia.storage.run import read_signals
@@ -60,6 +60,7 @@ def evaluate(work: Work) -> Evaluated:
         person=work.data.person,
         relation=privacy.relation_of(experiment.design, work.member),
         own=own,
+        own_nan=lambda name: own_nan(ATTACKS[name], signals),
         stage=progress.stage,
     )
     if work.options.command:

@@ -1,9 +1,17 @@
 """Whether the attacked models, and what was given of them, are any evidence: what is said first."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.stats import binom
 
-FAR, SIGMAS = 0.1, 6  # an accuracy off the median by this much, and by so many binomial deviations
+from jaxmia.attacks.references import partners
+from jaxmia.evaluation.plausible import some
+
+FAR, SIGMAS = 0.1, 6  # an accuracy off the median by this much, and by so many deviations
+APART = 4  # deviations by which the commonest class must fall short of all members
+LEVEL = 1e-3  # of what each sentence says of sound models, at most
 
 
 def of_models(
@@ -14,78 +22,95 @@ def of_models(
 ) -> list[str]:
     """Sentences that say why models are no evidence, from their margins on their own members.
 
-    A model without a finite margin has diverged and is not judged. A model is no better than the
-    commonest class of its members if it is right on at most two binomial deviations more of them.
+    A model without a finite margin has diverged and is not judged. Models that learned something
+    are doubted in fewer than one of a hundred runs (tests/test_false_alarms.py).
     """
     inside = ~np.isnan(margin) & member
-    many = inside.sum(1)
-    judged = np.flatnonzero(many)
+    judged = np.flatnonzero(inside.any(1))
     if not len(judged):
         return []
-    right = inside & (margin > 0)
-    hits, many = right.sum(1)[judged], many[judged]
-    classes = int(y.max()) + 1
-    common = np.array([np.bincount(y[inside[t]], minlength=classes).max() for t in judged])
-    chance = common + 2 * np.sqrt(common * (1 - common / many))
+    inside, right = inside[judged], (inside & (margin > 0))[judged]
+    weak = judged[_weak(inside, right, y)]
     out = []
-    weak = judged[(hits <= chance) & (hits < many)]
     if len(weak):
         out.append(
-            f"The {whose} are no evidence: {len(weak)} of {len(judged)} ({_some(weak)}) are no "
+            f"The {whose} are no evidence: {len(weak)} of {len(judged)} ({some(weak)}) are no "
             "better on their own training data than naming its commonest class."
         )
-    labels = np.unique(y[inside.any(0)])
-    never = [c for c in labels.tolist() if not right[:, y == c].any()]
-    if never and len(weak) < len(judged):
+    never, classes = _never(inside, right, y)
+    if len(never) and len(weak) < len(judged):
         out.append(
             f"The {whose} are no evidence for every class: none is ever right on its own training "
-            f"data of {len(never)} of {len(labels)} classes ({_some(np.array(never))})."
+            f"data of {len(never)} of {classes} classes ({some(never)})."
         )
-    rate = hits / many
-    middle = float(np.median(rate))
-    spread = np.sqrt(max(middle * (1 - middle), 1 / 4 / many.min()) / many)
-    off = judged[np.abs(rate - middle) > np.maximum(FAR, SIGMAS * spread)]
+    rate = right.sum(1) / inside.sum(1)
+    off = judged[_off(rate, inside.sum(1))]
     if len(off):
         out.append(
-            f"The {whose} are no evidence as a whole: {len(off)} of {len(judged)} ({_some(off)}) "
-            f"differ in training accuracy from the median {middle:.2f} by far more than chance "
-            f"(lowest {rate.min():.2f}, highest {rate.max():.2f})."
+            f"The {whose} are no evidence as a whole: {len(off)} of {len(judged)} ({some(off)}) "
+            f"differ in training accuracy from the median {np.median(rate):.2f} by far more than "
+            f"chance (lowest {rate.min():.2f}, highest {rate.max():.2f})."
         )
     return out
 
 
-def of_signals(phi: Float[np.ndarray, "M N"], member: Bool[np.ndarray, "M N"]) -> list[str]:
-    """Sentences on phi `[M, N]` that is plausibly something else: losses, or `[N, M]`."""
-    out = []
-    models, examples = phi.shape
-    if models > examples:
-        out.append(
-            f"The signals have more models ({models}) than examples ({examples}): if they are "
-            "[N, M], transpose signals and membership."
-        )
-    finite = np.isfinite(phi)
-    inside, outside = (phi[finite & side].astype(float) for side in (member, ~member))
-    if len(inside) > 1 and len(outside) > 1 and min(inside.min(), outside.min()) >= 0:
-        error = np.sqrt(inside.var() / len(inside) + outside.var() / len(outside))
-        if inside.mean() < outside.mean() - 5 * error:
-            out.append(
-                "The signals look like losses: none is negative, and members' are lower. phi is "
-                "log(p / (1 - p)), higher for members: of a loss l it is -log(expm1(l))."
-            )
-    return out
+def _weak(inside: np.ndarray, right: np.ndarray, y: np.ndarray) -> Bool[np.ndarray, " T"]:
+    """Models that are right on no more of their members than their commonest class has.
+
+    Within two binomial deviations, if this holds of all of them together; else of those that are
+    less often right than all together by more than chance. None where even models that are always
+    right would hardly stand out.
+    """
+    many, hits = inside.sum(1), right.sum(1)
+    classes = int(y.max()) + 1
+    common = np.array([np.bincount(y[row], minlength=classes).max() for row in inside])
+    spread = common * (1 - common / many)
+    weak = (hits <= common + 2 * np.sqrt(spread)) & (hits < many)
+    weak &= many - common > APART * np.sqrt(spread)
+    if hits.sum() <= common.sum():
+        return weak
+    below = binom.cdf(hits, many, hits.sum() / many.sum()) < LEVEL / len(many)
+    return weak & below
 
 
-def of_pairs(pairs: Int[np.ndarray, " M"], member: Bool[np.ndarray, "M N"]) -> list[str]:
-    """A sentence if models of one number are no complements of each other."""
-    for number in np.unique(pairs):
-        rows = np.flatnonzero(pairs == number)
-        if len(rows) == 2 and (member[rows[0]] == member[rows[1]]).any():
-            return [
-                f"--pairs: models {rows[0]} and {rows[1]} have number {number}, but are not "
-                "trained on complementary halves: figures may be off where no one leaks."
-            ]
-    return []
+def _never(
+    inside: np.ndarray, right: np.ndarray, y: np.ndarray
+) -> tuple[Int[np.ndarray, " c"], int]:
+    """Classes that no model is ever right on, and how many classes there are.
+
+    Of so many examples that this is no accident, as often as models are right on others.
+    """
+    examples = np.bincount(y[inside.any(0)])
+    hits = np.bincount(y, right.sum(0), len(examples))
+    labels = np.flatnonzero(examples)
+    wrong = 1 - min(right.sum() / inside.sum(), 0.9)
+    never = labels[(hits[labels] == 0) & (wrong ** examples[labels] < LEVEL / len(labels))]
+    return never, len(labels)
 
 
-def _some(numbers: np.ndarray) -> str:
-    return ", ".join(map(str, numbers[:5].tolist())) + (", ..." if len(numbers) > 5 else "")
+def _off(rate: Float[np.ndarray, " T"], many: Int[np.ndarray, " T"]) -> Bool[np.ndarray, " T"]:
+    """Accuracies that are far off the median: by chance, and by how much most of them differ."""
+    middle = float(np.median(rate))
+    spread = np.sqrt(max(middle * (1 - middle), 1 / 4 / many.min()) / many)
+    away = np.abs(rate - middle)
+    usual = 1.4826 * float(np.median(away)) if len(rate) > 4 else 0.0
+    return away > np.maximum(FAR, SIGMAS * np.maximum(spread, usual))
+
+
+def of_pairs(pairs: Int[np.ndarray, " M"], panels: Iterable[Bool[np.ndarray, "M _"]]) -> list[str]:
+    """A sentence if models of one number are no complements of each other.
+
+    The membership comes in `panels` of examples.
+    """
+    partner = partners(pairs, len(pairs))
+    first = np.flatnonzero(partner > np.arange(len(pairs)))
+    alike = np.zeros(len(first), bool)
+    for member in panels:
+        alike |= (member[first] == member[partner[first]]).any(1)
+    if not alike.any():
+        return []
+    one = first[alike][0]
+    return [
+        f"--pairs: models {one} and {partner[one]} have number {pairs[one]}, but are not "
+        "trained on complementary halves: figures may be off where no one leaks."
+    ]

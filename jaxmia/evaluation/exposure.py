@@ -1,10 +1,10 @@
 """What attacks reach at the false-positive rates that an attacker may allow himself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxmia.metrics import RULE_OF_THREE, Ranked, RocCounts, at_fpr, auc_of, clustered
 
@@ -63,11 +63,12 @@ class Exposure(NamedTuple):
 def count(
     ranked: Mapping[str, Ranked],
 ) -> dict[str, RocCounts]:
-    """The curves of all attacks that have scored members and non-members, the strongest first.
+    """The curves of all attacks that have scored members and non-members, the strongest first."""
+    return strongest_first({name: r.curve for name, r in ranked.items() if r.curve.both})
 
-    Strength is the TPR at 0.1 % FPR, and among equals the area.
-    """
-    curves = {name: r.curve for name, r in ranked.items() if r.curve.both}
+
+def strongest_first(curves: Mapping[str, RocCounts]) -> dict[str, RocCounts]:
+    """Curves by their TPR at 0.1 % FPR, and among equals by their area."""
 
     def strength(item: tuple[str, RocCounts]) -> tuple[float, float]:
         return -float(reach(item[1], [DEFAULT]).tpr[0]), -auc_of(item[1])
@@ -149,6 +150,33 @@ def exposures(ranked: Ranked, thresholds: Sequence[float] | np.ndarray) -> list[
         )
         out.append(Exposure(hits, models, strength, alarms, others))
     return out
+
+
+def exposures_of_rows(
+    score: Iterable[Float[np.ndarray, " N"]],
+    member: Iterable[Bool[np.ndarray, " N"]],
+    thresholds: Sequence[float] | np.ndarray,
+) -> list[Exposure]:
+    """The same of targets' rows of scores and membership that come from disk, one by one."""
+    models = others = hits = alarms = total = np.zeros(0)
+    with np.errstate(invalid="ignore"):
+        for own, inside in zip(score, member, strict=True):
+            if not len(total):
+                models, others = np.zeros((2, len(own)), np.int64)
+                total = np.zeros(len(own))
+                hits, alarms = np.zeros((2, len(thresholds), len(own)), np.int64)
+            scorable = ~np.isnan(own)
+            inside = inside & scorable
+            models += inside
+            others += scorable & ~inside
+            total += np.where(inside, np.clip(np.nan_to_num(own), -1e30, 1e30), 0)
+            for i, threshold in enumerate(thresholds):
+                called = own >= threshold
+                hits[i] += called & inside
+                alarms[i] += called & scorable & ~inside
+    strength = total / np.maximum(models, 1)
+    pairs = zip(hits, alarms, strict=True)
+    return [Exposure(hit, models, strength, alarm, others) for hit, alarm in pairs]
 
 
 class Majority(NamedTuple):

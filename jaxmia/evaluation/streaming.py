@@ -2,9 +2,8 @@
 
 Three passes: over the signals for what all examples say together (variances; twice where some are
 infinite), over them again for the scores, and over the scores, row by row, for the figures. Those
-of one target are exact for its scores in float32. Those of the pooled scores are of scores rounded
-towards 0 to `MANTISSA` bits: a valid threshold each, and an AUC within the `rounding` that the
-summary tells.
+of one target are exact for its scores in float32; those of the pooled scores are counted
+(`evaluation.counted`).
 """
 
 import contextlib
@@ -13,6 +12,8 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,19 +24,23 @@ from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.infinite import LARGEST, Bounds, Extremes, extremes, within
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
-from jaxmia.evaluation import constant, figures, no_false_alarm
+from jaxmia.evaluation import constant, counted, evidence, figures, no_false_alarm, plausible
 from jaxmia.evaluation.figures import LEVELS
 from jaxmia.evaluation.summary import SCHEMA
-from jaxmia.evaluation.unknown import Unknown, in_summary, unknown
+from jaxmia.evaluation.unknown import NotScorable, Unknown, in_summary, reasons, unknown
 from jaxmia.machine import cores
+from jaxmia.storage import scores
 from jaxmia.storage.files import UnwritableError
 from jaxmia.storage.sources import Source, panels
 from jaxmia.types import Attack
 
 PANEL_BYTES = 32 << 20
 ROW_BYTES = 64 << 20
-MANTISSA = 13
-_SHIFT = 23 - MANTISSA
+STREAMED = (
+    "streamed: scores are float32; pooled figures are of scores rounded to "
+    f"{counted.MANTISSA} bits of mantissa, the AUC within `rounding`; left out: bootstrap "
+    "intervals, thresholds from shadows, posteriors, and all that is drawn of phi (--stream never)"
+)
 
 
 class StreamedSignals(NamedTuple):
@@ -51,6 +56,11 @@ class StreamedSignals(NamedTuple):
     def targets(self) -> int:
         """How many."""
         return self.reference.shape[0] if self.target is None else len(self.target)
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is known whom the targets were trained on."""
+        return self.target is None or self.truth is not None
 
     def jobs(self) -> Iterator[tuple[slice, Inputs]]:
         """The panels, as the attacks take them."""
@@ -83,48 +93,58 @@ def streamable(names: tuple[str, ...]) -> dict[str, Attack]:
 
 def leave_out(member: Source, pairs: np.ndarray | None) -> LeaveOut:
     """Who leaves with the target (`references.leave_out`), without holding the membership."""
+    models = member.shape[0]
+    return leave_out_of_panels(models, lambda: memberships(member), "auto", pairs)
+
+
+def memberships(member: Source) -> Iterator[np.ndarray]:
+    """Who was trained on what, by panels of examples."""
     models, examples = member.shape
-
-    def parts() -> Iterator[np.ndarray]:
-        for at in panels(examples, models, PANEL_BYTES):
-            yield _truth(member, member.columns(at))
-
-    return leave_out_of_panels(models, parts, "auto", pairs)
+    for at in panels(examples, models, PANEL_BYTES):
+        yield _truth(member, member.columns(at))
 
 
 def attack(
-    streamed: StreamedSignals, names: tuple[str, ...], out: Path, about: dict[str, Any]
+    streamed: StreamedSignals,
+    names: tuple[str, ...],
+    out: Path,
+    about: dict[str, Any],
+    pairs: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], dict[str, metrics.RocCounts]]:
-    """Writes `scores.npz` (float32); returns the summary and each attack's ROC."""
+    """Writes `scores.npz` (float32); returns the summary and each attack's ROC.
+
+    `pairs` names models that are said to be complements, which is looked at.
+    """
     attacks = streamable(names)
-    totals, ends, of = _totals(streamed, attacks, None)
+    totals, ends, of, doubts = _totals(streamed, attacks, None)
     if bounds := ends.bounds:
         totals, *_ = _totals(streamed, attacks, bounds)
     totals = _again(streamed, attacks, bounds, totals)
+    doubts += evidence.of_pairs(pairs, memberships(streamed.member)) if pairs is not None else []
     _, examples, *queries = streamed.reference.shape
+    shape = streamed.targets, examples
     summary: dict[str, Any] = {
         "schema": SCHEMA, "models": streamed.targets, "examples": examples,
         "queries": int(np.prod(queries)), "attacks": {}, **about,
-        **_unknown(streamed, ends, of),
-        "streamed": "scores are float32; pooled figures are of scores rounded to "
-        f"{MANTISSA} bits of mantissa, the AUC within `rounding`; no thresholds from shadows",
+        **_unknown(streamed, ends, of), **({"warnings": doubts} if doubts else {}),
+        "streamed": STREAMED,
     }  # fmt: skip
     curves = {}
     beside = out / f".scores.npz.{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".scores.", dir=out) as folder:
-            files = _scored(streamed, attacks, totals, bounds, Path(folder))
-            with zipfile.ZipFile(beside, "w", allowZip64=True) as scores:
+            files, nan = _scored(streamed, attacks, totals, bounds, Path(folder))
+            with zipfile.ZipFile(beside, "w", allowZip64=True) as archive:
                 for name, file in files.items():
-                    with _entry(scores, name, np.float32, (streamed.targets, examples)) as entry:
-                        fields, curve = _evaluated(streamed, file, entry)
+                    with scores.entry(archive, name, np.float32, shape) as entry:
+                        fields, curve = _evaluated(streamed, file, nan, entry)
                     summary["attacks"][name] = fields
                     if curve is not None:
                         curves[name] = curve
                     file.unlink()
-                if curves:
-                    with _entry(scores, "member", np.bool_, (streamed.targets, examples)) as entry:
+                if streamed.measured:
+                    with scores.entry(archive, "member", np.bool_, shape) as entry:
                         for at in panels(streamed.targets, examples, ROW_BYTES):
                             entry.write(np.ascontiguousarray(streamed.membership(at)).tobytes())
         os.replace(beside, out / "scores.npz")
@@ -133,7 +153,7 @@ def attack(
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-    if not curves:
+    if not streamed.measured:
         summary["attacks"] = {}
         only = "no metrics without the targets' membership: only scores were written"
         summary["notes"] = [only, *summary.get("notes", [])]
@@ -150,17 +170,19 @@ def _unknown(streamed: StreamedSignals, ends: Extremes, of: Unknown) -> dict[str
 
 def _totals(
     streamed: StreamedSignals, attacks: dict[str, Attack], bounds: Bounds | None
-) -> tuple[dict[str, list], Extremes, Unknown]:
-    """The first pass: each attack's totals, and what is infinite or not known."""
+) -> tuple[dict[str, list], Extremes, Unknown, list[str]]:
+    """The first pass: each attack's totals, what is infinite or not known, and doubts."""
     totals: dict[str, list] = {name: [] for name in attacks}
     ends = extremes([] if streamed.target is None else [streamed.target])
     counts: list[Unknown] = []
     spans: list[constant.Span] = []
-    for _, job in streamed.jobs():
+    sums: list[plausible.Sums] = []
+    for at, job in streamed.jobs():
         ends += extremes([job.reference])
         counts.append(unknown(job.reference, job.member))
         spans.append(constant.span(job.reference))
-        job = _finite(job, bounds)
+        sums.append(_sums(streamed, at, job))
+        job = _finite(job, bounds or Bounds(-LARGEST, LARGEST))  # of the first pass none are known
         for name, one in attacks.items():
             new = one.panels.totals(_views(job, one))
             totals[name] = [a + b for a, b in zip(totals[name] or [0] * len(new), new, strict=True)]
@@ -168,7 +190,17 @@ def _totals(
     constant.refuse(streamed.reference.name, references)
     if streamed.target is not None:
         constant.refuse("--target", constant.span(streamed.target), references)
-    return totals, ends, Unknown(*(sum(parts) for parts in zip(*counts, strict=True)))
+    of = Unknown(*(reduce(add, parts) for parts in zip(*counts, strict=True)))
+    return totals, ends, of, plausible.doubts(reduce(add, sums))
+
+
+def _sums(streamed: StreamedSignals, at: slice, job: Inputs) -> plausible.Sums:
+    """Of a panel, what says whether its signals are plausibly something else."""
+    phi, target = job.reference[..., 0], None
+    if streamed.target is not None:
+        target = streamed.target[:, at, 0]
+    truth = None if streamed.truth is None else streamed.truth[:, at]
+    return plausible.sums(phi, job.member, target, truth, at.start)
 
 
 def _again(
@@ -194,27 +226,22 @@ def _scored(
     totals: dict[str, list],
     bounds: Bounds | None,
     folder: Path,
-) -> dict[str, Path]:
-    """The second pass: a file of float32 `[T, N]` for each attack."""
+) -> tuple[dict[str, Path], Path]:
+    """The second pass: a file of float32 `[T, N]` for each attack, and one of what is NaN."""
     files = {name: folder / f"{i}.raw" for i, name in enumerate(attacks)}
+    nan = folder / "nan.raw"
     examples = streamed.reference.shape[1]
     with contextlib.ExitStack() as stack:
         outputs = {k: stack.enter_context(open(f, "wb", buffering=0)) for k, f in files.items()}
+        unknown_signals = stack.enter_context(open(nan, "wb", buffering=0))
         for at, job in streamed.jobs():
+            scores.put(unknown_signals.fileno(), np.isnan(job.target).any(-1), at.start, examples)
             job = _finite(job, bounds)
             for name, one in attacks.items():
                 score = one.panels.scores(_views(job, one), totals[name])
-                score = np.ascontiguousarray(np.clip(score, -LARGEST, LARGEST), np.float32)
-                for t, row in enumerate(score):
-                    place = 4 * (t * examples + at.start)
-                    _put(outputs[name].fileno(), memoryview(row).cast("B"), place)
-    return files
-
-
-def _put(file: int, content: memoryview, place: int) -> None:
-    while len(content):
-        size = os.pwrite(file, content, place)
-        content, place = content[size:], place + size
+                score = np.clip(score, -LARGEST, LARGEST).astype(np.float32)
+                scores.put(outputs[name].fileno(), score, at.start, examples)
+    return files, nan
 
 
 def _finite(job: Inputs, bounds: Bounds | None) -> Inputs:
@@ -233,30 +260,31 @@ def _views(job: Inputs, attack: Attack) -> Inputs:
     return job._replace(target=target, reference=phi)
 
 
-def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[str, Any], Any]:
+def _evaluated(
+    streamed: StreamedSignals, file: Path, nan: Path, entry: Any
+) -> tuple[dict[str, Any], metrics.RocCounts | None]:
     """The third pass: the rows go into the archive, and are counted on the way."""
-    examples, bins = streamed.reference.shape[1], 2 << (32 - _SHIFT)
-    pooled, rows, missing = np.zeros(bins, np.int64), [], 0
+    examples, counts = streamed.reference.shape[1], counted.nothing()
     outside = np.zeros(examples, bool)  # those that are some target's non-members
-    for at in panels(streamed.targets, 4 * examples, ROW_BYTES):
-        many = at.stop - at.start
-        score = np.fromfile(file, np.float32, many * examples, offset=4 * at.start * examples)
+    rows, missing = [], NotScorable()
+    for at in panels(streamed.targets, 5 * examples, ROW_BYTES):
+        score = scores.raw_rows(file, np.float32, at, examples)
         entry.write(memoryview(score).cast("B"))
-        score, member = score.reshape(many, examples), streamed.membership(at)
-        missing += int(np.isnan(score).sum())
+        member = streamed.membership(at)
+        missing += reasons(score, scores.raw_rows(nan, np.bool_, at, examples))
         if member is None:
             continue
         with ThreadPoolExecutor(cores()) as pool:
-            rows += [f for f in pool.map(_figures, score, member) if f is not None]
+            each = pool.map(counted.figures_of_target, score, member)
+            rows += [f for f in each if f is not None]
         for s, m in zip(score, member, strict=True):
-            keep = ~np.isnan(s)
-            outside |= keep & ~m
-            at_bin = (ordered(s[keep]) >> _SHIFT).astype(np.int64) * 2 + m[keep]
-            pooled += np.bincount(at_bin, minlength=bins)
-    curve = _curve(pooled)
+            outside |= ~np.isnan(s) & ~m
+            counted.add(counts, s, m)
+    curve = counted.roc(counts)
     false, true = (0, 0) if curve is None else (int(curve.fp[-1]), int(curve.tp[-1]))
-    fields: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": missing}
-    if not (true and false):
+    fields: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": sum(missing)}
+    fields |= missing.in_summary()
+    if curve is None or not curve.both:
         return fields | figures.nothing(), None
     none = no_false_alarm.fields(curve, int(outside.sum()), alone=streamed.targets == 1)
     return fields | _summary(curve, rows) | none, curve
@@ -264,11 +292,10 @@ def _evaluated(streamed: StreamedSignals, file: Path, entry: Any) -> tuple[dict[
 
 def _summary(curve: metrics.RocCounts, rows: list) -> dict[str, Any]:
     """The same fields as a summary has that was made in memory, but for intervals."""
-    true, false = int(curve.tp[-1]), int(curve.fp[-1])
-    ties = (np.diff(curve.tp) * np.diff(curve.fp).astype(np.float64)).sum() / 2
+    false = int(curve.fp[-1])
     return {
         **figures.tree(figures.values_of(curve)),
-        "rounding": float(ties / true / false),
+        "rounding": counted.rounding(curve),
         "targets": figures.over_targets(rows),
         "resolution": 1 / false,
         "notes": [
@@ -277,53 +304,6 @@ def _summary(curve: metrics.RocCounts, rows: list) -> dict[str, Any]:
             if level * false < 1
         ],
     }
-
-
-def ordered(score: np.ndarray) -> np.ndarray:
-    """float32 as uint32 of the same order; both zeros are one."""
-    bits = (score + np.float32(0)).view(np.uint32)
-    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-
-
-def unordered(key: np.ndarray) -> np.ndarray:
-    """The float32 that `ordered` makes of each, from uint32."""
-    return np.where(key >> 31, key & np.uint32(0x7FFFFFFF), ~key).view(np.float32)
-
-
-def _figures(score: np.ndarray, member: np.ndarray) -> list[float] | None:
-    """The figures of one target, by one sort of whole numbers."""
-    keep = ~np.isnan(score)
-    both = np.sort(ordered(score[keep]).astype(np.uint64) << np.uint64(1) | member[keep])[::-1]
-    key, inside = both >> np.uint64(1), np.cumsum(both & np.uint64(1), dtype=np.int64)
-    if not len(key) or not 0 < inside[-1] < len(key):
-        return None
-    last = np.append(np.flatnonzero(key[1:] != key[:-1]), len(key) - 1)
-    true, false = np.append(0, inside[last]), np.append(0, last + 1 - inside[last])
-    threshold = np.append(np.inf, unordered(key[last].astype(np.uint32)).astype(np.float64))
-    return figures.values_of(metrics.RocCounts(true, false, threshold))
-
-
-def _curve(pooled: np.ndarray) -> metrics.RocCounts | None:
-    """The ROC of counts by rounded score; a threshold is the lowest score of its count."""
-    counts = pooled.reshape(-1, 2)[::-1]
-    some = np.flatnonzero(counts.any(1))
-    if not len(some):
-        return None
-    false, true = np.cumsum(counts[some], axis=0).T
-    keys = ((len(counts) - 1 - some).astype(np.uint32)) << np.uint32(_SHIFT)
-    lowest = unordered(keys)
-    lowest = np.where(np.isnan(lowest), np.float32(-np.inf), lowest)  # -inf rounded down
-    threshold = np.append(np.inf, lowest.astype(np.float64))
-    return metrics.RocCounts(np.append(0, true), np.append(0, false), threshold)
-
-
-@contextlib.contextmanager
-def _entry(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple) -> Iterator[Any]:
-    """A .npy of an archive, to be written row by row."""
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-        described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(entry, described)
-        yield entry
 
 
 def _truth(source: Source, member: np.ndarray) -> np.ndarray:

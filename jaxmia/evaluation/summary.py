@@ -17,6 +17,7 @@ from jaxmia.evaluation.figures import LEVELS
 from jaxmia.evaluation.intervals import intervals
 from jaxmia.evaluation.own_fpr import CountsByExample
 from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.evaluation.unknown import reasons
 from jaxmia.metrics import Ranked, thresholds
 from jaxmia.types import Attack
 
@@ -36,6 +37,7 @@ def summarise(
     relation: str | None = None,
     attacks: Mapping[str, Attack] = ATTACKS,
     own: Mapping[str, CountsByExample] | None = None,
+    own_nan: Callable[[str], Bool[np.ndarray, "T N"]] | None = None,
     stage: Stage = nullcontext,
 ) -> dict[str, Any]:
     """All figures of all attacks: those of the pooled scores, and over targets.
@@ -43,8 +45,8 @@ def summarise(
     `about` is what the caller knows besides: accuracies, device, how the run was made. With
     `shadows` there are also the rates that thresholds fitted on them really reach, and calibrated
     posteriors; with `person` the figures of persons; `relation` is that of the membership design.
-    `attacks` are those whose names are known, `own` what becomes of their p-values, `stage` names
-    what takes a while.
+    `attacks` are those whose names are known, `own` what becomes of their p-values, `own_nan(name)`
+    says which of the targets' own signals an attack lacks, `stage` names what takes a while.
     """
     models, examples = member.shape
     design = str(about.get("experiment", {}).get("design", ""))
@@ -57,6 +59,8 @@ def summarise(
     for name, of in ranked.items():
         with stage(f"measuring {name}"):
             results[name] = _attack(of) | _calibrated(name, of, shadows)
+            if own_nan is not None and results[name]["not_scorable"]:
+                results[name] |= reasons(of.score, own_nan(name)).in_summary()
             if results[name]["auc"] is not None:
                 results[name]["leak"] = _leak(of, relation)
                 if name in attacks and attacks[name].log_ratio:

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import hypergeom
 
 from jaxmia.attacks.infinite import Extremes
+from jaxmia.types import SIGNALS, Attack, Signals
 
 LEVEL = 1e-3  # of the one-sided exact test that NaN are commoner among members
 
@@ -30,6 +31,50 @@ def unknown(phi: Float[np.ndarray, "T n Q"], member: Bool[np.ndarray, "T n"]) ->
     return Unknown(
         np.stack([s.sum(1) for s in sides], 1), np.stack([(s & nan).sum(1) for s in sides], 1)
     )
+
+
+class NotScorable(NamedTuple):
+    """Scores that cannot be given, by reason; those of several targets add up.
+
+    A model of which nothing is known has `diverged`; signals of others are `nan`; for the rest
+    there are too few `references` that were trained on the example, or that were not.
+    """
+
+    diverged: int = 0
+    nan: int = 0
+    references: int = 0
+
+    def __add__(self, other: "NotScorable") -> "NotScorable":  # type: ignore[override]
+        return NotScorable(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def in_summary(self) -> dict[str, Any]:
+        """The field of an attack; nothing where all scores can be given."""
+        counts = {name: count for name, count in self._asdict().items() if count}
+        return {"not_scorable_because": counts} if counts else {}
+
+
+def reasons(score: Float[np.ndarray, "T N"], nan: Bool[np.ndarray, "T N"]) -> NotScorable:
+    """Why scores are NaN, given which of the targets' own signals are."""
+    away = np.isnan(score)
+    away_by_nan, whole = away & nan, nan.all(1)
+    diverged = int(away_by_nan[whole].sum())
+    own = int(away_by_nan.sum()) - diverged
+    return NotScorable(diverged, own, int(away.sum()) - diverged - own)
+
+
+def own_nan(attack: Attack, signals: Signals) -> Bool[np.ndarray, "*M N"]:
+    """Which examples lack some signal that the attack looks at."""
+    phi = np.asarray(signals.phi)
+    nan = np.isnan(phi[..., 0]) if _at_view0(attack) else np.isnan(phi).any(-1)
+    for name in set(attack.needs) - {"phi", "population"}:
+        value, axes = np.asarray(getattr(signals, name)), SIGNALS[name].axes
+        if axes[0] == "M" and value.dtype.kind == "f":
+            nan = nan | np.isnan(value).any(-1) if len(axes) > 2 else nan | np.isnan(value)
+    return nan
+
+
+def _at_view0(attack: Attack) -> bool:
+    return attack.panels is not None and attack.panels.view0
 
 
 def in_summary(infinite: Extremes, of: Unknown, of_attacked: Unknown | None) -> dict[str, Any]:

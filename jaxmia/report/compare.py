@@ -156,7 +156,10 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
     """The page, as HTML."""
     ordered = sorted((r for r in of.rows if r.none is None), key=lambda r: r.tpr)
     least, most = (ordered[0], ordered[-1]) if len(ordered) > 1 else (None, None)
-    sure = least is not None and most is not None and np.isfinite([least.low, most.low]).all()
+    sure = apart = False
+    if least is not None and most is not None:
+        sure = bool(np.isfinite([least.low, most.low]).all())
+        apart = sure and least.high < most.low
     start = of.levels.index(DEFAULT)
     content = {
         "levels": of.levels,
@@ -184,10 +187,11 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
         .render(
             **frame(script()),
             rows=of.rows,
+            warnings=_warnings(runs),
             least=least,
             most=most,
             sure=sure,
-            apart=sure and least.high < most.low,
+            apart=apart,
             steps=content["steps"],
             at=start,
             levels=of.levels,
@@ -197,6 +201,12 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
             data=embedded(content),
         )
     )
+
+
+def _warnings(runs: Sequence[RunResults]) -> list[str]:
+    """What casts doubt on the runs, each with its name."""
+    lines = ((run.name, line) for run in runs for line in run.summary.get("warnings", []))
+    return [f"{plain(name)}: {line}" for name, line in lines]
 
 
 def differing(summaries: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
@@ -218,9 +228,11 @@ def _value(tree: Any, path: str) -> str:
     return "–" if tree is None else plain(str(tree), 160)
 
 
-def summary(of: Comparison) -> dict[str, Any]:
-    """The table as `summary.json` holds it."""
+def summary(of: Comparison, runs: Sequence[RunResults]) -> dict[str, Any]:
+    """The table as `summary.json` holds it, and what casts doubt on the runs."""
+    warnings = _warnings(runs)
     return {
+        **({"warnings": warnings} if warnings else {}),
         "runs": {
             r.name: {
                 "attack": r.attack,
@@ -231,7 +243,7 @@ def summary(of: Comparison) -> dict[str, Any]:
                 "generalization_gap": r.gap,
             }
             for r in of.rows
-        }
+        },
     }
 
 

@@ -1,6 +1,6 @@
 """What a report shows, counted once: curves, levels, who is found; and the charts of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,43 +53,63 @@ def look(
     inputs: ReportInputs,
 ) -> Contents:
     """Counts everything that is shown."""
-    curves = count(ranked)
+
+    def exposed(name: str, thresholds: np.ndarray) -> list[Exposure]:
+        return exposures(ranked[name], thresholds)
+
+    alone = any(len(of.score) == 1 for of in ranked.values())
+    contents = look_at_curves(count(ranked), alone, exposed, summary, inputs)
+    with_posterior = [n for n in contents.curves if summary["attacks"].get(n, {}).get("posterior")]
+    if not with_posterior:
+        return contents
+    # of the strongest attack whose scores are log-likelihood ratios
+    statement = summary["attacks"][with_posterior[0]]["posterior"]
+    posterior = mean_posterior(ranked[with_posterior[0]], inputs.leave_out, statement)
+    return contents._replace(posterior=posterior)
+
+
+def look_at_curves(
+    curves: dict[str, RocCounts],
+    alone: bool,
+    exposed: Callable[[str, Float[np.ndarray, " F"]], list[Exposure]],
+    summary: dict[str, Any],
+    inputs: ReportInputs,
+) -> Contents:
+    """Counts what needs no ranks of single scores: all but posteriors.
+
+    `curves` have the strongest attack first, of one target `alone` or of several pooled;
+    `exposed(name, thresholds)` counts whom an attack finds.
+    """
     lead = next(iter(curves), None)
     others = int(curves[lead].fp[-1]) if lead else 1
-    alone = lead is not None and len(ranked[lead].score) == 1
     at = levels(others, alone)
     spans = intervals(summary)
     reached = {n: reach(curve, at, spans.get(n), alone) for n, curve in curves.items()}
-    exposed, classes = [], None
+    by_level, classes = [], None
     if lead is not None:
-        exposed = exposures(ranked[lead], reached[lead].threshold)
+        by_level = exposed(lead, reached[lead].threshold)
         if inputs.y is not None:
-            classes = [by_class(e, np.asarray(inputs.y)) for e in exposed]
+            classes = [by_class(e, np.asarray(inputs.y)) for e in by_level]
     mean_phi = None
     if inputs.reference is not None and inputs.reference_member is not None:
         mean_phi = example_charts.mean_phi(inputs.reference, inputs.reference_member)
-    with_posterior = [n for n in curves if summary["attacks"].get(n, {}).get("posterior")]
-    posterior = None
-    if with_posterior:  # of the strongest attack whose scores are log-likelihood ratios
-        statement = summary["attacks"][with_posterior[0]]["posterior"]
-        posterior = mean_posterior(ranked[with_posterior[0]], inputs.leave_out, statement)
-    return Contents(curves, alone, at, reached, exposed, classes, posterior, mean_phi)
+    return Contents(curves, alone, at, reached, by_level, classes, None, mean_phi)
 
 
 def intervals(summary: dict[str, Any]) -> dict[str, Any]:
     """The intervals of every attack's TPR that a summary holds, by FPR."""
     attacks = summary["attacks"].items()
-    return {name: (a.get("intervals") or {}).get("by_fpr") for name, a in attacks}
+    return {name: (a.get("intervals") or {}).get("by_fpr") or {} for name, a in attacks}
 
 
 def draw(
     contents: Contents,
-    member: Bool[np.ndarray, "T N"],
+    member: Bool[np.ndarray, "T N"] | None,
     phi: Float[np.ndarray, "T N"] | None,
     summary: dict[str, Any],
     inputs: ReportInputs,
 ) -> dict[str, Chart]:
-    """The charts of a run, by name, in the order of the page."""
+    """The charts of a run, by name, in the order of the page; without `member` none of phi."""
     charts: list[Chart | None] = []
     if contents.curves:
         alone = contents.curves if contents.alone else ()
@@ -104,7 +124,7 @@ def draw(
             charts.append(example_charts.memory_chart(contents.mean_phi, start.share, points))
         classes = contents.classes[contents.start] if contents.classes else None
         charts.append(example_charts.exposure_chart(histogram(start), classes, inputs.names))
-    if phi is not None:
+    if phi is not None and member is not None:
         charts.append(phi_chart(phi, member))
         if contents.exposed:
             charts.append(example_charts.gaussian_chart(_cases(contents, member, phi, inputs)))

@@ -169,7 +169,7 @@ def _gaussian(case: Case) -> Panel:
     at = np.linspace(low, high, 160)
     densities, highest = [], 0.0
     for kind, name, phi in (("out", "OUT", case.outside), ("in", "IN", case.inside)):
-        sd = max(float(phi.std()), 1e-6)
+        sd = max(float(phi.std()), at[1] - at[0])  # narrower, it would fall between two points
         density = np.exp(-0.5 * ((at - phi.mean()) / sd) ** 2) / (sd * np.sqrt(2 * np.pi))
         highest = max(highest, float(density.max()))
         densities.append((kind, name, phi, density))

@@ -137,7 +137,9 @@ def _steps(contents: Contents, summary: dict[str, Any], lead: str) -> list[Step]
             ends = f"95 % interval {percent(low)} to {percent(high)}, had the examples been others"
             steps.append(Step(words, rate, rate, ends, ""))
         else:
-            few = f"without an interval: too few for this are {others:,} non-members"
+            few = "without an interval"
+            if summary["attacks"][lead].get("intervals"):  # scores from disk have none at all
+                few += f": too few for this are {others:,} non-members"
             steps.append(Step(words, rate, rate, few, "no interval"))
     return steps
 

@@ -98,14 +98,31 @@ def remarks(summary: dict[str, Any]) -> list[str]:
     out += _at_shadow_threshold(summary["attacks"])
     if pool := summary.get("finite_pool", {}).get("states"):
         out.append(escape(pool))
+    if streamed := summary.get("streamed"):
+        out.append(escape(streamed))
     for name, attack in summary["attacks"].items():
         if attack["not_scorable"]:
-            out.append(f"{escape(name[:80])}: {attack['not_scorable']} scores cannot be given")
+            why = _reasons(attack.get("not_scorable_because") or {})
+            count = attack["not_scorable"]
+            out.append(f"{escape(name[:80])}: {count} scores cannot be given{why}")
     for name, attack in summary["attacks"].items():
         if None in (attack["tpr_at_fpr"] or {}).values():
             out.append(f"{escape(name[:80])}: TPR {no_false_alarm.words(attack)}")
     out += list(dict.fromkeys(n for a in summary["attacks"].values() for n in a.get("notes", [])))
     return out
+
+
+REASONS = {
+    "diverged": "of models that have diverged",
+    "nan": "whose own signal is NaN",
+    "references": "with too few references that were trained on the example, or that were not",
+}
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    """Why scores cannot be given, each reason with its number."""
+    parts = [f"{counts[reason]} {words}" for reason, words in REASONS.items() if reason in counts]
+    return ": " + ", ".join(parts) if parts else ""
 
 
 def _at_shadow_threshold(attacks: dict[str, Any]) -> list[str]:

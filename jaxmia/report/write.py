@@ -11,14 +11,20 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.evaluation import figures, own_fpr
-from jaxmia.evaluation.exposure import level_key
+from jaxmia.evaluation.exposure import (
+    Exposure,
+    exposures_of_rows,
+    level_key,
+    strongest_first,
+)
 from jaxmia.evaluation.summary import Stage
-from jaxmia.metrics import Ranked
+from jaxmia.metrics import Ranked, RocCounts
 from jaxmia.report import previous, raster, svg
 from jaxmia.report.chart import COLUMNS, Chart, rows
-from jaxmia.report.contents import Contents, draw, look
+from jaxmia.report.contents import Contents, draw, look, look_at_curves
 from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.page import page
+from jaxmia.storage import scores
 from jaxmia.storage.files import write_bytes, write_json, writing
 
 
@@ -44,6 +50,18 @@ def write(
     return [file, folder / "summary.json", *files]
 
 
+def write_from_disk(
+    folder: Path, curves: dict[str, RocCounts], summary: dict[str, Any], stage: Stage = nullcontext
+) -> list[Path]:
+    """Writes `summary.json`, then the report of the `scores.npz` that lies there already."""
+    write_summary(folder, summary)
+    if not summary["attacks"]:
+        return [folder / "summary.json"]
+    with stage("drawing"):
+        files = report_from_disk(folder / "report", folder / "scores.npz", curves, summary)
+    return [folder / "summary.json", *files]
+
+
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Writes `summary.json`, once the report of an earlier one is removed."""
     previous.clear(folder / "report")
@@ -52,16 +70,16 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
 
 def write_scores(
     folder: Path,
-    scores: Mapping[str, Float[np.ndarray, "T N"]],
+    arrays: Mapping[str, Float[np.ndarray, "T N"]],
     member: Bool[np.ndarray, "T N"] | None,
 ) -> Path:
     """Writes `scores.npz`: an array for each attack, and `member` where it is known.
 
     As they are: digits of scores hardly compress, and trying takes longer than an attack.
     """
-    arrays: dict[str, Any] = {**scores, **({} if member is None else {"member": member})}
+    content: dict[str, Any] = {**arrays, **({} if member is None else {"member": member})}
     with writing(folder / "scores.npz") as out:
-        np.savez(out, **arrays)
+        np.savez(out, **content)
     return folder / "scores.npz"
 
 
@@ -76,7 +94,35 @@ def report(
     """Writes the page, every chart as SVG, PNG and CSV, and the numbers of attacks and examples."""
     inputs = inputs or ReportInputs()
     contents = look(ranked, summary, inputs)
-    charts = draw(contents, member, phi, summary, inputs)
+    return _files(folder, contents, draw(contents, member, phi, summary, inputs), summary, inputs)
+
+
+def report_from_disk(
+    folder: Path, file: Path, curves: dict[str, RocCounts], summary: dict[str, Any]
+) -> list[Path]:
+    """The same of scores that stay in `scores.npz`, a row at a time, given each attack's ROC.
+
+    Without what needs phi, ranks or intervals: the summary's field `streamed` says what that is.
+    """
+
+    def exposed(name: str, thresholds: Float[np.ndarray, " F"]) -> list[Exposure]:
+        members = scores.rows(file, "member")
+        return exposures_of_rows(scores.rows(file, name), members, thresholds)
+
+    inputs = ReportInputs()
+    contents = look_at_curves(
+        strongest_first(curves), summary["models"] == 1, exposed, summary, inputs
+    )
+    return _files(folder, contents, draw(contents, None, None, summary, inputs), summary, inputs)
+
+
+def _files(
+    folder: Path,
+    contents: Contents,
+    charts: dict[str, Chart],
+    summary: dict[str, Any],
+    inputs: ReportInputs,
+) -> list[Path]:
     files = save(folder, charts)
     files.append(_csv(folder / "attacks.csv", *_attacks(summary, contents)))
     if contents.exposed:

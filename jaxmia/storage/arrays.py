@@ -43,7 +43,8 @@ class Arrays:
         if not (self.folder / name).resolve().is_relative_to(run.resolve()):
             raise ValueError(f"{self.folder / name}: leads out of the run folder")
         where = {"driver": "file", "path": str(self.folder / name) + "/"}
-        return {"driver": "zarr3", "kvstore": where}
+        # what equals the fill value is written, too: a chunk that is absent was never written
+        return {"driver": "zarr3", "kvstore": where, "store_data_equal_to_fill_value": True}
 
     def chunks(self, shape: Sequence[int], dtype: str) -> list[int]:
         """How many models, examples, ... a chunk holds of an array by model."""

@@ -22,6 +22,19 @@ def reason(error: Exception) -> str:
     return " ".join(re.split(r" \[\w+=", str(error))[0].split())[:400]
 
 
+def writable(*folders: Path) -> None:
+    """Raises `UnwritableError` for a folder that could not be made or written into; makes none.
+
+    It is told by the nearest one above it that is there.
+    """
+    for folder in folders:
+        there = next((p for p in (folder, *folder.parents) if p.exists()), Path())
+        if not there.is_dir():
+            raise UnwritableError(f"cannot write {folder}: {there} is no folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UnwritableError(f"cannot write {folder}: {there} is not writable")
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A whole file or none: written beside its place, then renamed.

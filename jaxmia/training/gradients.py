@@ -27,6 +27,7 @@ from jaxmia.types import Array, Data, Model, Params, Recipe
 SIGNALS = ("gradient", "activations")
 BYTES = {"cpu": 4 << 20}  # of the examples' gradients at once; a CPU wants them in its cache
 OTHERS = 256 << 20
+STEP = 0.5  # by which a kernel is moved to see whether logits are linear in it
 
 
 def layers(params: Params) -> dict[str, list[int]]:
@@ -98,7 +99,9 @@ def microbatch(params: Params) -> int:
 def last_kernel(model: Model, data: Data) -> int:
     """Which leaf of the parameters is the kernel `[H, C]` that logits come out of.
 
-    Told by its gradient: that of one logit has one column. Raises `ValueError` if there is none.
+    Told by its gradient: that of one logit has one column, which is the same whatever the kernel,
+    since logits are linear in it; else an elementwise function would be taken into the activations.
+    Raises `ValueError` if there is none.
     """
     params, state = model.init(jax.random.key(0, impl="threefry2x32"))
     shift, scale = (np.broadcast_to(a, data.x.shape[1:]) for a in (data.shift, data.scale))
@@ -108,18 +111,35 @@ def last_kernel(model: Model, data: Data) -> int:
     def logit(params: Params, c: int) -> Array:
         return model.apply(params, state, x, key, False)[0][:, c].sum()
 
+    gradient = jax.jit(jax.grad(logit), static_argnums=1)
+
+    def columns(params: Params) -> list[list[np.ndarray]]:
+        of = (jax.tree.leaves(gradient(params, c)) for c in range(min(classes, 2)))
+        return [[np.asarray(leaf) for leaf in leaves] for leaves in of]
+
     classes = jax.eval_shape(lambda p: model.apply(p, state, x, key, False)[0], params).shape[-1]
-    columns = []
-    for c in range(min(classes, 2)):
-        leaves = jax.tree.leaves(jax.jit(jax.grad(logit), static_argnums=1)(params, c))
-        columns.append([np.asarray(leaf) for leaf in leaves])
-    for number, leaf in enumerate(columns[0]):
+    first = columns(params)
+    for number, leaf in enumerate(jax.tree.leaves(params)):
         if leaf.ndim != 2 or leaf.shape[1] != classes:
             continue
         own = all(
             g[number][:, c].any() and not np.delete(g[number], c, 1).any()
-            for c, g in enumerate(columns)
+            for c, g in enumerate(first)
         )
-        if own:
-            return number
+        if not own:
+            continue
+        for step in (STEP, -STEP):
+            moved = columns(_moved(params, number, step))
+            if not np.allclose([g[number] for g in first], [g[number] for g in moved], 1e-3, 1e-6):
+                raise ValueError(
+                    "activations: logits are another function of the last dense layer's output"
+                )
+        return number
     raise ValueError("activations: the network does not end in a dense layer [H, C]")
+
+
+def _moved(params: Params, number: int, step: float) -> Params:
+    """The parameters with so much added to one of their leaves."""
+    leaves, tree = jax.tree.flatten(params)
+    leaves[number] = leaves[number] + step
+    return jax.tree.unflatten(tree, leaves)

@@ -1,0 +1,122 @@
+"""Attacks and figures once more, from their definitions: plain loops in float64."""
+
+import numpy as np
+from scipy import stats
+
+SURE = np.log(999_999)
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def auc(score, member):
+    """P(member above non-member), and half of those that are equal."""
+    inside, outside = score[member & ~np.isnan(score)], score[~member & ~np.isnan(score)]
+    above = sum(float((a > outside).sum() + (a == outside).sum() / 2) for a in inside)
+    return above / len(inside) / len(outside)
+
+
+def tpr_at_fpr(score, member, fpr):
+    """The best of all thresholds that keep to the FPR."""
+    inside, outside = score[member & ~np.isnan(score)], score[~member & ~np.isnan(score)]
+    cuts = [np.inf, *inside]
+    return max((inside >= c).mean() for c in cuts if (outside >= c).mean() <= fpr)
+
+
+def as_answers(*arrays):
+    """What is infinite as a quarter of the range or size beyond what is not, a logit of 1e-6."""
+    every = np.concatenate([a.astype(np.float64).ravel() for a in arrays])
+    every = every[~np.isnan(every)]
+    if not (np.abs(every) > LARGEST).any():
+        return [a.astype(np.float64) for a in arrays]
+    finite = every[np.abs(every) <= LARGEST]
+    low, high = -SURE, SURE
+    if len(finite):
+        least, most = finite.min(), finite.max()
+        beyond = max(most - least, abs(least), abs(most)) / 4
+        low, high = min(low, least - beyond), max(high, most + beyond)
+    out = []
+    for a in arrays:
+        end = min(LARGEST, float(np.finfo(a.dtype).max))
+        ends = [float(a.dtype.type(v)) for v in (max(low, -end), min(high, end))]
+        a = a.astype(np.float64)
+        a = np.where(a > LARGEST, ends[1], np.where(a < -LARGEST, ends[0], a))
+        out.append(a)
+    return out
+
+
+def sides(phi, member, away, j):
+    """phi [., Q] of the references that were trained on example j, and that were not."""
+    rows = [r for r in range(len(phi)) if r not in away and not np.isnan(phi[r, j]).any()]
+    return [np.array([phi[r, j] for r in rows if member[r, j] == s]) for s in (True, False)]
+
+
+def lira(target, phi, member, away, mode, variance):
+    """Of one target, by the rows that are not `away`; and where a deviation is no rounding."""
+    N, Q = target.shape
+    cells = [sides(phi, member, away, j) for j in range(N)]
+    used = (0, 1) if mode == "online" else (1,)
+    least = 2 if variance == "per_example" else 1
+    pooled = {}
+    for s in used:
+        squares = sum(((c[s] - c[s].mean(0)) ** 2).sum() for c in cells if len(c[s]))
+        count = sum(len(c[s]) * Q for c in cells)
+        pooled[s] = squares / count if count else np.nan
+    out, sound = np.full(N, np.nan), np.ones(N, bool)
+    size = np.nan_to_num(np.abs(phi)).max((0, 2))  # beyond a million deviations digits run out
+    size = size if variance == "per_example" else np.full(N, size.max())
+    for j in range(N):
+        if np.isnan(target[j]).any() or any(len(cells[j][s]) < least for s in used):
+            continue
+        of_query = []
+        for q in range(Q):
+            laws = {}
+            for s in used:
+                x = cells[j][s][:, q]
+                v = x.var() if variance == "per_example" else pooled[s]
+                sound[j] &= bool(np.sqrt(v) > 1e-6 * (10 + size[j]))
+                laws[s] = stats.norm(x.mean(), max(np.sqrt(v), 1e-300))
+            if not sound[j]:
+                continue
+            with np.errstate(all="ignore"):
+                if mode == "online":
+                    of_query.append(laws[0].logpdf(target[j, q]) - laws[1].logpdf(target[j, q]))
+                else:
+                    z = (target[j, q] - laws[1].mean()) / laws[1].std()
+                    of_query.append(-stats.norm.logsf(z) if z > -37 else z + 37)
+        out[j] = np.mean(of_query) if sound[j] else 0  # whatever the floor makes of it
+    return out, sound
+
+
+def log_ratio(target, phi, member, away, mode, a):
+    """`log p_target - log Pr` of view q, as RMIA and BASE have it."""
+    out = np.full(len(target), np.nan)
+    for j in range(len(target)):
+        inside, outside = sides(phi[..., None], member, away, j)
+        of = (
+            outside
+            if mode == "offline"
+            else np.concatenate([inside.reshape(-1, 1), outside.reshape(-1, 1)])
+        )
+        if np.isnan(target[j]) or not len(of):
+            continue
+        mean = np.mean(1 / (1 + np.exp(-np.clip(of, -700, None))))
+        if mode == "offline":
+            mean = ((1 + a) * mean + 1 - a) / 2
+        out[j] = -np.logaddexp(0, -target[j]) - np.log(max(mean, 1e-15))
+    return out
+
+
+def rmia(target, phi, member, away, mode):
+    """The pool itself is the population; and where no ratio is near gamma."""
+    N, Q = target.shape
+    total, sound = np.zeros(N), np.ones(N, bool)
+    for q in range(Q):
+        ratio = log_ratio(target[:, q], phi[..., q], member, away, mode, 0.3)
+        others = ratio[~np.isnan(ratio)]
+        for j in range(N):
+            if np.isnan(ratio[j]):
+                total[j] = np.nan
+                continue
+            beaten = sum(ratio[j] - z > np.log(2) for z in others)
+            sound[j] &= not (np.abs(ratio[j] - others - np.log(2)) < 1e-7).any()
+            total[j] += (beaten + 1 / (1 + np.exp(-max(ratio[j], -700)))) / len(others) / Q
+    return total, sound
