@@ -217,7 +217,7 @@ def test_the_terminal_says_both_figures_and_who_the_attacker_is(scored):
     who, nobody, uneven = headlines(scored.summary)
     assert who == (
         "attacker: knows a pool of 300 records, of which a random half are the members; trains 22 "
-        "models the same way on others drawn so; rates are averages over records and targets"
+        "models the same way on others chart so; rates are averages over records and targets"
     )
     best = min(
         ("lira_online", "lira_offline", "bavaria"),
@@ -253,8 +253,8 @@ def test_the_files_have_them(scored):
             assert (int(r["false_alarms"]), int(r["others"])) == (alarms, others)
             assert float(r["own_fpr"]) == pytest.approx(alarms / others, rel=1e-5)
     with open(scored.path / "report" / "p_values.csv") as file:
-        drawn = [r for r in csv.DictReader(file) if r["series"] == "lira_offline"]
-    assert [float(r["y"]) for r in drawn] == pytest.approx(
+        chart = [r for r in csv.DictReader(file) if r["series"] == "lira_offline"]
+    assert [float(r["y"]) for r in chart] == pytest.approx(
         of["p_values"]["calibration"]["real"], rel=1e-5
     )
 
