@@ -217,7 +217,7 @@ def test_the_terminal_says_both_figures_and_who_the_attacker_is(scored):
     who, nobody, uneven = headlines(scored.summary)
     assert who == (
         "attacker: knows a pool of 300 records, of which a random half are the members; trains 22 "
-        "models the same way on others chart so; rates are averages over records and targets"
+        "models the same way on others drawn so; rates are averages over records and targets"
     )
     best = min(
         ("lira_online", "lira_offline", "bavaria"),
