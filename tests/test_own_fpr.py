@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from jaxmia import design
 from jaxmia.attacks.by_example import every_model
@@ -35,13 +36,14 @@ def signals(seed=0, models=T, Q=1):
 def test_counts_equal_a_loop_over_examples():
     phi, member = signals()
     phi[3, 5] = np.nan
+    phi[:, 9] = 2.0  # p-values of exactly 1
     leaves = leave_out(member)
     of = own_fpr.of_every_model(phi, member, NAMES, leaves)
     assert set(of) == {"lira_online", "lira_offline", "bavaria"}
     work = every_model(phi, member, leaves)
     for name, kind in (("lira_online", "ratio"), ("lira_offline", "upper")):
         p, counts = p_values(work, kind), of[name]
-        for j in (0, 5, 77):
+        for j in (0, 5, 9, 77):
             for side in (0, 1):
                 own = [x for x, m in zip(p[:, j], member[:, j], strict=True) if m == side]
                 own = [x for x in own if x == x]
@@ -113,6 +115,20 @@ def test_intervals_cover_the_truth_of_a_population(few):
     assert hits[0, 1] > hits[1, 1] + 0.2
 
 
+def test_intervals_are_scipys_of_a_ratio_of_sums():
+    rng, size = np.random.default_rng(5), 150
+    targets = rng.integers(20, 40, size)
+    hits = rng.binomial(targets, np.where(np.arange(size) < 8, 0.9, 0.01))
+    weight = draws.weights(size, 8000, 0)
+    (ends,) = own_fpr.intervals([own_fpr.Side(targets, hits[None])], weight)
+    other = stats.bootstrap(
+        (hits, targets), lambda h, n, axis: h.sum(axis) / n.sum(axis), paired=True,
+        vectorized=True, method="BCa", n_resamples=8000, rng=1,
+    ).confidence_interval  # fmt: skip
+    width = other.high - other.low
+    np.testing.assert_allclose(ends[0], [other.low, other.high], atol=0.03 * width)
+
+
 def test_nobody_called_is_no_proof_that_nobody_is():
     nobody = own_fpr.Side(np.full(200, 64), np.zeros((1, 200), int))
     low, high = own_fpr.intervals([nobody], draws.weights(200, 100, 0))[0][0]
@@ -125,6 +141,8 @@ def test_own_false_alarms_and_whom_they_fall_on_equal_a_loop():
     score = rng.normal(size=member.shape).round(1) + member * (np.arange(90) % 9 == 0) * 4
     score[:, 0] += 1.5  # found always, and often where it is not in
     score[2, 3] = np.nan
+    inside = np.flatnonzero(member[:, 1])
+    score[inside, 1] = np.where(np.arange(len(inside)) < len(inside) // 2, 9, -9)  # half at most
     ranked = rank(score, member)
     for cut in (1.0, 2.5, np.inf):
         (of,) = exposures(ranked, [cut])
@@ -253,8 +271,8 @@ def test_the_files_have_them(scored):
             assert (int(r["false_alarms"]), int(r["others"])) == (alarms, others)
             assert float(r["own_fpr"]) == pytest.approx(alarms / others, rel=1e-5)
     with open(scored.path / "report" / "p_values.csv") as file:
-        drawn = [r for r in csv.DictReader(file) if r["series"] == "lira_offline"]
-    assert [float(r["y"]) for r in drawn] == pytest.approx(
+        chart = [r for r in csv.DictReader(file) if r["series"] == "lira_offline"]
+    assert [float(r["y"]) for r in chart] == pytest.approx(
         of["p_values"]["calibration"]["real"], rel=1e-5
     )
 

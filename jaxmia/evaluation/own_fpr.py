@@ -221,17 +221,17 @@ def intervals(
     """
     columns = np.concatenate([np.concatenate([s.targets[None], s.called]) for s in sides])
     last = np.cumsum([1 + len(s.called) for s in sides])[:-1]
-    drawn = np.split(draws.total(weight, columns.T), last, axis=1)
-    return [_ends(side, of[:, 0], of[:, 1:]) for side, of in zip(sides, drawn, strict=True)]
+    sums = np.split(draws.total(weight, columns.T), last, axis=1)
+    return [_ends(side, of[:, 0], of[:, 1:]) for side, of in zip(sides, sums, strict=True)]
 
 
 def _ends(
-    side: Side, size: Int[np.ndarray, " D"], drawn: Int[np.ndarray, "D K"]
+    side: Side, size: Int[np.ndarray, " D"], sums: Int[np.ndarray, "D K"]
 ) -> Float[np.ndarray, "K 2"]:
     """From how many targets, and how many called ones, each draw has."""
     total = side.called.sum(1)
     rate = total / max(1, int(side.targets.sum()))
-    replicates = drawn / np.maximum(size, 1)[:, None]
+    replicates = sums / np.maximum(size, 1)[:, None]
     out = np.empty((len(total), 2))
     for i, hits in enumerate(side.called):
         say = draws.acceleration(hits - rate[i] * side.targets)

@@ -48,10 +48,12 @@ def headlines(summary: dict[str, Any]) -> list[str]:
     if name := own_fpr.nearest(attacks):
         of = attacks[name]
         low, high = of["intervals"]["tpr_at_own_fpr"]["0.001"]
+        least, most = of["p_values"]["interval"]["0.001"]
         out.append(
             "if nobody may be accused wrongly more often than once in 1,000: "
             f"TPR {of['tpr_at_own_fpr']['0.001']:.2%} (95 %: {low:.2%} to {high:.2%}) by the "
-            f"p-values of {escape(name[:80])}, which err on {of['p_values']['fpr']['0.001']:.2%}"
+            f"p-values of {escape(name[:80])}, which err on {of['p_values']['fpr']['0.001']:.2%} "
+            f"({least:.2%} to {most:.2%})"
         )
     if line := exposed_most(attacks):
         out.append(line)
