@@ -71,7 +71,7 @@ def around_constants(effect, rng):
     shifted = rng.normal(size=(1, 150, 1)) + SIGMA * rng.normal(size=(models, 150, 1))
     held = {
         "phi": phi,
-        "margin": phi - 0.5,
+        "margin": rng.normal(size=(examples, 1)) + rng.normal(size=phi.shape) + effect[..., None],
         "logits": logits,
         "robustness": np.rint(20 * expit(phi[..., 0])) / 20,
         "expected": np.stack([0.3 * rng.normal(size=effect.shape), np.ones(effect.shape)], -1),

@@ -45,7 +45,8 @@ def directions(
     finite = np.asarray(np.isfinite(x).all(-1))
     x = x if finite.all() else np.where(finite[..., None], x, 0.0)
     sides = [_covariance(x, side & finite) for side in (member, ~member)]
-    scale = np.sqrt(np.maximum(np.diag(sides[0] + sides[1]), 1e-30))  # of each signal
+    variance = np.diag(sides[0] + sides[1])  # of each signal; 0 with one reference a side
+    scale = np.sqrt(np.where(variance > 1e-30, variance, 1.0))
     inside, outside = (s / np.outer(scale, scale) + RIDGE * np.eye(len(s)) for s in sides)
     return eigh(inside, outside)[1] / scale[:, None]
 
