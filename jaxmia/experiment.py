@@ -16,7 +16,14 @@ from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
 
 LEAST_SETS = 4  # trained twice: two halves of the pool with each example, two without
-ATTACKS = ("lira_online", "lira_offline", "base", "global_threshold", "correctness")
+ATTACKS = (
+    "lira_online",
+    "lira_offline",
+    "lira_offline_imputed",
+    "base",
+    "global_threshold",
+    "correctness",
+)
 
 
 @dataclass(frozen=True)
