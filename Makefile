@@ -34,7 +34,6 @@ results: .venv/ready-dev
 	$(BIN)/python -m experiments.rows checkpoints/digits checkpoints/ladder checkpoints/randhie
 	for name in whitebox federated people finite_pool audit_dp allele_frequencies offline; do \
 		$(BIN)/python -m experiments.studies.$$name $(KEEP) || exit; done
-	$(BIN)/python -m experiments.studies.finite_pool
 	$(BIN)/python -m experiments.studies.defences
 	$(BIN)/jaxmia score --run checkpoints/ladder --curve --out checkpoints/curve --attacks $(CURVE)
 	cp checkpoints/digits/report/roc.svg docs/digits_roc.svg
