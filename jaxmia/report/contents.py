@@ -79,7 +79,7 @@ def look(
 def intervals(summary: dict[str, Any]) -> dict[str, Any]:
     """The intervals of every attack's TPR that a summary holds, by FPR."""
     attacks = summary["attacks"].items()
-    return {name: (a.get("intervals") or {}).get("by_fpr") for name, a in attacks}
+    return {name: (a.get("intervals") or {}).get("by_fpr") or {} for name, a in attacks}
 
 
 def draw(
