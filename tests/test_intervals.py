@@ -213,3 +213,18 @@ def test_shares_of_classes_are_as_sure_as_their_examples():
     np.testing.assert_allclose(none[1], 1 - 0.025 ** (1 / 100))
     exposed = Exposure(64 * hits, 64 * one, hits.astype(float))
     np.testing.assert_allclose([by_class(exposed, y).low, by_class(exposed, y).high], many)
+
+
+def test_a_summary_of_an_earlier_version_is_drawn_without_intervals(tmp_path):
+    rng = np.random.default_rng(2)
+    member = rng.random((6, 400)) < 0.5
+    score = rng.normal(size=member.shape) + member
+    for targets in (6, 1):
+        ranked = {"x": metrics.rank(score[:targets], member[:targets])}
+        summary = summarise(ranked, member[:targets], queries=1, about={})
+        attack = summary["attacks"]["x"]
+        del attack["at_no_false_alarm"], attack["intervals"]["by_fpr"]
+        attack["tpr_at_fpr"] = dict.fromkeys(figures.LEVELS, 0.1)
+        write(tmp_path, ranked, member[:targets], None, summary)
+        page = embedded(tmp_path / "report/index.html")
+        assert "older summary" in page["steps"][-1]["interval"]

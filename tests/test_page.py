@@ -164,6 +164,29 @@ def test_the_slider_moves_every_number(folder, opened):
     assert tab.locator("[data-words]").inner_text().startswith("may not be wrong once in")
 
 
+def test_the_page_of_one_target_moves_from_no_false_alarm_on(tmp_path, opened):
+    scores, member, *_ = material()
+    ranked = rank_all({k: v[:1] for k, v in scores.items()}, member[:1])
+    summary = summarise(ranked, member[:1], queries=1, about={})
+    report(tmp_path, ranked, member[:1], None, summary)
+    tab = opened(tmp_path / "index.html")
+    others = int((~member[0]).sum())
+    cell = tab.locator("#attacks tr[data-key='0'] [data-moving] small")
+    dot = "document.querySelector('[data-chart=roc] .level ~ .dots circle').getAttribute"
+    assert tab.inner_text("#level-words") == f"0 of {others}"
+    assert f"at no false alarm among {others} (FPR ≤" in tab.inner_text(".interval")
+    assert (
+        cell.inner_text() == "no false alarm" and tab.evaluate(dot + "('visibility')") == "hidden"
+    )
+    tab.locator("[data-chart=roc]").hover(position={"x": 100, "y": 100})
+    assert "too few non-members" in tab.locator("#tip").inner_text()
+    tab.focus("#level")
+    tab.keyboard.press("End")
+    assert tab.inner_text("#level-words") == "10\u00a0%" and "–" in cell.inner_text()
+    assert "95 % interval" in tab.inner_text(".interval") and tab.said == []
+    assert tab.evaluate(dot + "('visibility')") == "visible"
+
+
 def test_the_pointer_reads_the_curve_and_finds_the_example(folder, opened):
     tab = opened(folder / "index.html")
     tab.locator("[data-chart=roc]").hover(position={"x": 200, "y": 100})

@@ -55,7 +55,7 @@ def roc_chart(
     whole: list[Mark] = [Line("chance", np.array([0, 1]), np.array([0, 1]), "soft", dash=2)]
     for i, (name, curve) in reversed(list(enumerate(curves.items()))):
         least = RULE_OF_THREE / int(curve.fp[-1]) if name in alone else 0.0
-        tail.append(_tail(plain(name), i, curve, band(intervals.get(name) or {}), least))
+        tail.append(_tail(plain(name), i, curve, band(intervals.get(name, {})), least))
         whole.append(_whole(plain(name), i, curve))
     for i, (name, curve) in reversed(list(enumerate(curves.items()))):
         others = int(curve.fp[-1])

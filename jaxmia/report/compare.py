@@ -75,7 +75,8 @@ def look(runs: Sequence[RunResults]) -> Comparison:
     for run in runs:
         r, i = reached[run.name], at.index(DEFAULT)
         figures = run.summary["attacks"][strongest[run.name]]
-        others = int(curves[run.name].fp[-1])
+        curve = curves[run.name]
+        others = int(curve.fp[-1])
         few = run.name in alone and not stated(DEFAULT, others, True)
         rows.append(
             Row(
@@ -89,7 +90,7 @@ def look(runs: Sequence[RunResults]) -> Comparison:
                 run.summary.get("test_accuracy"),
                 run.summary.get("generalization_gap"),
                 f"no false alarm among {others:,}" if run.name in alone else "no interval",
-                no_false_alarm.words(figures) if few else None,
+                no_false_alarm.words(no_false_alarm.fields(curve, others, True)) if few else None,
             )
         )
     return Comparison(rows, at, curves, reached, spans, alone)

@@ -58,12 +58,12 @@ def page(
             and inputs.x is not None
             and not gallery.is_image(inputs.x[0], inputs.shape),
             share=contents.exposed[contents.start].half() if lead else 0.0,
-            steps=_steps(contents, summary, lead) if lead else [],
+            steps=_steps(contents, lead) if lead else [],
             drawn_examples=len(cloud(contents)) if contents.mean_phi is not None and lead else 0,
             own=[(alt, _embedded(folder / f"{name}.svg")) for name, alt in inputs.own.items()],
             cost=_cost(summary, inputs.price),
             details=json.dumps(about, indent=1, ensure_ascii=False),
-            data=_data(contents, charts, summary, inputs, pictures) if lead else None,
+            data=_data(contents, charts, inputs, pictures) if lead else None,
         )
     )
 
@@ -123,24 +123,23 @@ class Step(NamedTuple):
     blank: str  # beneath a figure that has no interval
 
 
-def _steps(contents: Contents, summary: dict[str, Any], lead: str) -> list[Step]:
+def _steps(contents: Contents, lead: str) -> list[Step]:
     others, reached = int(contents.curves[lead].fp[-1]), contents.reach[lead]
     steps = []
     for level, low, high in zip(contents.levels, reached.low, reached.high, strict=True):
         words, rate = dial(level, others, contents.alone), f"{100 * level:g}\u00a0%"
         if contents.alone and not stated(level, others, contents.alone):
-            where = no_false_alarm.where(summary["attacks"][lead])
-            none = summary["attacks"][lead]["at_no_false_alarm"]
-            chance = f"at most {percent(none['fpr_at_most'])}"
+            none = no_false_alarm.fields(contents.curves[lead], others, alone=True)
+            chance = f"at most {percent(none['at_no_false_alarm']['fpr_at_most'])}"
+            where = no_false_alarm.where(none)
             steps.append(Step(words, f"0 of {others:,}", chance, where, "no false alarm"))
         elif np.isfinite(low):
             ends = f"95 % interval {percent(low)} to {percent(high)}, had the examples been others"
             steps.append(Step(words, rate, rate, ends, ""))
         else:
-            few = "without an interval"
-            if summary["attacks"][lead].get("intervals"):  # scores from disk have none at all
-                few += f": too few for this are {others:,} non-members"
-            steps.append(Step(words, rate, rate, few, "no interval"))
+            sure = stated(level, others, contents.alone)
+            why = "the summary holds none" if sure else f"{others:,} non-members are too few"
+            steps.append(Step(words, rate, rate, f"without an interval: {why}", "no interval"))
     return steps
 
 
@@ -192,18 +191,14 @@ def _pictures(contents: Contents, inputs: ReportInputs) -> dict[int, str]:
 
 
 def _data(
-    contents: Contents,
-    charts: dict[str, Chart],
-    summary: dict[str, Any],
-    inputs: ReportInputs,
-    pictures: dict[int, str],
+    contents: Contents, charts: dict[str, Chart], inputs: ReportInputs, pictures: dict[int, str]
 ) -> Any:
     """What the page's script works with."""
     lead = next(iter(contents.curves))
     data: dict[str, Any] = {
         "levels": contents.levels,
         "start": contents.start,
-        "steps": [step._asdict() for step in _steps(contents, summary, lead)],
+        "steps": [step._asdict() for step in _steps(contents, lead)],
         "grid": rounded(np.array(GRID)),
         "attacks": [
             {
