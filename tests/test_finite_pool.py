@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nulls import check_null
 from row_pages import check_page
 
 import jaxmia
@@ -134,8 +133,12 @@ def test_where_nobody_leaks_the_correction_finds_nobody(models):
     phi = np.exp(0.5 * rng.standard_normal((1, 4000, 1))) * rng.standard_normal((models, 4000, 1))
     fresh = fresh_signals(Signals(phi, population=phi[:, :400]), member, Sides(2.0, 2.0))
     scores = attack_every_model(fresh, member, ["lira_online", "lira_offline", "base"])
+    half = member.shape[1] / 2  # pooled targets share examples: no more trials than one has
     for score in scores.values():
-        check_null(score, member)
+        auc, *rates = study.performance(score, member)
+        assert abs(auc - 0.5) < 5 * np.sqrt((2 * half + 1) / (12 * half * half))
+        for level, rate in zip(study.LEVELS, rates, strict=True):
+            assert abs(rate - level) < 5 * np.sqrt(2 * level / half) + 1 / half
 
 
 def test_a_pool_is_one_where_all_are_members_equally_often():
