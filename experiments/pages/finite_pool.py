@@ -101,7 +101,7 @@ def about() -> str:
         )
     for row in _of("digits"):
         parts.append(f"Digits: {row['models']} models, {row['repeat_sets']} of them twice.")
-    return " ".join((*parts, words.measured(rows.read("finite_pool")[-1:])))
+    return " ".join((*parts, words.measured(rows.read("finite_pool"))))
 
 
 PARTS = {"toy": toy, "pools": pools, "attacks": attacks, "claims": claims, "about": about}

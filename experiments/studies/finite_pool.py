@@ -108,10 +108,11 @@ def toy(seed: int, noise: float, models: int = 128, examples: int = 1440, size: 
 def figures(phi: np.ndarray, member: np.ndarray) -> list[float]:
     """AUC, and TPR at each level, every model attacked in turn."""
     score = attack_every_model(Signals(phi), member, [ATTACK])[ATTACK]
-    return _figures(score, member)
+    return performance(score, member)
 
 
-def _figures(score: np.ndarray, member: np.ndarray) -> list[float]:
+def performance(score: np.ndarray, member: np.ndarray) -> list[float]:
+    """AUC, and TPR at each level, of pooled scores."""
     whole = metrics.figures(score, member, LEVELS)
     return [whole.auc, *whole.tpr_at_fpr.tolist()]
 
@@ -199,7 +200,7 @@ def small_pools(flags: Flags) -> list[dict[str, Any]]:
             scores = [
                 attacked(of, member, flags.models, flags.references, seed) for seed in range(5)
             ]
-            cases[case] = _summary([_figures(*pair) for pair in scores])
+            cases[case] = _summary([performance(*pair) for pair in scores])
     return [
         {"part": "small_pool", "queries": QUERIES, "members": MEMBERS, "targets": flags.models,
          "references": 2 * [flags.references], "draws": 5, "f_in": share.inside,

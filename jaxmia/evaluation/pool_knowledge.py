@@ -24,7 +24,7 @@ from jaxmia.metrics import Ranked, rank
 from jaxmia.types import Array, Signals
 
 NUMBERS = 1 << 20  # of phi' that all attacks are made on; the strongest alone on as many more
-DRAWS = 4  # of the noise, whose scores are pooled, where there are so few numbers
+DRAWS = 4  # of an estimate's noise, whose scores are pooled, where there are so few numbers
 ALLOWED = {"phi", "population", "y"}  # signals that fresh data are signals for
 
 
@@ -54,7 +54,7 @@ def without_pool(
     if numbers > NUMBERS:
         names = names[:1]
     step = -(-numbers // (4 * NUMBERS))
-    draws = max(1, min(DRAWS, NUMBERS // numbers))
+    draws = 1 if share is None else max(1, min(DRAWS, NUMBERS // numbers))
     some, truth = signals.examples(slice(None, None, step)), member[:, ::step]
     ranked = _ranked(some, truth, names, leaves, rho, draws)
     out: dict[str, Any] = {
