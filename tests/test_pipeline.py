@@ -256,6 +256,19 @@ def test_export_and_report_know_every_source(source, tmp_path, capsys):
     assert "shows no examples" not in capsys.readouterr().err
 
 
+def test_an_export_from_another_folder_finds_the_data(tmp_path, monkeypatch):
+    pool = data.first(data.digits(), 80, 40)()
+    np.savez(tmp_path / "pool.npz", x=pool.x, y=pool.y, x_test=pool.x_test, y_test=pool.y_test)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data", "pool.npz", "--workdir", "run", "--models", "2", "--epochs", "1", "--width"]
+    jaxmia.cli(experiment(), [*flags, "1", "--quiet"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    app.main(["export", str(tmp_path / "run"), "--out", "out"])
+    np.testing.assert_array_equal(np.load("out/y.npy"), pool.y)
+    assert f"--data {tmp_path / 'pool.npz'}" in jaxmia.Run.open(tmp_path / "run").summary["command"]
+
+
 LADDER = ("label_only", "quantile_regression", "shadow_classifier", "rmia_online", "lira_online")
 
 

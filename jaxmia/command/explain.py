@@ -3,9 +3,11 @@
 import math
 
 import jax
+import numpy as np
 
 from jaxmia import data as sources
 from jaxmia import defences, machine
+from jaxmia.evaluation import memory
 from jaxmia.experiment import Experiment, members
 from jaxmia.options import Options
 from jaxmia.training import parallel, processes
@@ -41,6 +43,9 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
             f"  width {t.width}, {t.convolution}: {t.step_seconds * 1e3:.3f} ms per model-step, "
             f"{t.compile_seconds:.1f} s to compile, {t.bytes / 2**20:.0f} MiB"
         )
+    example = jax.ShapeDtypeStruct(data.x.shape[1:], np.float32)
+    shape = experiment.models, len(data.y), jax.eval_shape(experiment.views, example).shape[0]
+    scoring = memory.in_memory(shape, 4, len(experiment.attacks))
     views = 4 * plan.block * len(data.y)
     return [
         *lines,
@@ -53,6 +58,7 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
         f"training: {models} models x {steps} steps, about {seconds:.0f} s "
         f"({3600 * models / seconds:,.0f} models/h)",
         f"signals: {views / 2**20:.0f} MiB per block and view",
+        f"scoring: at most {memory.in_words(scoring)}",
     ]
 
 

@@ -120,6 +120,7 @@ def command(module: str, default: Flags, flags: Flags) -> str:
         value = getattr(flags, f.name)
         if f.name in HOW or value == getattr(default, f.name):
             continue
+        value = value.absolute() if isinstance(value, Path) else value  # from whatever folder
         words.append(f"--{f.name.replace('_', '-')}")
         words += [] if value is True else list(value) if isinstance(value, tuple) else [str(value)]
     return shlex.join(words)

@@ -319,9 +319,14 @@ def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
             "or the logarithms of the probabilities"
         )
     y = y.astype(np.int32)
-    labels = np.broadcast_to(y, z.shape[:-1])
+    rows = z.reshape(-1, *z.shape[-2:])
+    labels = np.broadcast_to(y, rows.shape[1:-1])
+    of_rows = [
+        {k: of(row.astype(np.float32), labels) for k, of in OF_LOGITS.items()} for row in rows
+    ]
     of_logits = {
-        k: np.asarray(of(z.astype(np.float32), labels))[..., None] for k, of in OF_LOGITS.items()
+        k: np.stack([np.asarray(of[k]) for of in of_rows]).reshape(*z.shape[:-1], 1)
+        for k in OF_LOGITS
     }
     return Signals(y=y, logits=z, **of_logits)
 

@@ -23,7 +23,7 @@ from jaxmia.command.inputs import (
     targets_of,
 )
 from jaxmia.command.terminal import show
-from jaxmia.evaluation import evidence, own_fpr, plausible, streaming
+from jaxmia.evaluation import evidence, memory, own_fpr, plausible, streaming
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
@@ -34,7 +34,8 @@ from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.write import write, write_from_disk, write_scores, write_summary
 from jaxmia.storage.files import writable
 from jaxmia.storage.run import Run
-from jaxmia.storage.sources import Source
+from jaxmia.storage.sources import Source, opened
+from jaxmia.storage.store import Store
 from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
 
@@ -45,12 +46,38 @@ class Command(Score):
 
     json: bool = False
     """Print the summary as JSON on stdout."""
+    explain: bool = False
+    """Say how much memory it takes at most, and stop."""
 
 
 def main(options: Command) -> None:
     """Scores, and prints the table."""
+    if options.explain:
+        print(explain(options))
+        return
     show(score(options), options.json)
     print(f"scores, summary and figures: {options.out}", file=sys.stderr)
+
+
+def explain(options: Score) -> str:
+    """What scoring takes, of arrays of which only the shapes are read."""
+    check(options)
+    if options.run is not None:
+        shape = Store(options.run).arrays.open("phi").shape
+        size = memory.in_memory(shape, 4, len(options.attacks))
+        return f"in memory: at most {memory.in_words(size)}"
+    name = "signals" if options.signals is not None else "logits"
+    file = options.signals or options.logits
+    assert file is not None
+    array = opened(f"--{name}", file)
+    item = getattr(array.dtype, "numpy_dtype", array.dtype).itemsize
+    if streams(options):
+        size = memory.streamed(array.shape, item)
+        return f"from disk: at most {memory.in_words(size)}"
+    classes = array.shape[2] if name == "logits" else 0
+    shape = array.shape[:2] if classes else array.shape
+    size = memory.in_memory(shape, item, len(options.attacks), classes)
+    return f"in memory: at most {memory.in_words(size)}"
 
 
 def score(options: Score) -> dict[str, Any]:
@@ -190,7 +217,7 @@ def _command(options: Score) -> str:
     words = ["jaxmia", "score"]
     for f in fields(options):
         value = getattr(options, f.name)
-        if f.name == "json" or value is None or value is False or value == f.default:
+        if f.name in ("json", "explain") or value is None or value is False or value == f.default:
             continue
         words += [f"--{f.name.replace('_', '-')}"]
         words += [] if value is True else list(value) if isinstance(value, tuple) else [str(value)]
