@@ -61,8 +61,9 @@ def online(
 
     `variance`: "per_example", "global" (one s_in and one s_out, of the residuals about each
     example's own centre), "student_t" (the predictive of a normal with an empirical-Bayes prior on
-    its variance), or "auto": that one from 6 references on, else global. Raises `ValueError`
-    for options or shapes that do not fit.
+    its variance), or "auto": that one from 6 references on, else global. Where no example has two
+    references of a side, its spread is the other side's, or 1. Raises `ValueError` for options or
+    shapes that do not fit.
     """
     return _of_target(target, reference, member, "online", variance, centre, convention)
 
