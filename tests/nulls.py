@@ -69,7 +69,7 @@ def around_constants(effect, rng):
     true = np.take_along_axis(logits, np.broadcast_to(y[:, None], (*effect.shape, 1)), -1)
     phi = true - logsumexp(np.where(np.arange(3) == y[:, None], -np.inf, logits), -1, keepdims=True)
     shifted = rng.normal(size=(1, 150, 1)) + SIGMA * rng.normal(size=(models, 150, 1))
-    held = {
+    float64 = {
         "phi": phi,
         "margin": rng.normal(size=(examples, 1)) + rng.normal(size=phi.shape) + effect[..., None],
         "logits": logits,
@@ -80,7 +80,7 @@ def around_constants(effect, rng):
         "trajectory": signal(3),
         "population": shifted,
     }
-    return Signals(y=y.astype(np.int32), **held)  # in float64, whose squares are rounded
+    return Signals(y=y.astype(np.int32), **float64)  # in float64, whose squares are rounded
 
 
 def failures(score, member, chance=EACH, each=EACH):
@@ -93,19 +93,19 @@ def failures(score, member, chance=EACH, each=EACH):
     """
     shape = (len(score), -1, each)
     score, member = score.reshape(shape)[..., :chance], member.reshape(shape)[..., :chance]
-    known = ~np.isnan(score)
-    if not known.any():
+    scorable = ~np.isnan(score)
+    if not scorable.any():
         return []
     cut = np.nanquantile(score.reshape(len(score), -1), 0.99, axis=1)[:, None, None]
-    found = {
+    figures = {
         "AUC - 1/2": _auc(score, member) - 0.5,
-        "TPR - FPR at 1 %": _contrast(score >= cut, member & known, ~member & known),
-        "scored": _contrast(known, member, ~member),
+        "TPR - FPR at 1 %": _contrast(score >= cut, member & scorable, ~member & scorable),
+        "scored": _contrast(scorable, member, ~member),
     }
     out = []
-    for what, values in found.items():
-        seen = ~np.isnan(values)
-        of_draw = np.where(seen, values, 0).sum(0)[seen.any(0)] / seen.sum(0)[seen.any(0)]
+    for what, values in figures.items():
+        number = ~np.isnan(values)
+        of_draw = np.where(number, values, 0).sum(0)[number.any(0)] / number.sum(0)[number.any(0)]
         if (free := np.count_nonzero(of_draw) - 1) > 0:
             mean, error = of_draw.mean(), of_draw.std(ddof=1) / np.sqrt(len(of_draw))
             if abs(mean) > t.isf(norm.sf(4), free) * error + 1e-12:
@@ -122,8 +122,8 @@ def _contrast(which, inside, outside):
 
 
 def _auc(score, member):
-    known = ~np.isnan(score)
-    rank = rankdata(np.where(known, score, np.inf), axis=-1)
-    m, k = (member & known).sum(-1), (~member & known).sum(-1)
+    scorable = ~np.isnan(score)
+    rank = rankdata(np.where(scorable, score, np.inf), axis=-1)
+    m, k = (member & scorable).sum(-1), (~member & scorable).sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return ((rank * (member & known)).sum(-1) - m * (m + 1) / 2) / (m * k)
+        return ((rank * (member & scorable)).sum(-1) - m * (m + 1) / 2) / (m * k)

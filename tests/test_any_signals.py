@@ -120,10 +120,10 @@ def check_scores(scores, target, phi, member, away):
         for name, options in ORACLES.items():
             want[name] = plain.lira(target[t], phi, member, away(t), *options)
         for name, (value, sound) in ((k, v) for k, v in want.items() if k in scores):
-            got = np.asarray(scores[name][t], np.float64)
-            np.testing.assert_array_equal(np.isnan(got), np.isnan(value), err_msg=name)
-            at = np.broadcast_to(sound, got.shape) & ~np.isnan(got)
-            np.testing.assert_allclose(got[at], value[at], rtol=2e-4, atol=1e-6, err_msg=name)
+            own = np.asarray(scores[name][t], np.float64)
+            np.testing.assert_array_equal(np.isnan(own), np.isnan(value), err_msg=name)
+            at = np.broadcast_to(sound, own.shape) & ~np.isnan(own)
+            np.testing.assert_allclose(own[at], value[at], rtol=2e-4, atol=1e-6, err_msg=name)
 
 
 def of_phi(rng, folder):
@@ -148,9 +148,9 @@ def of_phi(rng, folder):
         return
     streamed = score(Score(folder / "always", attacks=able, stream="always", **files))
     check_figures(streamed, folder / "always")
-    for name, got in scores_of(folder / "always")[0].items():
+    for name, from_disk in scores_of(folder / "always")[0].items():
         want = np.clip(scores[name], -plain.LARGEST, plain.LARGEST)
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(from_disk, want, rtol=1e-5, atol=1e-6, err_msg=name)
     assert streamed.get("notes") == summary.get("notes")
     assert streamed.get("warnings") == summary.get("warnings")
 

@@ -123,10 +123,10 @@ def test_under_balanced_columns_a_class_threshold_loses_one_of_the_other_side_to
     scores = ATTACKS["class_threshold"].leave_one_out(s, member, leaves)
     for label in range(3):
         at = np.flatnonzero(Y == label)
-        gone = left_out(leaves, member[:, at], 0)
+        leaver = left_out(leaves, member[:, at], 0)
         for t in range(M):
             stays = np.ones((M, len(at)), bool)
-            stays[t] = stays[gone[t], np.arange(len(at))] = False
+            stays[t] = stays[leaver[t], np.arange(len(at))] = False
             phi = PHI[:, at, 0].astype(float)
             inside, outside = phi[stays & member[:, at]], phi[stays & ~member[:, at]]
             assert len(inside) == len(outside)
@@ -161,12 +161,12 @@ def test_rmia_is_the_share_of_the_population_that_is_beaten(mode, population, ga
 def test_the_ladder_counts_with_both_gammas(mode):
     s = Signals(phi=PHI, population=POPULATION)
     for name, gamma in ((f"rmia_{mode}", 2.0), (f"rmia_{mode}_gamma_1", 1.0)):
-        got = ATTACKS[name].leave_one_out(s, MEMBER, leave_out(MEMBER))
+        scores = ATTACKS[name].leave_one_out(s, MEMBER, leave_out(MEMBER))
         want = rmia.leave_one_out(PHI, MEMBER, POPULATION, mode, gamma)
-        np.testing.assert_array_equal(got, want)
-        whole = got * Z
+        np.testing.assert_array_equal(scores, want)
+        whole = scores * Z
         np.testing.assert_allclose(whole, np.rint(whole), atol=1e-9)  # a count orders, and no more
-        assert len(np.unique(got[0])) < N
+        assert len(np.unique(scores[0])) < N
 
 
 def test_rmia_of_several_queries_is_their_mean_and_refuses(as_users_run):

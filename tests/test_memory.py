@@ -35,8 +35,8 @@ def test_a_run_keeps_to_what_is_said(tmp_path, capsys, how):
     stated = float(re.search(r"at most (\S+) GiB", capsys.readouterr().out).group(1)) * 2**20
     assert not (tmp_path / "out").exists()
     command = [sys.executable, "-c", SCORES, *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    peak = int(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak = int(process.stdout.splitlines()[-1])
     assert stated / 3 < peak < stated, (peak, stated)
 
 

@@ -16,7 +16,7 @@ CLOSED = [name for name in REFERENCED if name not in NETWORKS]
 MODELS = (4, 8, 16)
 
 
-def told(attacks, name, models, draws, seed=0, nulls=NULLS):
+def failures_of(attacks, name, models, draws, seed=0, nulls=NULLS):
     """What fails under any of the nulls, a line each."""
     out = []
     for null in nulls:
@@ -34,22 +34,22 @@ def test_every_design_has_its_nulls():
 
 def test_the_null_sees_what_plain_leave_one_out_does_wrong():
     signals, member = case("balanced_columns", 8, 1000, "no effect")
-    for balance, seen in (("none", True), ("auto", False)):
+    for balance, fails in (("none", True), ("auto", False)):
         score = lira.leave_one_out(signals.phi, member, "online", balance, "per_example")
         lines = failures(score, member)
-        assert any(line.startswith("AUC - 1/2: -") for line in lines) == seen, lines
+        assert any(line.startswith("AUC - 1/2: -") for line in lines) == fails, lines
 
 
 @pytest.mark.parametrize("models", MODELS)
 @pytest.mark.parametrize("name", DRAWS)
 def test_nulls(name, models):
-    assert told(CLOSED, name, models, 800 // models) == ""
+    assert failures_of(CLOSED, name, models, 800 // models) == ""
 
 
 @pytest.mark.parametrize("name", DRAWS)
 def test_nulls_of_networks(name, monkeypatch):
     monkeypatch.setattr(networks, "STEPS", 150)
-    assert told(NETWORKS, name, 8, 30, nulls=("no effect", "redrawn target")) == ""
+    assert failures_of(NETWORKS, name, 8, 30, nulls=("no effect", "redrawn target")) == ""
 
 
 @pytest.mark.parametrize("null", NULLS)
@@ -59,8 +59,8 @@ def test_whether_the_target_is_in_changes_none_of_its_scores(name, null, monkeyp
     for models, names in ((4, CLOSED), (8, CLOSED if null == "few values" else REFERENCED)):
         signals, member = case(name, models, 30, null)
         other = member.copy()
-        left = [0, 1] if name == "complementary_halves" else [0]  # the target, and its partner
-        other[left] = ~member[left]
+        leaving = [0, 1] if name == "complementary_halves" else [0]  # the target, and its partner
+        other[leaving] = ~member[leaving]
         a, b = (attack_every_model(signals, m, names) for m in (member, other))
         for attack in names:
             np.testing.assert_allclose(
@@ -72,7 +72,7 @@ def test_whether_the_target_is_in_changes_none_of_its_scores(name, null, monkeyp
 @pytest.mark.parametrize("models", [*MODELS, 64])
 @pytest.mark.parametrize("name", DRAWS)
 def test_nulls_closely(name, models):
-    assert told(CLOSED, name, models, 64_000 // models, seed=1) == ""
+    assert failures_of(CLOSED, name, models, 64_000 // models, seed=1) == ""
 
 
 @pytest.mark.soak
@@ -91,4 +91,4 @@ def test_nulls_of_small_pools(name, models):
 @pytest.mark.parametrize("models", MODELS)
 @pytest.mark.parametrize("name", DRAWS)
 def test_nulls_of_networks_closely(name, models):
-    assert told(NETWORKS, name, models, 100, seed=1) == ""
+    assert failures_of(NETWORKS, name, models, 100, seed=1) == ""

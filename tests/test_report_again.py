@@ -177,8 +177,8 @@ def test_a_comparison_says_what_casts_doubt_on_its_runs(score, tmp_path, capsys)
     page = (tmp_path / "both/index.html").read_text()
     assert 0 < page.index("again: The models &lt;b&gt;") < page.index("<h1>")
     assert "WARNING: again: The models <b>" in capsys.readouterr().err
-    written = json.loads((tmp_path / "both/summary.json").read_text())
-    assert written["warnings"] == ["again: The models <b>"]
+    summary = json.loads((tmp_path / "both/summary.json").read_text())
+    assert summary["warnings"] == ["again: The models <b>"]
 
 
 def test_quiet_hides_no_warning(capsys):

@@ -56,8 +56,8 @@ def refusals():
 
 def remarks():
     """The sentences of warnings and remarks: texts of several words that are no docstring."""
-    named = [ROOT / f"jaxmia/evaluation/{name}.py" for name in SAYS]
-    for file in [*named, ROOT / "jaxmia/report/table.py"]:
+    files = [ROOT / f"jaxmia/evaluation/{name}.py" for name in SAYS]
+    for file in [*files, ROOT / "jaxmia/report/table.py"]:
         tree = ast.parse(file.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr):

@@ -248,7 +248,7 @@ class _Prior:
         with np.errstate(invalid="ignore", divide="ignore"):
             fitted = [_fit(law, sums) for sums in np.split(np.stack(totals), len(law.sides))]
             for k, own, other in zip(law.sides, fitted, fitted[::-1], strict=True):
-                self.prior[k] = _known(own, other)
+                self.prior[k] = _or_other(own, other)
 
 
 def _fit(law: _VarianceModel, sums: np.ndarray) -> Prior:
@@ -260,7 +260,7 @@ def _fit(law: _VarianceModel, sums: np.ndarray) -> Prior:
     return prior(mean, squares / count - mean**2 - noise / count)
 
 
-def _known(own: Prior, other: Prior) -> Prior:
+def _or_other(own: Prior, other: Prior) -> Prior:
     """A side's own; where no example has two of its references, the other side's, or variance 1."""
     return Prior(
         *(

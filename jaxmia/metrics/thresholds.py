@@ -51,10 +51,10 @@ def best_of(
     def above(side: np.ndarray) -> np.ndarray:
         """How many of each target's references lie at or above each candidate."""
         count = np.bincount(at[side], minlength=models * step).reshape(models, step)
-        left = _without(count, leaving)
+        rest = _without(count, leaving)
         if beside is not None:
-            left -= _single(ranked.score.size, order[side], at[side] % step, beside, step)
-        return np.cumsum(left, axis=1)
+            rest -= _single(ranked.score.size, order[side], at[side] % step, beside, step)
+        return np.cumsum(rest, axis=1)
 
     true, false = above(truth), above(~truth)
     gain = true * false[:, -1:] - false * true[:, -1:]  # in whole numbers, so that ties are ties
@@ -80,7 +80,7 @@ def _single(
     candidate = np.full(size, step)  # those of the other side, and what is not known, count nowhere
     candidate[places] = at
     flat = beside * np.int64(beside.shape[1]) + np.arange(beside.shape[1])
-    rows = (candidate[row[gone >= 0]] for row, gone in zip(flat, beside, strict=True))
+    rows = (candidate[row[leaver >= 0]] for row, leaver in zip(flat, beside, strict=True))
     return np.stack([np.bincount(row, minlength=step + 1)[:step] for row in rows])
 
 
