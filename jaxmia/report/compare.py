@@ -157,7 +157,9 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
     """The page, as HTML."""
     ordered = sorted((r for r in of.rows if r.none is None), key=lambda r: r.tpr)
     least, most = (ordered[0], ordered[-1]) if len(ordered) > 1 else (None, None)
-    sure = least is not None and most is not None and np.isfinite([least.low, most.low]).all()
+    sure = apart = False
+    if least is not None and most is not None:
+        sure, apart = bool(np.isfinite([least.low, most.low]).all()), least.high < most.low
     start = of.levels.index(DEFAULT)
     content = {
         "levels": of.levels,
@@ -188,7 +190,7 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
             least=least,
             most=most,
             sure=sure,
-            apart=sure and least.high < most.low,
+            apart=apart,
             steps=content["steps"],
             at=start,
             levels=of.levels,
