@@ -38,7 +38,8 @@ def shares(rows):
 
 def pooled(draws, examples=1438, seed=0):
     """Of all targets together."""
-    return shares([holds(*population.sample(seed + i, examples)) for i in range(draws)])
+    samples = (population.sample(seed + i, examples) for i in range(draws))
+    return shares([holds(score, member) for score, member in samples])
 
 
 def alone(draws, each, examples=1438, seed=0):

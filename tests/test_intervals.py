@@ -61,7 +61,8 @@ def test_every_place_shows_the_bootstraps_interval_of_every_fpr(tmp_path):
             row = rows[f"tpr_at_fpr_{level}"]
             np.testing.assert_allclose([float(row["low"]), float(row["high"])], [low, high], 1e-4)
             assert float(row["value"]) == pytest.approx(shown_of["tpr"][i], rel=1e-4)
-    fpr, tpr = charts.band(spans["by_fpr"])
+    assert (outline := charts.band(spans["by_fpr"])) is not None
+    fpr, tpr = outline
     for level, (low, high) in every.items():
         at = np.flatnonzero(np.isclose(fpr, float(level)))
         np.testing.assert_allclose(tpr[at], [high, low])
@@ -211,7 +212,7 @@ def test_shares_of_classes_are_as_sure_as_their_examples():
     np.testing.assert_allclose(many, [low, high], atol=0.005)
     none = metrics.clustered(0 * hits, 64 * one, y)
     np.testing.assert_allclose(none[1], 1 - 0.025 ** (1 / 100))
-    exposed = Exposure(64 * hits, 64 * one, hits.astype(float))
+    exposed = Exposure(64 * hits, 64 * one, hits.astype(float), 0 * one, 64 * one)
     np.testing.assert_allclose([by_class(exposed, y).low, by_class(exposed, y).high], many)
 
 
