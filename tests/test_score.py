@@ -241,6 +241,9 @@ def test_every_stage_is_named_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", [*words.split(), str(tmp_path / "rows.jsonl")])
     evaluation.main()
     row = json.loads((tmp_path / "rows.jsonl").read_text())
-    stages = ["attacking 8 models", "measuring lira_online", "writing scores", "drawing"]
+    stages = [
+        "attacking 8 models", "measuring p-values", "measuring lira_online",
+        "an attacker without the pool", "writing scores", "drawing",
+    ]  # fmt: skip
     assert list(row["stages"]) == stages and sum(row["stages"].values()) < row["seconds"]
     assert row["peak_bytes"] > 1e8 and row["scores_bytes"] > 8 * 300 * 9
