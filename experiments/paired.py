@@ -5,7 +5,7 @@ known better than either figure. An example is drawn with all its targets, for b
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,19 +19,57 @@ def resampled(
     score: np.ndarray, member: np.ndarray, weight: np.ndarray, levels: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUC `[D]` and TPR at each level `[D, L]` of the pooled scores, examples weighted."""
+    order = _ordered(score, member)
+    aucs = [np.trapezoid(*_curve(order, row)) for row in weight]
+    return np.array(aucs), rates(score, member, weight, levels)
+
+
+def rates(
+    score: np.ndarray, member: np.ndarray, weight: np.ndarray, levels: Sequence[float]
+) -> np.ndarray:
+    """TPR at each level `[D, L]` alone, from the highest scores, as far as a draw needs them."""
+    order = _ordered(score, member)
+    false = np.cumsum(~order.truth)
+    enough = np.searchsorted(false, 4 * max(levels) * false[-1] + 100)
+    ties = np.flatnonzero(order.last_of_tie)
+    at = slice(0, ties[min(np.searchsorted(ties, enough), len(ties) - 1)] + 1)
+    highest = _Order(*(part[at] for part in order))
+    scored = ~np.isnan(score)
+    totals = (weight @ (scored & member).sum(0), weight @ (scored & ~member).sum(0))
+    out = []
+    for row, true, others in zip(weight, *totals, strict=True):
+        tpr, fpr = _curve(highest, row, true, others)
+        if fpr[-1] <= max(levels):  # this draw has few non-members among the highest
+            tpr, fpr = _curve(order, row)
+        allowed = np.multiply(levels, 1 + 1e-12)  # the last cumulated sum may be an ulp off
+        out.append(tpr[np.searchsorted(fpr, allowed, side="right") - 1])
+    return np.array(out)
+
+
+class _Order(NamedTuple):
+    """Scores from the highest on: whose they are, whether of members, where a tie ends."""
+
+    example: np.ndarray
+    truth: np.ndarray
+    last_of_tie: np.ndarray
+
+
+def _ordered(score: np.ndarray, member: np.ndarray) -> _Order:
     at = np.argsort(-score, axis=None)
     at = at[~np.isnan(score.reshape(-1)[at])]
-    example, truth = at % score.shape[1], member.reshape(-1)[at]
-    last_of_tie = np.append(np.diff(score.reshape(-1)[at]) != 0, True)
-    aucs, rates = [], []
-    for row in weight:
-        w = row[example]
-        true, false = np.cumsum(w * truth)[last_of_tie], np.cumsum(w * ~truth)[last_of_tie]
-        tpr, fpr = np.append(0.0, true / true[-1]), np.append(0.0, false / false[-1])
-        aucs.append(np.trapezoid(tpr, fpr))
-        allowed = np.multiply(levels, 1 + 1e-12)  # the last cumulated sum may be an ulp off
-        rates.append(tpr[np.searchsorted(fpr, allowed, side="right") - 1])
-    return np.array(aucs), np.array(rates)
+    last = np.append(np.diff(score.reshape(-1)[at]) != 0, True)
+    return _Order(at % score.shape[1], member.reshape(-1)[at], last)
+
+
+def _curve(
+    order: _Order, weight: np.ndarray, true: float = 0.0, false: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """TPR and FPR of one draw; the totals are those of all scores, or of these where they are 0."""
+    w = weight[order.example]
+    above = np.cumsum(w * order.truth)[order.last_of_tie]
+    beside = np.cumsum(w * ~order.truth)[order.last_of_tie]
+    tpr, fpr = above / (true or above[-1]), beside / (false or beside[-1])
+    return np.append(0.0, tpr), np.append(0.0, fpr)
 
 
 def weights(examples: int, draws: int, seed: int = 0) -> np.ndarray:
@@ -52,8 +90,8 @@ def of_people(
     weight = by_person(person)
     out = {}
     for name, score in scores.items():
-        _, rates = resampled(score, member, weight, LEVELS)
-        out[name] = {f"{level:g}": ends(r) for level, r in zip(LEVELS, rates.T, strict=True)}
+        of_draws = rates(score, member, weight, LEVELS)
+        out[name] = {f"{level:g}": ends(r) for level, r in zip(LEVELS, of_draws.T, strict=True)}
     return out
 
 
@@ -72,19 +110,19 @@ def below(
     records belong to persons, persons are drawn.
     """
     weight = by_person(np.arange(member.shape[1]) if person is None else person)
-    _, most = resampled(scores[best], member, weight, LEVELS)
-    rates = np.asarray(metrics.tpr_at_fpr(scores[best], member, LEVELS))
+    most = rates(scores[best], member, weight, LEVELS)
+    of_best = np.asarray(metrics.tpr_at_fpr(scores[best], member, LEVELS))
     out: dict[str, dict[str, Any]] = {}
     for name, score in scores.items():
         if name == best:
             continue
-        _, other = resampled(score, member, weight, LEVELS)
+        other = rates(score, member, weight, LEVELS)
         own = np.asarray(metrics.tpr_at_fpr(score, member, LEVELS))
         out[name] = {}
         for i, level in enumerate(LEVELS):
-            row = {"less": float(rates[i] - own[i]), "interval": ends(most[:, i] - other[:, i])}
+            row = {"less": float(of_best[i] - own[i]), "interval": ends(most[:, i] - other[:, i])}
             if (other[:, i] > 0).all():
                 ratio = most[:, i] / other[:, i]
-                row |= {"times": float(rates[i] / own[i]), "times_interval": ends(ratio)}
+                row |= {"times": float(of_best[i] / own[i]), "times_interval": ends(ratio)}
             out[name][f"{level:g}"] = row
     return out
