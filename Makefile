@@ -1,6 +1,7 @@
 # make lira    the main job: 128 shadow models on handwritten digits, attacked, reported
 # make test    lint, types and tests        make soak    the long checks
 # make docs    the documentation, strictly, into build/docs
+# make results every study again, and the pages of docs/results from its rows (docs/results/index.md)
 # PYTHON=python3.13 picks the interpreter that .venv is made with
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "jaxmia needs Python 3.11 or newer: make PYTHON=python3.13 ..." >&2; exit 2; }
 
-.PHONY: lira test soak lint docs clean
+.PHONY: lira test soak lint docs results clean
 
 lira: .venv/ready
 	$(BIN)/python -m experiments.digits $(ARGS)
@@ -23,6 +24,26 @@ lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+KEEP := --results experiments/results
+CURVE := lira_online lira_online_per_example_variance lira_offline lira_offline_global_variance base \
+	rmia_offline attack_r instance_threshold shadow_classifier global_threshold
+
+results: .venv/ready-dev
+	for name in digits ladder randhie; do $(BIN)/python -m experiments.$$name || exit; done
+	$(BIN)/python -m experiments.rows checkpoints/digits checkpoints/ladder checkpoints/randhie
+	for name in whitebox federated people finite_pool audit_dp allele_frequencies offline; do \
+		$(BIN)/python -m experiments.studies.$$name $(KEEP) || exit; done
+	$(BIN)/python -m experiments.studies.finite_pool
+	$(BIN)/python -m experiments.studies.defences
+	$(BIN)/jaxmia score --run checkpoints/ladder --curve --out checkpoints/curve --attacks $(CURVE)
+	cp checkpoints/digits/report/roc.svg docs/digits_roc.svg
+	cp checkpoints/digits/report/memory.svg docs/digits_memory.svg
+	cp checkpoints/curve/report/curve.svg docs/ladder_curve.svg
+	cp checkpoints/federated/report/rounds.svg docs/federated_rounds.svg
+	cp checkpoints/federated/report/cosines.svg docs/federated_cosines.svg
+	cp checkpoints/allele_frequencies/report/power.svg docs/allele_frequencies.svg
+	$(BIN)/python -m experiments.pages
 
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --site-dir build/docs

@@ -26,7 +26,8 @@ import numpy as np
 import tyro
 
 from experiments import cifar10_fast, cifar10_lira, digits
-from jaxmia import augment, data, machine, recipes
+from experiments.rows import RESULTS, about
+from jaxmia import augment, data, recipes
 from jaxmia.models import cnn, conv, mlp, resnet
 from jaxmia.training import block, parallel, processes
 from jaxmia.training.plan import Stepper, candidates, stepper
@@ -34,8 +35,6 @@ from jaxmia.training.pool import normalised
 from jaxmia.training.pool import pool as pooled
 from jaxmia.training.trainer import in_dtype, trainer
 from jaxmia.types import Data, Recipe
-
-RESULTS = Path(__file__).parent / "results" / "throughput.jsonl"
 
 
 class Case(NamedTuple):
@@ -64,7 +63,7 @@ class Flags:
     """One round with the smallest batches, to see that it works: no measurement, nothing kept."""
     json: bool = False
     """Print the rows as JSON on stdout."""
-    out: Path = RESULTS
+    out: Path = RESULTS / "throughput.jsonl"
     """The file that rows are appended to."""
 
 
@@ -305,16 +304,6 @@ def measured(name: str, case: Case, flags: Flags) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def about() -> dict[str, Any]:
-    """What the rows were measured on."""
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "device": machine.device(),
-        "versions": machine.versions(),
-        "git": machine.revision(),
-    }
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

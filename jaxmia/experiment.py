@@ -15,7 +15,8 @@ from jaxmia.training.trainer import DTYPES
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
 
-ATTACKS = ("lira_online", "lira_offline", "global_threshold", "correctness")
+LEAST_SETS = 4  # trained twice: two halves of the pool with each example, two without
+ATTACKS = ("lira_online", "lira_offline", "base", "global_threshold", "correctness")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Experiment:
 
     `views` sees one example as the network does; its view 0 is the example itself. `copies(x)` are
     the changed copies of which label-only attacks count how many keep the label. `outputs(logits)`
-    is what a model's answers go through, a defence.
+    is what a model's answers go through, a defence. On the sets of the first `repeat_sets` models
+    as many more are trained with other seeds, to measure what the sets do (`finite_pool`).
     """
 
     name: str
@@ -37,6 +39,7 @@ class Experiment:
     outputs: Callable | None = None
     attacks: tuple[str, ...] = ATTACKS
     seed: int = 0
+    repeat_sets: int = 0
 
     def __post_init__(self) -> None:
         """Refuses what no run could be made of."""
@@ -47,6 +50,10 @@ class Experiment:
             )
         if self.models < 1:
             raise ValueError(f"models={self.models} must be 1 or more")
+        if self.repeat_sets and not LEAST_SETS <= self.repeat_sets <= self.models:
+            raise ValueError(
+                f"repeat_sets={self.repeat_sets} must be 0, or {LEAST_SETS} to models={self.models}"
+            )
         if self.recipe.epochs < 1 or self.recipe.batch_size < 1:
             raise ValueError(
                 f"epochs={self.recipe.epochs} and batch_size={self.recipe.batch_size} "
@@ -90,6 +97,7 @@ def about(experiment: Experiment) -> dict[str, Any]:
         "name": experiment.name[:200],
         "data": describe(experiment.data),
         "models": experiment.models,
+        "repeat_sets": experiment.repeat_sets,
         "attacks": list(experiment.attacks),
         "versions": machine.versions(),
         "device": machine.device(),

@@ -32,11 +32,12 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     here = processes.start(machine.cache_folder() / "programs")
     work = opened(experiment, _of_process(options or Options(), here))
     store, say = work.store, work.options.progress.say
-    trained = train(work)
-    if work.options.shard_count > 1 and not work.missing():
-        for line in store.verify():  # the blocks of the others, too
-            say(line)
-    if waiting := work.missing():
+    trained = any([train(part) for part in work.parts])
+    for part in work.parts:
+        if work.options.shard_count > 1 and not part.missing():
+            for line in part.store.verify():  # the blocks of the others, too
+                say(line)
+    if waiting := [block for part in work.parts for block in part.missing()]:
         say(f"{sum(len(models) for _, models in waiting)} models are left to other workers")
         return Run(store.path)
     if current(work):

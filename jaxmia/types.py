@@ -205,7 +205,8 @@ class Attack(NamedTuple):
     and `leave_out` (`attacks.references.LeaveOut`) says who is no reference of it. NaN marks what
     cannot be scored. `needs` names signals; `log_ratio` says that scores are log-likelihood ratios,
     `trains` that networks are trained on the references, `panels` (`attacks.by_example.Panels`) how
-    it is carried out where an example depends on others by sums alone, `paper` its source.
+    it is carried out where an example depends on others by sums alone, `p_value` which p-value
+    under an example's OUT law goes with it (`attacks.p_values.KINDS`), if any, `paper` its source.
     """
 
     score: Callable[[Signals, Signals, Bool[Array, "R N"]], Float[np.ndarray, " N"]]
@@ -215,6 +216,7 @@ class Attack(NamedTuple):
     log_ratio: bool = False
     trains: bool = False
     panels: Any = None
+    p_value: str = ""
     paper: str = ""
 
     def missing(self, signals: Signals) -> str:

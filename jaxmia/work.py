@@ -1,6 +1,6 @@
 """A run, opened: what is to be done, how, on what, and the folder it goes into."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from jaxmia.types import SIGNALS, Data
 class Work:
     """An experiment with its data and membership `[M, N]`, its run folder and execution plan.
 
-    `leave_out` says who is no reference of a target where every model is one in turn.
+    `leave_out` says who is no reference of a target where every model is one in turn. `repeats` are
+    the models trained once more on the first sets, in a folder of their own: they are `repeat`.
     """
 
     experiment: Experiment
@@ -33,6 +34,13 @@ class Work:
     leave_out: LeaveOut
     store: Store
     plan: Plan
+    repeat: bool = False
+    repeats: "Work | None" = None
+
+    @property
+    def parts(self) -> "list[Work]":
+        """What is to be trained: the run's own models, and the repeats if there are any."""
+        return [self] if self.repeats is None else [self, self.repeats]
 
     def mine(self, number: int) -> bool:
         """Whether a block is this worker's."""
@@ -57,7 +65,28 @@ def opened(experiment: Experiment, options: Options) -> Work:
     check(experiment, data)
     store, plan = _folder(experiment, options, data)
     _check_signals(experiment, store)
-    return Work(experiment, options, data, member, leave_out(member), store, plan)
+    work = Work(experiment, options, data, member, leave_out(member), store, plan)
+    return replace(work, repeats=_repeats(work)) if experiment.repeat_sets else work
+
+
+def _repeats(work: Work) -> Work:
+    """The repeats of a run's first models: a run of their own beneath it, of phi alone.
+
+    Repeat m depends on the seed and m, whatever the number of models or repeats. They are neither
+    targets nor references: all figures of the run's own models are as without them. Their blocks
+    are as small as they are few.
+    """
+    count, options = work.experiment.repeat_sets, replace(work.options, keep_logits=False)
+    together = work.plan.width * parallel.mesh().devices.size
+    block = min(work.plan.block, together * -(-count // together))
+    own = replace(work.experiment, models=count, repeat_sets=0, attacks=(), copies=None)
+    same = {**identity(work.experiment, work.data), "repeats": "the same sets, other seeds"}
+    plan = vars(work.plan) | {"block": block}
+    store = Store.create(Store.repeats_of(work.store.path), same, plan, about(own))
+    member = work.member[:count]
+    return Work(
+        own, options, work.data, member, leave_out(member), store, Plan(**store.plan), repeat=True
+    )
 
 
 def check(experiment: Experiment, data: Data) -> None:

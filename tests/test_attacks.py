@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from nulls import check_null
 from scipy.special import logsumexp
 
 from jaxmia import design, metrics
@@ -134,67 +133,6 @@ def test_degenerate_examples_are_finite(name):
     by_references = ("instance_threshold", "instance_threshold_phi", "attack_r", "base")
     if name in (*by_references, "global_threshold"):
         assert np.ptp(scores[:, 0]) < 1e-6
-
-
-DESIGNS = {
-    "complementary": design.complementary_halves,
-    "balanced": design.balanced_columns(0.5),
-    "poisson": design.poisson(0.5),
-    "fixed": design.fixed_size(6_000),
-}
-REFERENCED = ("class_threshold", "instance_threshold", "attack_r", "base", "rmia_online",
-              "rmia_offline", "lira_offline_imputed")  # fmt: skip
-
-
-@pytest.mark.parametrize("models", [8, 16, 64])
-@pytest.mark.parametrize("name", DESIGNS)
-@pytest.mark.parametrize("attack", REFERENCED)
-def test_null_phi_is_noise(attack, name, models):
-    member = DESIGNS[name](0, models, 12_000)
-    rng = np.random.default_rng(models)
-    s = noise(member, rng)
-    check_null(attack_every_model(s, member, [attack])[attack][:4], member[:4])
-
-
-@pytest.mark.parametrize("models", [8, 16])
-@pytest.mark.parametrize("name", DESIGNS)
-@pytest.mark.parametrize("attack", REFERENCED)
-def test_null_target_regardless_of_membership(attack, name, models):
-    member = DESIGNS[name](0, models, 12_000)
-    rng = np.random.default_rng(models)
-    s = noise(member, rng)
-    s = Signals(phi=s.phi + 1.5 * member[..., None], y=s.y, population=s.population)
-    scores = []
-    for t in range(4):
-        phi = s.phi.copy()
-        phi[t] = rng.normal(size=phi[t].shape) + 1.5 * (rng.random(phi[t].shape) < 0.5)
-        redrawn = Signals(phi=phi, y=s.y, population=s.population)
-        scores.append(attack_every_model(redrawn, member, [attack])[attack][t])
-    check_null(np.stack(scores), member[:4])
-
-
-@pytest.mark.parametrize("models", [8, 16])
-@pytest.mark.parametrize("name", ["complementary", "balanced"])
-@pytest.mark.parametrize("attack", ["gradient_norm_lira_online", "joint_lira_online"])
-def test_nulls_of_gradient_norms(attack, name, models):
-    member = DESIGNS[name](0, models, 4_000)
-    rng = np.random.default_rng(models)
-    s = noise(member, rng)
-    check_null(attack_every_model(s, member, [attack])[attack][:4], member[:4])
-    phi, gradient = s.phi + 1.5 * member[..., None], s.gradient - member[..., None]
-    coins = rng.random(member[0].shape) < 0.5  # the first target's row regardless of membership
-    phi[0] = (rng.normal(size=coins.shape) + 1.5 * coins)[:, None]
-    gradient[0] = norms(phi[0, :, 0], rng) - coins[:, None]
-    s = Signals(phi, s.y, gradient=gradient)
-    check_null(attack_every_model(s, member, [attack])[attack][:1], member[:1])
-
-
-def noise(member, rng):
-    models, examples = member.shape
-    phi = rng.normal(size=(models, examples, 1)) * rng.gamma(4, 0.25, (examples, 1))
-    y = rng.integers(0, 3, examples).astype(np.int32)
-    population = rng.normal(size=(models, 100, 1))
-    return Signals(phi=phi, y=y, population=population, gradient=norms(phi[..., 0], rng))
 
 
 def test_unknown_names_and_missing_signals_are_refused():

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from row_pages import check_page
 
+import jaxmia
+from experiments.pages import people, private
 from jaxmia import Experiment
 
 ROOT = Path(__file__).parents[1]
@@ -63,8 +66,36 @@ def test_digits_leak_to_lira_ten_times_what_they_leak_to_a_threshold(tmp_path):
     assert abs(stated - 0.9) < 0.01 and abs(true - 0.9) < 0.03 and count > 1500, surest
 
 
+def test_a_table_of_people_is_drawn_by_person(tmp_path):
+    pytest.importorskip("statsmodels")
+    flags = ["--models", "4", "--epochs", "1", "--width", "1", "--json", "--quiet"]
+    process = subprocess.run(
+        [sys.executable, "-m", "experiments.randhie", *flags, "--workdir", str(tmp_path / "run")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, done.stderr[-2000:]
+    assert json.loads(process.stdout)["people"]["count"] == 4730
+    run = jaxmia.Run.open(tmp_path / "run")
+    whole = np.stack([np.bincount(run.person, row) for row in run.member.astype(float)])
+    assert ((whole == 0) | (whole == np.bincount(run.person))).all()
+
+
+def test_years_of_people_are_as_they_ship():
+    pytest.importorskip("statsmodels")
+    from experiments import randhie
+
+    years, rows = randhie.visits(), randhie.table()
+    assert len(years.y) + len(years.y_test) == len(rows) == 20190
+    assert np.isfinite(years.x).all() and years.x.shape[1] == 22
+    assert (years.x[:, -6:].sum(1) == 1).all()  # everybody lives at one site
+    for label, visits in enumerate((rows["mdvis"] == 0, (rows["mdvis"] > 0) & (rows["mdvis"] < 3),
+                                    (rows["mdvis"] > 2) & (rows["mdvis"] < 6))):  # fmt: skip
+        assert (years.y == label).sum() + (years.y_test == label).sum() == visits.sum()
+
+
 @pytest.mark.parametrize(
-    "name", ["digits", "ladder", "tabular", "cifar10_fast", "cifar10_lira", "cifar10_small"]
+    "name",
+    ["digits", "ladder", "tabular", "randhie", "cifar10_fast", "cifar10_lira", "cifar10_small"],
 )
 def test_is_a_module_of_values(name):
     module = importlib.import_module(f"experiments.{name}")
@@ -105,21 +136,31 @@ def test_defences_are_compared(tmp_path):
     )  # fmt: skip
     assert process.returncode == 0, process.stderr[-2000:]
     rows = [json.loads(line) for line in (tmp_path / "defences_digits.jsonl").open()]
-    assert len(rows) == 3 * 2 * 2 and {r["cell"] for r in rows} >= {"none", "top_k k=3"}
-    assert all(0 <= r["auc"] <= 1 and r["models_per_hour"] > 0 for r in rows)
+    assert len(rows) == 3 * 2 and {r["cell"] for r in rows} == {
+        "none",
+        "mixup alpha=1",
+        "top_k k=3",
+    }
+    for row in rows:
+        halves = [a[half] for a in (*row["adaptive"].values(), row["non_adaptive"]) for half in a]
+        assert len(halves) == 4 * 2 and all(0 <= half["auc"] <= 1 for half in halves)
+        assert (
+            row["models_per_hour"] > 0
+            and "python -m experiments.studies.defences" in row["command"]
+        )
     assert (tmp_path / "defences_digits.svg").stat().st_size > 10_000
 
 
 def shrunk(name, tmp_path, *flags):
     process = subprocess.run(
         [sys.executable, "-m", f"experiments.studies.{name}", *flags, "--quiet", "--json",
-         "--out", str(tmp_path / name)],
+         "--out", str(tmp_path / name), "--results", str(tmp_path / "rows")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return process, tmp_path / name
 
 
-def test_people_shrink(tmp_path):
+def test_people_shrink(tmp_path, monkeypatch):
     process, out = shrunk("people", tmp_path, "--models", "8", "--persons", "200", "--epochs", "6")
     assert process.returncode == 0, process.stderr[-2000:]
     summary = json.loads(process.stdout)
@@ -128,11 +169,12 @@ def test_people_shrink(tmp_path):
           (("persons", "records"), ("persons", "persons"))]  # fmt: skip
     assert by[1] > by[0] + 0.02 > 0.52  # a person is found more surely than a record
     assert (out / "people.svg").exists() and (out / "by_person" / "summary.json").exists()
+    check_page(people, "people", tmp_path / "rows", monkeypatch)
 
 
 def test_offline_attacks_shrink(tmp_path):
-    rows = tmp_path / "rows.jsonl"
-    flags = ("--sets", "digits_8_epochs", "--models", "16", "--draws", "20", "--results", str(rows))
+    rows = tmp_path / "rows" / "offline_digits_8_epochs.jsonl"
+    flags = ("--sets", "digits_8_epochs", "--models", "16", "--draws", "20")
     process, out = shrunk("offline", tmp_path, *flags)
     assert process.returncode == 0, process.stderr[-2000:]
     printed = json.loads(process.stdout)
@@ -146,16 +188,17 @@ def test_offline_attacks_shrink(tmp_path):
     assert process.returncode == 2 and "--sets: 'nothing' is not one of digits," in process.stderr
 
 
-def test_the_audit_shrinks(tmp_path):
+def test_the_audit_shrinks(tmp_path, monkeypatch):
     pytest.importorskip("jax_privacy")
     flags = ("--models", "16", "--canaries", "60", "--guesses", "10", "--epochs", "1")
     process, out = shrunk("audit_dp", tmp_path, *flags, "--epsilons", "4")
     assert process.returncode == 0, process.stderr[-2000:]
-    private, plain = json.loads(process.stdout)
-    assert plain["promise"] is None and private["promise"]["relation"] == "add/remove"
-    assert private["promise"]["epsilon"] <= 4.001
-    assert len(private["one_run"]["pure"]) == 16 and (out / "audit.svg").exists()
-    fpr, bound = (np.array(v) for v in private["bound"])
+    noisy, plain = json.loads(process.stdout)
+    assert plain["promise"] is None and noisy["promise"]["relation"] == "add/remove"
+    assert noisy["promise"]["epsilon"] <= 4.001
+    assert len(noisy["one_run"]["pure"]) == 16 and (out / "audit.svg").exists()
+    fpr, bound = (np.array(v) for v in noisy["bound"])
     assert (bound >= fpr - 1e-9).all()
+    check_page(private, "audit_dp", tmp_path / "rows", monkeypatch)
     process, _ = shrunk("audit_dp", tmp_path, "--guesses", "300")
     assert process.returncode == 2 and "--guesses: 300" in process.stderr

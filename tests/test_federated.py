@@ -9,8 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from row_pages import check_page
 from scipy.special import softmax
 
+from experiments.pages import federated as page
 from jaxmia import data, federated, metrics
 from jaxmia.federated import Federation, fedavg
 from jaxmia.models import mlp
@@ -154,7 +156,7 @@ def test_what_is_no_federation_is_refused():
             wrong()
 
 
-def test_the_experiments_shrink(tmp_path):
+def test_the_experiments_shrink(tmp_path, monkeypatch):
     def ran(name, *flags):
         process = subprocess.run(
             [sys.executable, "-m", f"experiments.{name}", "--json", *flags],
@@ -162,7 +164,8 @@ def test_the_experiments_shrink(tmp_path):
         )  # fmt: skip
         return process
 
-    process = ran("studies.federated", "--quick", "--out", str(tmp_path / "f"))
+    out = ("--out", str(tmp_path / "f"), "--results", str(tmp_path))
+    process = ran("studies.federated", "--quick", *out)
     assert process.returncode == 0, process.stderr[-2000:]
     summary = json.loads(process.stdout)
     assert summary["rounds"][-1]["round"] == 5 and set(summary["varied"]) == {
@@ -173,5 +176,6 @@ def test_the_experiments_shrink(tmp_path):
         "varied",
         "cosines",
     }
+    check_page(page, "federated", tmp_path, monkeypatch)
     process = ran("studies.federated", "--examples", "1000", "--out", str(tmp_path / "g"))
     assert process.returncode == 2 and "--examples: 1000 must be a multiple" in process.stderr

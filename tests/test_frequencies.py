@@ -9,7 +9,9 @@ from statistics import mean, stdev
 
 import numpy as np
 import pytest
+from row_pages import check_page
 
+from experiments.pages import frequencies
 from jaxmia import allele_frequencies, design, metrics
 
 ROOT = Path(__file__).parents[1]
@@ -91,14 +93,14 @@ def test_what_does_not_fit_is_refused(tmp_path, as_users_run):
             wrong()
 
 
-def test_the_experiment_measures_and_reports(tmp_path):
+def test_the_experiment_measures_and_reports(tmp_path, monkeypatch):
     bits = np.random.default_rng(0).integers(0, 256, (400, 30), np.uint8)
     np.savez(tmp_path / "g.npz", packed=bits, n=120)
     for i, flags in enumerate((["--people", "300"], ["--data", str(tmp_path / "g.npz")])):
         process = subprocess.run(
             [sys.executable, "-m", "experiments.studies.allele_frequencies", "--pools", "4",
              "--snps", "100", "400", "--pool-sizes", "20", "40", "--reference", "40", *flags,
-             "--json", "--out", str(tmp_path / f"out{i}")],
+             "--json", "--out", str(tmp_path / f"out{i}"), "--results", str(tmp_path / "rows")],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert process.returncode == 0, process.stderr[-2000:]
@@ -106,6 +108,7 @@ def test_the_experiment_measures_and_reports(tmp_path):
         assert set(summary["attacks"]) == {"homer", "likelihood_ratio"}
         assert len(summary["power"]) == 4 and summary["attacks"]["likelihood_ratio"]["auc"] > 0.6
         assert (tmp_path / f"out{i}" / "report" / "power.svg").exists()
+        check_page(frequencies, "allele_frequencies", tmp_path / "rows", monkeypatch)
     wrong = subprocess.run(
         [sys.executable, "-m", "experiments.studies.allele_frequencies", "--pool-sizes", "5000"],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from nulls import check_null
 from scipy.special import expit
 from scipy.stats import norm
 
 from jaxmia import design, metrics
-from jaxmia.attacks import ATTACKS, rmia, shadow_classifier
-from jaxmia.attacks.references import leave_out
+from jaxmia.attacks import ATTACKS, networks, rmia, shadow_classifier
+from jaxmia.attacks.references import leave_out, left_out
 from jaxmia.metrics import thresholds
 from jaxmia.types import Signals
 
@@ -64,6 +65,41 @@ def test_example_by_example(name, oracle):
     np.testing.assert_allclose(scores, every(oracle), rtol=1e-6, atol=1e-9)
 
 
+def test_label_only_lira_counts_right_answers():
+    margin = np.where(RNG.random((M, N)) < 0.6, 1.0, -2.0) * (1 + RNG.random((M, N)))
+    margin[3, 4] = np.nan
+    signals = Signals(phi=PHI, margin=margin[..., None].astype(np.float32))
+    scores = ATTACKS["label_only_lira"].leave_one_out(signals, MEMBER, leave_out(MEMBER))
+    by_counts = {}
+    for t in range(M):
+        for i in range(N):
+            counts = []
+            for side in (True, False):
+                at = [m for m in others(t) if MEMBER[m, i] == side and margin[m, i] == margin[m, i]]
+                same = sum((margin[m, i] > 0) == (margin[t, i] > 0) for m in at)
+                counts += [same, len(at)]
+            chance = [(counts[k] + 0.5) / (counts[k + 1] + 1) for k in (0, 2)]
+            want = np.nan if np.isnan(margin[t, i]) else np.log(chance[0] / chance[1])
+            np.testing.assert_allclose(scores[t, i], want, rtol=1e-12, atol=1e-15)
+            if want == want:
+                by_counts.setdefault((margin[t, i] > 0, *counts), set()).add(scores[t, i])
+    assert all(len(values) == 1 for values in by_counts.values())  # to the last bit
+
+
+@pytest.mark.parametrize("models", [8, 16])
+@pytest.mark.parametrize(
+    "make", [design.complementary_halves, design.balanced_columns(0.5), design.poisson(0.5)]
+)
+def test_label_only_lira_is_blind_where_membership_means_nothing(make, models):
+    member = make(0, models, 12_000)
+    rng = np.random.default_rng(models)
+    margin = (rng.normal(size=member.shape) + 1.5 * rng.normal(size=12_000) + 1)[..., None]
+    scores = ATTACKS["label_only_lira"].leave_one_out(
+        Signals(phi=margin, margin=margin), member, leave_out(member)
+    )
+    check_null(scores[:4], member[:4])
+
+
 def test_attack_r_ranks_as_the_share_of_references_and_keeps_the_tails_apart():
     phi = np.sort(RNG.normal(size=(6, 1)), axis=0)
     member = np.zeros((6, 1), bool)
@@ -95,10 +131,29 @@ def test_class_threshold_is_the_best_of_all_candidates():
             np.testing.assert_allclose(scores[t, at], PHI[t, at, 0] - best, rtol=1e-6)
 
 
+def test_under_balanced_columns_a_class_threshold_loses_one_of_the_other_side_too():
+    member = design.balanced_columns(0.5)(3, M, N)
+    leaves = leave_out(member)
+    s = Signals(phi=PHI, y=Y)
+    scores = ATTACKS["class_threshold"].leave_one_out(s, member, leaves)
+    for label in range(3):
+        at = np.flatnonzero(Y == label)
+        gone = left_out(leaves, member[:, at], 0)
+        for t in range(M):
+            stays = np.ones((M, len(at)), bool)
+            stays[t] = stays[gone[t], np.arange(len(at))] = False
+            phi = PHI[:, at, 0].astype(float)
+            inside, outside = phi[stays & member[:, at]], phi[stays & ~member[:, at]]
+            assert len(inside) == len(outside)
+            gains = {c: (inside >= c).mean() - (outside >= c).mean() for c in phi[stays]}
+            best = max(c for c in gains if gains[c] >= max(gains.values()) - 1e-12)
+            np.testing.assert_allclose(scores[t, at], PHI[t, at, 0] - best, rtol=1e-6)
+
+
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.parametrize("population", [True, False])
-@pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_rmia_counts_the_population_that_is_beaten(mode, population, gamma):
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_rmia_is_the_share_of_the_population_that_is_beaten(mode, population, gamma):
     around = POPULATION if population else None
     scores = rmia.leave_one_out(PHI, MEMBER, around, mode, gamma, a=0.4)
     p, p_z = expit(PHI[..., 0].astype(float)), expit(POPULATION[..., 0].astype(float))
@@ -114,11 +169,19 @@ def test_rmia_counts_the_population_that_is_beaten(mode, population, gamma):
         z = np.array([p_z[t, j] / ((1.4 * np.mean(p_z[rest, j]) + 0.6) / 2) for j in range(Z)])
         for i in range(N):
             beaten = z if population else np.delete(ratio, i)
-            count = (ratio[i] / beaten > gamma).sum()
-            scaled = scores[t, i] * (len(beaten) + 1)
-            assert count - 1e-6 <= scaled <= count + 1 + 1e-6, (scaled, count)
-    for t in range(M):  # and within a step it goes by the ratio
-        assert len(np.unique(scores[t])) == N
+            assert abs(scores[t, i] - (ratio[i] / beaten > gamma).mean()) < 1e-12, (t, i)
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_the_ladder_counts_with_both_gammas(mode):
+    s = Signals(phi=PHI, population=POPULATION)
+    for name, gamma in ((f"rmia_{mode}", 2.0), (f"rmia_{mode}_gamma_1", 1.0)):
+        got = ATTACKS[name].leave_one_out(s, MEMBER, leave_out(MEMBER))
+        want = rmia.leave_one_out(PHI, MEMBER, POPULATION, mode, gamma)
+        np.testing.assert_array_equal(got, want)
+        whole = got * Z
+        np.testing.assert_allclose(whole, np.rint(whole), atol=1e-9)  # a count orders, and no more
+        assert len(np.unique(got[0])) < N
 
 
 def test_rmia_of_several_queries_is_their_mean_and_refuses(as_users_run):
@@ -133,6 +196,39 @@ def test_rmia_of_several_queries_is_their_mean_and_refuses(as_users_run):
         rmia.leave_one_out(PHI, MEMBER, POPULATION, gamma=0)
     with pytest.raises(ValueError, match="go together"):
         rmia.online(PHI[0], PHI[1:], MEMBER[1:], POPULATION[0])
+
+
+def test_networks_weigh_both_sides_of_an_example_alike():
+    finite = RNG.random((M, N)) < 0.8
+    rows = np.array([0, 2, 3, 4, 7])
+    features = np.zeros((M, N, 1), np.float32)
+    pool = networks._Pool(features, finite, MEMBER, np.arange(N)[None], np.array([N]))
+    even = np.asarray(networks._even(pool, np.resize(rows, M)))
+    some = 0
+    for i in range(N):
+        inside = [m for m in rows if finite[m, i] and MEMBER[m, i]]
+        outside = [m for m in rows if finite[m, i] and not MEMBER[m, i]]
+        want = np.zeros(M)
+        if inside and outside:
+            some += 1
+            want[inside] = (len(inside) + len(outside)) / (2 * len(inside))
+            want[outside] = (len(inside) + len(outside)) / (2 * len(outside))
+        np.testing.assert_allclose(even[:, i], want, rtol=1e-6)
+    assert 0 < some < N
+
+
+def test_a_network_that_saw_one_side_of_every_example_scores_nothing():
+    member = np.repeat([[True], [False], [True]], N, 1)
+    member[:2, :2] = member[1::-1, :2]
+    z = RNG.normal(size=(3, N, 3)).astype(np.float32)
+    s = Signals(phi=z[..., :1], y=np.where(np.arange(N) < 4, 0, 1).astype(np.int32), logits=z)
+    score = ATTACKS["shadow_classifier"].leave_one_out(s, member, leave_out(member, "none"))
+    for t in range(3):
+        rest = np.delete(member, t, axis=0)
+        both = rest.any(0) & ~rest.all(0)
+        for label in (0, 1):
+            of = s.y == label
+            assert np.isfinite(score[t, of]).all() == both[of].any(), (t, label)
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")

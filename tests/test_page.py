@@ -11,7 +11,7 @@ from jaxmia.attacks.references import nobody_else
 from jaxmia.evaluation.exposure import count, exposures, levels, reach
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
-from jaxmia.metrics import rank_all
+from jaxmia.metrics import rank, rank_all
 from jaxmia.report import compare
 from jaxmia.report.inputs import ReportInputs, Training
 from jaxmia.report.write import report
@@ -151,10 +151,11 @@ def test_the_slider_moves_every_number(folder, opened):
         now = look()
         assert number(now["tpr"]) == number(now["row"]) == round(100 * want, 2)
         assert number(now["level"]) == pytest.approx(100 * level)
-        exposed = exposures(score, member, reach(curve, [level]).threshold)[0]
+        exposed = exposures(rank(score, member), reach(curve, [level]).threshold)[0]
         first = int(exposed.order()[0])
         row = now["most"].split("\n")[0].split("\t")
         assert row[1] == str(first) and row[3] == str(exposed.hits[first])
+        assert row[6] == f"{exposed.alarms[first]} of {exposed.others[first]}"
         states.append(now)
     assert tab.said == []
     for key in before:

@@ -76,6 +76,20 @@ def test_every_model_in_turn(files, capsys):
     assert {p.name for p in (files / "out/report").iterdir()} >= {"roc.svg", "phi.png"}
 
 
+def test_with_two_references_the_page_leads_with_base(files, capsys):
+    member = design.complementary_halves(0, 4, 1000)
+    easy = RNG.random(1000) > 0.1  # few are remembered, as on digits, and most are predicted surely
+    phi = np.where(easy, 8, -1) + RNG.normal(size=1000) + np.where(easy, 0.5, 3) * member
+    phi = phi + np.where(easy, 2, 0.8) * RNG.normal(size=member.shape)
+    np.save(files / "few.npy", phi)
+    np.save(files / "few_member.npy", member)
+    code, out, err = call(files, capsys, "--signals few --member few_member --json")
+    assert code == 0, err
+    assert "; by base." in (files / "out/report/index.html").read_text()
+    rates = {k: a["tpr_at_fpr"]["0.001"] for k, a in json.loads(out)["attacks"].items()}
+    assert max(rates, key=rates.__getitem__) == "base" and len(rates) == 4
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -15,10 +15,12 @@ import numpy as np
 import optax
 import pytest
 from flax import linen
+from row_pages import check_page
 from scipy.special import log_softmax
 from scipy.stats import multivariate_normal
 
 import jaxmia
+from experiments.pages import whitebox as page
 from jaxmia import data, design, metrics, recipes
 from jaxmia.attacks import ATTACKS, joint
 from jaxmia.attacks.references import leave_out
@@ -296,6 +298,7 @@ def test_given_norms_are_scored_as_a_runs(tmp_path, as_users_run):
 
 
 def test_differences_of_twins_are_those_of_their_own_draws():
+    from experiments import paired
     from experiments.studies import whitebox as experiment_of
 
     rng = np.random.default_rng(0)
@@ -304,7 +307,7 @@ def test_differences_of_twins_are_those_of_their_own_draws():
     scores["gradients"][0, 3] = np.nan
     weight = rng.integers(0, 3, (3, 200)).astype(float)
     for values in scores.values():
-        auc, rates = experiment_of.bootstrap_replicates(values, member, weight)
+        auc, rates = paired.resampled(values, member, weight, [1e-2, 1e-3])
         for d in range(3):
             copies = np.repeat(np.arange(200), weight[d].astype(int))
             np.testing.assert_allclose(auc[d], metrics.auc(values[:, copies], member[:, copies]))
@@ -319,12 +322,14 @@ def test_differences_of_twins_are_those_of_their_own_draws():
 
 
 @pytest.mark.soak
-def test_the_experiment_shrinks(tmp_path):
+def test_the_experiment_shrinks(tmp_path, monkeypatch):
     process = subprocess.run(
         [sys.executable, "-m", "experiments.studies.whitebox", "--json", "--models", "4",
-         "--epochs", "2", "--draws", "9", "--workdir", str(tmp_path / "run")],
+         "--epochs", "2", "--draws", "9", "--workdir", str(tmp_path / "run"),
+         "--results", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr[-2000:]
     rows = {r["attack"]: r for r in json.loads(process.stdout)}
     assert rows["joint_lira_online"]["twin"] == "lira_online" and "lira_offline_of_1-p" in rows
+    check_page(page, "whitebox", tmp_path, monkeypatch)

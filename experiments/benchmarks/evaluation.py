@@ -25,11 +25,10 @@ import numpy as np
 import tyro
 
 from experiments.benchmarks.streaming import draw, watch
-from experiments.throughput import about
+from experiments.rows import RESULTS, about
 from jaxmia.command.inputs import DEFAULT
 from jaxmia.machine import cores
 
-RESULTS = Path(__file__).parents[1] / "results" / "evaluation.jsonl"
 COMMAND = "import sys; from jaxmia.{} import main; main(sys.argv[1:])"
 
 
@@ -49,7 +48,7 @@ class Flags:
     """A checkout of another version, timed in turn with this one."""
     folder: Path | None = None
     """Where there is room for signals and scores."""
-    out: Path = RESULTS
+    out: Path = RESULTS / "evaluation.jsonl"
     """The file that rows are appended to."""
 
 

@@ -20,12 +20,11 @@ import tyro
 
 import jaxmia
 from experiments import digits
-from experiments.throughput import about
+from experiments.rows import RESULTS, about
 from jaxmia.options import Options
 from jaxmia.storage.store import Store
 from jaxmia.training.progress import Progress
 
-RESULTS = Path(__file__).parents[1] / "results" / "scaling.jsonl"
 BLOCK = 4
 
 
@@ -35,7 +34,7 @@ class Flags:
 
     quick: bool = False
     """Few models and epochs, nothing kept: to see that it works."""
-    out: Path = RESULTS
+    out: Path = RESULTS / "scaling.jsonl"
     """The file that rows are appended to."""
 
 

@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.throughput import about
+from experiments.rows import RESULTS, about
 from jaxmia import design
 from jaxmia.attacks import lira
 
-RESULTS = Path(__file__).parents[1] / "results" / "scoring_speed.jsonl"
 TARGETS = 2  # that are refitted
 
 
@@ -37,7 +36,7 @@ class Flags:
     """Small arrays, one round, nothing kept: to see that it works."""
     json: bool = False
     """Print the rows as JSON on stdout."""
-    out: Path = RESULTS
+    out: Path = RESULTS / "scoring_speed.jsonl"
     """The file that rows are appended to."""
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from experiments import rows
 from jaxmia import allele_frequencies, design, metrics
 from jaxmia.attacks.references import nobody_else
 from jaxmia.attacks.threshold import GLOBAL_THRESHOLD
@@ -67,6 +68,8 @@ class Flags:
     """Everything random comes from it."""
     out: Path = Path("checkpoints/allele_frequencies")
     """Folder for scores, summary and figures."""
+    results: Path | None = None
+    """Folder to keep the rows in, such as experiments/results; none by default."""
     json: bool = False
     """Print the summary as JSON on stdout."""
 
@@ -128,7 +131,7 @@ def attacked(of: People, flags: Flags, size: int, snps: int) -> tuple[dict, np.n
 
 def power(of: People, flags: Flags) -> list[dict[str, Any]]:
     """A row for each pool size and number of SNPs."""
-    rows = []
+    out = []
     for size in of.sizes:
         for snps in of.snps:
             scores, member = attacked(of, flags, size, snps)
@@ -143,8 +146,8 @@ def power(of: People, flags: Flags) -> list[dict[str, Any]]:
                 "auc": float(allele_frequencies.expected_auc(snps, size)),
                 "tpr_at_fpr": {"0.001": float(allele_frequencies.expected_tpr(snps, size, 1e-3))},
             }
-            rows.append({"people": size, "snps": snps, "attacks": by_attack, "expected": expected})
-    return rows
+            out.append({"people": size, "snps": snps, "attacks": by_attack, "expected": expected})
+    return out
 
 
 def power_figure(rows: list[dict[str, Any]]) -> Any:
@@ -173,7 +176,7 @@ def power_figure(rows: list[dict[str, Any]]) -> Any:
 def run(flags: Flags) -> dict[str, Any]:
     """Measures the power, attacks with the last size and number of SNPs, writes the report."""
     of = people(flags)
-    rows = power(of, flags)
+    cases = power(of, flags)
     size, snps = max(of.sizes), min(flags.report_snps, of.genotype.shape[1])
     scores, member = attacked(of, flags, size, snps)
     about: dict[str, Any] = {
@@ -181,18 +184,29 @@ def run(flags: Flags) -> dict[str, Any]:
         "pool_size": size,
         "snps": snps,
         "population_from": of.reference or "the true frequencies",
-        "power": rows,
+        "power": cases,
     }
     ranked = rank_all(scores, member)
     shadows = Shadows(ranked, member, nobody_else(flags.pools))
     summary = summarise(
         ranked, member, queries=1, about=about, shadows=shadows, attacks=DESCRIPTIONS
     )
-    figures.saved(power_figure(rows), flags.out / "report" / "power.svg")
-    figures.saved(power_figure(rows), flags.out / "report" / "power.png")
+    figures.saved(power_figure(cases), flags.out / "report" / "power.svg")
+    figures.saved(power_figure(cases), flags.out / "report" / "power.png")
     alt = "AUC and TPR at 0.1 % FPR against SNPs per person of the pool, with what theory expects."
     inputs = ReportInputs(own={"power": alt})
     write(flags.out, ranked, member, None, summary, inputs)
+    if flags.results:
+        attacks = {k: {"auc_interval": a["intervals"]["auc"],
+                       "tpr_interval": a["intervals"]["tpr_at_fpr"]["0.001"],
+                       "members": a["members"], "non_members": a["non_members"]}
+                   for k, a in summary["attacks"].items()}  # fmt: skip
+        reported = {"people": size, "snps": snps, "reported": attacks}
+        common = {
+            "drawn_from": len(of.genotype), "pools": flags.pools, "seed": flags.seed,
+            "command": rows.command("experiments.studies.allele_frequencies", flags),
+        }  # fmt: skip
+        rows.keep(flags.results, "allele_frequencies", [*cases, reported], common | rows.about())
     return summary
 
 

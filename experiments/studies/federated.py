@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from experiments import rows
 from jaxmia import data, federated, machine, metrics
 from jaxmia.attacks import ATTACKS, lira
 from jaxmia.attacks.references import leave_out
@@ -79,6 +80,8 @@ class Flags:
     """Everything random comes from it."""
     out: Path = Path("checkpoints/federated")
     """Folder for scores, summary and figures."""
+    results: Path | None = None
+    """Folder to keep the rows in, such as experiments/results; none by default."""
     quick: bool = False
     """Four federations of 4 clients and 5 rounds, of two widths."""
     json: bool = False
@@ -139,6 +142,18 @@ def rates(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
     return {"auc": metrics.auc(score, member), "tpr_at_0.001": rate}
 
 
+def spread(score: np.ndarray, member: np.ndarray) -> dict[str, Any]:
+    """The same with 95 % intervals, over examples, and how many scores there are."""
+    ends = metrics.bootstrap(score, member, (1e-3,))
+    there = ~np.isnan(score)
+    return rates(score, member) | {
+        "auc_interval": ends.auc.tolist(),
+        "tpr_interval": ends.tpr_at_fpr[0].tolist(),
+        "members": int((member & there).sum()),
+        "non_members": int((~member & there).sum()),
+    }
+
+
 def by_round(observation: Observed, flags: Flags) -> list[dict[str, Any]]:
     """A row for each of some rounds: each form in that round alone, and accumulated up to it."""
     rows = []
@@ -177,7 +192,7 @@ def varied(flags: Flags, middle: Observed, say: Any) -> dict[str, list[dict[str,
             there = replace(flags, **{field: value})
             observation = middle if value == own else trained(there, lambda line: None)
             row = {field: value, "accuracy": np.nanmean(observation.accuracy, axis=0).tolist()}
-            row |= {k: rates(v, observation.member) for k, v in scores(observation, there).items()}
+            row |= {k: spread(v, observation.member) for k, v in scores(observation, there).items()}
             first = signals(observation, there)["cosine"][..., 0, 0]
             if not np.isnan(first).any():
                 row["cosine_of_first_round"] = rates(first, observation.member)
@@ -300,7 +315,26 @@ def run(flags: Flags) -> dict[str, Any]:
         "cosines": "Cosines of examples' gradients with the update, members and non-members.",
     })  # fmt: skip
     write(flags.out, ranked, member, None, summary, inputs)
+    if flags.results:
+        keep(about["varied"], flags)
     return summary
+
+
+def keep(varied: dict[str, list[dict[str, Any]]], flags: Flags) -> None:
+    """A row for each setting and attack."""
+    common = {
+        **{k: getattr(flags, k) for k in ("rounds", "federations", "examples", "seed")},
+        "command": rows.command("experiments.studies.federated", flags),
+    }
+    out = [
+        {"varied": field, "value": setting[field], "accuracy": setting["accuracy"]}
+        | {"attack": name}
+        | setting[name]
+        for field, settings in varied.items()
+        for setting in settings
+        for name in NAMES
+    ]
+    rows.keep(flags.results, "federated", out, common | rows.about())
 
 
 def main(flags: Flags) -> None:
@@ -321,9 +355,9 @@ def main(flags: Flags) -> None:
     if flags.json:
         print(json.dumps(summary))
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=120)
-    for field, rows in summary["varied"].items():
+    for field, settings in summary["varied"].items():
         console.print(f"{field:<14}{'train, test':>14}" + "".join(f"{k:>17}" for k in SHORT))
-        for r in rows:
+        for r in settings:
             accuracy = "{:.3f} {:.3f}".format(*r["accuracy"])
             cells = (f"{r[k]['auc']:.3f} {r[k]['tpr_at_0.001']:8.2%}" for k in NAMES)
             console.print(f"{r[field]:<14}{accuracy:>14}" + "".join(f"{c:>17}" for c in cells))

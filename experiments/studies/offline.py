@@ -7,8 +7,8 @@ Every run's models are cut into groups, partners together; within a group each i
 others, without its partner, and the scores of all groups are pooled: so the same models show what
 6, 14 and 62 references find. Of LiRA online, which needs models trained on the records, the row is
 there for comparison. `more` is what the imputed attack has over another one on the same scores,
-with the 95 % percentile interval of a paired bootstrap over examples. Rows are appended to
-experiments/results/offline.jsonl.
+with the 95 % percentile interval of a paired bootstrap over examples. By `--results` each set's
+rows are kept in a file of its own.
 """
 
 import json
@@ -23,10 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxmia
-from experiments import cifar10_small, digits, tabular
-from experiments.studies.whitebox import LEVELS as PAIRED
-from experiments.studies.whitebox import bootstrap_replicates
-from experiments.throughput import about
+from experiments import cifar10_small, digits, paired, rows, tabular
 from jaxmia import Experiment, data, metrics, recipes
 from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.references import leave_out
@@ -36,7 +33,6 @@ from jaxmia.options import Options
 from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
 
-RESULTS = Path(__file__).parents[1] / "results" / "offline.jsonl"
 IMPUTED = "lira_offline_imputed"
 ATTACKS = (
     IMPUTED, "lira_offline_student_t", "lira_offline_global_variance", "lira_online", "base",
@@ -59,8 +55,8 @@ class Flags:
     """Draws of the paired bootstrap."""
     out: Path = Path("checkpoints/offline")
     """Folder for the runs, one of each set."""
-    results: Path | None = RESULTS
-    """The file that rows are appended to."""
+    results: Path | None = None
+    """Folder to keep the rows in, such as experiments/results; none by default."""
     json: bool = False
     """Print the rows as JSON on stdout."""
     quiet: bool = False
@@ -153,37 +149,41 @@ def scores_of_groups(
     return scores, np.concatenate([member[at] for at in groups])
 
 
-def rows_of(
-    name: str, signals: Signals, member: np.ndarray, references: int, draws: int
-) -> list[dict[str, Any]]:
-    """A row for each attack with so many references."""
-    scores, truth = scores_of_groups(signals, member, references)
-    examples = truth.shape[1]
-    weight = np.random.default_rng(0).multinomial(
-        examples, np.full(examples, 1 / examples), draws
-    ).astype(np.float64)  # fmt: skip
-    rates = {k: bootstrap_replicates(s, truth, weight)[1] for k, s in scores.items()}
-    rows = []
+def rows_of(name: str, run: jaxmia.Run, references: int, draws: int) -> list[dict[str, Any]]:
+    """A row for each attack with so many references; where records are persons', these are drawn.
+
+    Intervals of the figures themselves are then percentiles too, as those of differences are.
+    """
+    scores, truth = scores_of_groups(run.signals, run.member, references)
+    examples, person = truth.shape[1], run.person
+    weight = paired.weights(examples, draws) if person is None else paired.by_person(person)
+    replicates = {k: paired.resampled(s, truth, weight, LEVELS) for k, s in scores.items()}
+    rates = {k: tpr for k, (_, tpr) in replicates.items()}
+    out = []
     for attack, score in scores.items():
         spans = metrics.bootstrap(score, truth, LEVELS)
+        auc_ends, tpr_ends = spans.auc.tolist(), spans.tpr_at_fpr.tolist()
+        if person is not None:
+            auc_ends = paired.ends(replicates[attack][0])
+            tpr_ends = [paired.ends(r) for r in rates[attack].T]
         row: dict[str, Any] = {
             "set": name, "attack": attack, "references": references, "targets": len(truth),
             "examples": examples, "scores": int(np.isfinite(score).sum()),
-            "auc": metrics.auc(score, truth), "auc_interval": spans.auc.tolist(),
+            "auc": metrics.auc(score, truth), "auc_interval": auc_ends,
             "tpr": {
-                f"{level:g}": {"value": float(v), "interval": ends.tolist()}
+                f"{level:g}": {"value": float(v), "interval": ends}
                 for level, v, ends in zip(
-                    LEVELS, metrics.tpr_at_fpr(score, truth, LEVELS), spans.tpr_at_fpr, strict=True
+                    LEVELS, metrics.tpr_at_fpr(score, truth, LEVELS), tpr_ends, strict=True
                 )
             },
         }  # fmt: skip
         if attack != IMPUTED:
             row["more"] = {
-                f"{level:g}": [float(v) for v in np.quantile(apart, (0.025, 0.975))]
-                for level, apart in zip(PAIRED, (rates[IMPUTED] - rates[attack]).T, strict=True)
+                f"{level:g}": paired.ends(apart)
+                for level, apart in zip(LEVELS, (rates[IMPUTED] - rates[attack]).T, strict=True)
             }
-        rows.append(row)
-    return rows
+        out.append(row)
+    return out
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -214,20 +214,17 @@ def main(flags: Flags) -> None:
         fewer = leave_out(run.member).fewer
         most = run.models - fewer
         numbers = sorted({*(r for r in REFERENCES if r <= most), most})
-        rows = [
-            row
-            for references in numbers
-            for row in rows_of(name, run.signals, run.member, references, flags.draws)
+        lines = [
+            row for references in numbers for row in rows_of(name, run, references, flags.draws)
         ]
-        console.print(table(rows))
+        console.print(table(lines))
         where = f" --cifar10 {flags.cifar10.name}" if name == "cifar10_small" else ""  # type: ignore[union-attr]
         command = f"python -m experiments.studies.offline --sets {name}{where}"
-        records = [row | {"command": command} | about() for row in rows]
+        common = {"command": command} | rows.about()
         if flags.json:
-            print(json.dumps(records))
-        if flags.results is not None:
-            with flags.results.open("a") as file:
-                file.writelines(json.dumps(row) + "\n" for row in records)
+            print(json.dumps([row | common for row in lines]))
+        if flags.results:
+            rows.keep(flags.results, f"offline_{name}", lines, common)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxmia
-from experiments import digits
+from experiments import digits, paired, rows
 from jaxmia import data, machine, metrics
 from jaxmia.attacks import attack_every_model
 from jaxmia.command.terminal import guarded, parsed
@@ -86,8 +86,10 @@ class Flags:
     """An .npz with x, y instead of the digits."""
     workdir: Path = Path("checkpoints/whitebox")
     """The run folder."""
-    draws: int = 400
+    draws: int = paired.DRAWS
     """Bootstrap draws."""
+    results: Path | None = None
+    """Folder to keep the rows in, such as experiments/results; none by default."""
     speed: bool = False
     """Only time the gradient norms of all models on all examples."""
     json: bool = False
@@ -101,58 +103,35 @@ def configured(flags: Flags) -> Experiment:
     return replace(variant, data=data.arrays(str(flags.data))) if flags.data else variant
 
 
-def bootstrap_replicates(
-    score: np.ndarray, member: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """AUC `[D]` and TPR at each level `[D, L]` of the pooled scores, examples weighted."""
-    at = np.argsort(-score, axis=None)
-    at = at[~np.isnan(score.reshape(-1)[at])]
-    example, truth = at % score.shape[1], member.reshape(-1)[at]
-    aucs, rates = [], []
-    for row in weight:
-        w = row[example]
-        true, false = np.cumsum(w * truth), np.cumsum(w * ~truth)
-        aucs.append(1 - (false * (w * truth)).sum() / (true[-1] * false[-1]))
-        last = np.searchsorted(false, [level * false[-1] for level in LEVELS], side="right") - 1
-        rates.append(np.where(last < 0, 0, true[np.maximum(last, 0)]) / true[-1])
-    return np.array(aucs), np.array(rates)
-
-
 def compared(
     scores: dict[str, np.ndarray], member: np.ndarray, draws: int, seed: int = 0
 ) -> list[dict[str, Any]]:
     """A row for each attack: its figures, and for a white-box one what it has over its twin."""
-    examples = member.shape[1]
-    rng = np.random.default_rng(seed)
-    weight = rng.multinomial(examples, np.full(examples, 1 / examples), draws).astype(np.float64)
-    replicates = {k: bootstrap_replicates(score, member, weight) for k, score in scores.items()}
-
-    def ends(values: np.ndarray) -> list[float]:
-        return [float(v) for v in np.quantile(values, [0.025, 0.975])]
-
-    rows = []
+    weight = paired.weights(member.shape[1], draws, seed)
+    draw = {k: paired.resampled(score, member, weight, LEVELS) for k, score in scores.items()}
+    out = []
     for name, score in scores.items():
         auc = metrics.auc(score, member)
         rate = metrics.tpr_at_fpr(score, member, list(LEVELS))
         row: dict[str, Any] = {
             "attack": name,
             "auc": auc,
-            "auc_interval": ends(replicates[name][0]),
+            "auc_interval": paired.ends(draw[name][0]),
         }
         row |= {
-            f"tpr_{level:g}": {"found": float(r), "interval": ends(d)}
-            for level, r, d in zip(LEVELS, rate, replicates[name][1].T, strict=True)
+            f"tpr_{level:g}": {"found": float(r), "interval": paired.ends(d)}
+            for level, r, d in zip(LEVELS, rate, draw[name][1].T, strict=True)
         }
         if twin := TWINS.get(name):
             row["twin"] = twin
             row["more_auc"] = auc - metrics.auc(scores[twin], member)
-            row["more_auc_interval"] = ends(replicates[name][0] - replicates[twin][0])
+            row["more_auc_interval"] = paired.ends(draw[name][0] - draw[twin][0])
             other = metrics.tpr_at_fpr(scores[twin], member, list(LEVELS))
-            apart = (replicates[name][1] - replicates[twin][1]).T
+            apart = (draw[name][1] - draw[twin][1]).T
             for level, r, o, d in zip(LEVELS, rate, other, apart, strict=True):
-                row[f"more_tpr_{level:g}"] = {"found": float(r - o), "interval": ends(d)}
-        rows.append(row)
-    return rows
+                row[f"more_tpr_{level:g}"] = {"found": float(r - o), "interval": paired.ends(d)}
+        out.append(row)
+    return out
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -224,12 +203,19 @@ def main(flags: Flags) -> None:
         return
     options = Options(workdir=flags.workdir, progress=Progress(flags.json))
     run = jaxmia.run(configured(flags), options)
-    rows = compared(controls(run) | run.scores, run.member, flags.draws)
-    (run.path / "comparison.json").write_text(json.dumps(rows, indent=1) + "\n")
+    comparison = compared(controls(run) | run.scores, run.member, flags.draws)
+    (run.path / "comparison.json").write_text(json.dumps(comparison, indent=1) + "\n")
+    if flags.results:
+        common = {
+            "models": len(run.member), "examples": run.member.shape[1], "draws": flags.draws,
+            "members": int(run.member.sum()), "non_members": int((~run.member).sum()),
+            "seed": flags.seed, "command": rows.command("experiments.studies.whitebox", flags),
+        }  # fmt: skip
+        rows.keep(flags.results, "whitebox", comparison, common | rows.about())
     if flags.json:
-        print(json.dumps(rows))
+        print(json.dumps(comparison))
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=140)
-    console.print(table(rows))
+    console.print(table(comparison))
     console.print(
         f"{flags.draws} draws of {run.member.shape[1]} examples, {len(run.member)} targets; "
         f"report: {run.path / 'report' / 'index.html'}"

@@ -13,6 +13,7 @@ from jaxmia.attacks.imputation import LIRA_OFFLINE_IMPUTED
 from jaxmia.attacks.infinite import as_answers, finite_signals
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.joint import JOINT_LIRA
+from jaxmia.attacks.label_only_lira import LABEL_ONLY_LIRA
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.attacks.white_box import ACTIVATIONS, GRADIENTS, LOSS_TRAJECTORY
 from jaxmia.types import SIGNALS, Array, Attack, Signals
@@ -24,6 +25,7 @@ _LADDER: dict[str, Attack] = {
     "instance_threshold": INSTANCE_THRESHOLD,
     "instance_threshold_phi": INSTANCE_THRESHOLD_PHI,
     "label_only": threshold.LABEL_ONLY,
+    "label_only_lira": LABEL_ONLY_LIRA,
     "quantile_regression": threshold.QUANTILE_REGRESSION,
     "attack_r": ATTACK_R,
     "shadow_classifier": shadow_classifier.attack(),
@@ -32,6 +34,8 @@ _LADDER: dict[str, Attack] = {
     "bavaria": lira.attack("online", "student_t")._replace(paper="cf. arXiv 2603.11799"),
     "rmia_online": rmia.attack("online"),
     "rmia_offline": rmia.attack("offline"),
+    "rmia_online_gamma_1": rmia.attack("online", gamma=1.0),
+    "rmia_offline_gamma_1": rmia.attack("offline", gamma=1.0),
     "lira_online": lira.attack("online"),
     "lira_offline": lira.attack("offline"),
     "lira_offline_imputed": LIRA_OFFLINE_IMPUTED,

@@ -5,8 +5,8 @@ reference points it is smoothed by their Gaussian fit F: with k references below
 
     p = (k + (F(phi) - F(below)) / (F(above) - F(below))) / (n + 1)
 
-so nothing ties but equal phi. The score is `-log(1 - p)`, which keeps its order and does not
-saturate above all references.
+so nothing ties but equal phi. A single reference has no Gaussian: p is 1/4 below it and 3/4 above.
+The score is `-log(1 - p)`, which keeps its order and does not saturate above all references.
 """
 
 from typing import NamedTuple
@@ -37,10 +37,9 @@ def attack_r(chunk: Chunk) -> Float[np.ndarray, "T n"]:
     low = place.under + _share(here, below, above)  # accurate below the references' mean
     high = n - place.under + _share(-here, -above, -below)  # n + 1 less that, accurate above it
     over = np.where(place.under == n, log_ndtr(-here) - log_ndtr(-below), np.log(high))
-    tied = place.upto > place.under
-    middle = (place.under + place.upto + 1) / 2
-    low = np.where(tied, middle, low)
-    score = np.where((here < 0) | tied, -np.log1p(-low / (n + 1)), np.log(n + 1) - over)
+    counted = (place.upto > place.under) | (n == 1)  # ties, and where no spread is known
+    low = np.where(counted, (place.under + place.upto + 1) / 2, low)
+    score = np.where((here < 0) | counted, -np.log1p(-low / (n + 1)), np.log(n + 1) - over)
     return np.where(n > 0, score, np.nan)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit, logit
 
-from jaxmia.metrics import Ranked, clopper_pearson, rank, scorable
+from jaxmia.metrics import Ranked, clustered, rank, scorable
 from jaxmia.types import Array
 
 GROUPS = 1 << 13  # of ratios that lie close together, where there are more
@@ -189,7 +189,7 @@ def crossed_of(
 class Reliability(NamedTuple):
     """Stated probabilities against what came true, by bins of the stated; empty ones are left out.
 
-    `low` and `high` are Clopper-Pearson's 95 % ends, too near where pooled targets share examples.
+    `low` and `high` are the 95 % ends had the examples been others (`metrics.clustered`).
     """
 
     stated: Float[np.ndarray, " B"]
@@ -209,15 +209,19 @@ def reliability(
 ) -> Reliability:
     """How often what was stated came true."""
     p, truth = np.asarray(stated, np.float64), np.asarray(member, bool)
-    scored = ~np.isnan(p)
+    scored, examples = ~np.isnan(p), p.shape[-1]
+    example = np.broadcast_to(np.arange(examples), p.shape)[scored]
     p, truth = p[scored], truth[scored]
     at = np.clip(np.searchsorted(np.asarray(bins), p, side="right") - 1, 0, len(bins) - 2)
     count = np.bincount(at, minlength=len(bins) - 1)
     hits = np.bincount(at, weights=truth, minlength=len(bins) - 1)
     total = np.bincount(at, weights=p, minlength=len(bins) - 1)
+    own, cells = at * examples + example, (len(bins) - 1) * examples
+    trials, true = np.bincount(own, minlength=cells), np.bincount(own[truth], minlength=cells)
+    low, high = clustered(true, trials, np.repeat(np.arange(len(bins) - 1), examples))
     some = count > 0
     count, hits, total = count[some], hits[some], total[some]
-    low, high = clopper_pearson(hits, count)
+    low, high = low[some[: len(low)]], high[some[: len(high)]]
     return Reliability(total / count, hits / count, low, high, count)
 
 

@@ -10,20 +10,20 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 CENTRES = ("mean", "median")
+ROUNDING = 1e-13  # of the squares of all references, below which those of the rest say nothing
 
 
 class GaussianFit(NamedTuple):
     """The references of one side: how many, their centre, and their squares about their mean.
 
     The leading axis is the target's, or 1 where all targets have the same; `centre` is NaN where
-    there is no reference. `origin` lies near every target's mean, and is the mean where all
-    references are the same.
+    there is no reference. `level` is about how large phi is, the same whoever is IN.
     """
 
     n: Float[np.ndarray, "T n 1"]
     centre: Float[np.ndarray, "T n Q"]
     squares: Float[np.ndarray, "T n Q"]
-    origin: Float[np.ndarray, "n Q"]
+    level: Float[np.ndarray, "n Q"]
 
 
 def side(
@@ -43,6 +43,7 @@ def side(
     square = x * x
     n = w.sum(0)[None] - _count_leaving(weight, leaving)
     total, squares = x.sum(0)[None], square.sum(0)[None]
+    least = ROUNDING * squares
     for model in leaving:
         total = _less(total, _take(x, model))
         squares = _less(squares, _take(square, model))
@@ -51,7 +52,10 @@ def side(
     middle = mean if centre == "mean" else _median(x, weight, leaving, n)
     total *= mean
     squares -= total
-    return GaussianFit(n, np.add(middle, origin, out=middle), squares, origin)
+    nothing = squares <= least  # what rounding leaves there depends on who left
+    if nothing.any():
+        squares[nothing] = 0.0
+    return GaussianFit(n, np.add(middle, origin, out=middle), squares, phi.mean(0))
 
 
 def _count_leaving(weight: np.ndarray, leaving: list[np.ndarray]) -> Float[np.ndarray, "T n 1"]:

@@ -7,6 +7,7 @@ Scores are float64, higher means member, NaN marks an example with too few refer
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from jaxmia.attacks.official import official
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.attacks.student import (
     Prior,
+    StudentT,
     least_variance,
     log_variance,
     predictive,
@@ -215,7 +217,7 @@ def _chunk(
 
 def _variance(s: GaussianFit, spread: "_Prior | None", name: str) -> np.ndarray:
     if spread is not None:
-        return np.maximum(spread.variance[name], least_variance(s))
+        return np.maximum(spread.prior[name].variance, least_variance(s))
     variance = s.squares / s.n
     return np.maximum(variance, least_variance(s), out=variance)
 
@@ -241,16 +243,30 @@ class _Prior:
     """What a target's references say of variances over all examples, by target `[T, 1, 1]`."""
 
     def __init__(self, law: _VarianceModel, totals: list[np.ndarray]) -> None:
-        self.variance: dict[str, np.ndarray] = {}
         self.prior: dict[str, Prior] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
-            for k, sums in zip(law.sides, np.split(np.stack(totals), len(law.sides)), strict=True):
-                if law.variance == "global":
-                    self.variance[k] = sums[0] / sums[1]
-                else:
-                    count, total, squares, noise = sums
-                    mean = total / count
-                    self.prior[k] = prior(mean, squares / count - mean**2 - noise / count)
+            fitted = [_fit(law, sums) for sums in np.split(np.stack(totals), len(law.sides))]
+            for k, own, other in zip(law.sides, fitted, fitted[::-1], strict=True):
+                self.prior[k] = _known(own, other)
+
+
+def _fit(law: _VarianceModel, sums: np.ndarray) -> Prior:
+    """A side's prior, or its one variance for all."""
+    if law.variance == "global":
+        return Prior(np.full_like(sums[0], np.inf), sums[0] / sums[1])
+    count, total, squares, noise = sums
+    mean = total / count
+    return prior(mean, squares / count - mean**2 - noise / count)
+
+
+def _known(own: Prior, other: Prior) -> Prior:
+    """A side's own; where no example has two of its references, the other side's, or variance 1."""
+    return Prior(
+        *(
+            np.where(own.variance > 0, a, np.where(other.variance > 0, b, c))
+            for a, b, c in zip(own, other, (np.inf, 1.0), strict=True)
+        )
+    )
 
 
 def _spread_of(job: Inputs, law: _VarianceModel, at: slice) -> list[np.ndarray]:
@@ -281,6 +297,23 @@ def _student(
     return tail((phi - out.centre) / out.scale, out.freedom)
 
 
+def predictions(
+    job: Inputs, mode: str
+) -> Callable[[slice], tuple[Float[np.ndarray, "T n Q"], dict[str, StudentT]]]:
+    """Of any chunk the targets' phi, and the Student-t laws of their references.
+
+    "out", and with mode "online" also "in"; NaN where there is no reference.
+    """
+    law = _VarianceModel(mode, "student_t", "mean")
+    spread = _Prior(law, _totals(job, law))
+
+    def of(at: slice) -> tuple[np.ndarray, dict[str, StudentT]]:
+        target, sides = _sides(job, law, at)
+        return target, {k: predictive(s, spread.prior[k]) for k, s in sides.items()}
+
+    return of
+
+
 def attack(mode: str, variance: str = "auto") -> Attack:
     """LiRA with these options, as a rung of the ladder."""
 
@@ -299,11 +332,13 @@ def attack(mode: str, variance: str = "auto") -> Attack:
         view0=False,
     )
     attacker = Attacker(BLACK, CHANCE, BOTH if mode == "online" else OUT)
+    p_value = {"online": "ratio", "offline": "upper"}[mode]
     return Attack(
         on_target,
         on_all,
         attacker,
         log_ratio=mode == "online",
         panels=panels,
+        p_value=p_value if variance in ("auto", "student_t") else "",
         paper="Carlini et al. 2022",
     )

@@ -3,6 +3,10 @@
 The networks of several groups of examples (a class each, say) are trained at once, under `vmap`.
 When every model is attacked in turn, folds of models (partners together) are scored by networks
 that were trained on the other folds. Shokri et al. 2017, section V.
+
+On every example IN and OUT weigh the same, as if the side were drawn first and then one of its
+models. A network can tell an example by what models say of it; if it saw more of one side, it would
+learn which, and that tells the rest where every example is IN equally many models.
 """
 
 import functools
@@ -47,11 +51,12 @@ def _forward(weights: tuple, x: Array) -> Array:
 def _trained(
     pool: _Pool, rows: Int[Array, " R"], many: Int[Array, ""], key: Array, steps: int
 ) -> tuple:
-    """The weights of every class's network from the first `many` rows, and its features' scale."""
+    """Every class's network from the first `many` rows, its features' scale, and if it learnt."""
     import optax
 
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
     width = pool.features.shape[-1]
+    even = _even(pool, rows)
 
     def one(examples: Array, count: Array, key: Array) -> tuple:
         def draw(key: Array, size: int) -> tuple:
@@ -59,8 +64,7 @@ def _trained(
             model = rows[jax.random.randint(first, (size,), 0, many)]
             example = examples[jax.random.randint(second, (size,), 0, count)]
             at = model, example
-            weight = pool.finite[at].astype(jnp.float32)
-            return pool.features[at], pool.member[at].astype(jnp.float32), weight
+            return pool.features[at], pool.member[at].astype(jnp.float32), even[at]
 
         first, second, key = jax.random.split(key, 3)
         he = jax.nn.initializers.he_normal()
@@ -84,14 +88,27 @@ def _trained(
             return (optax.apply_updates(weights, updates), state), None
 
         (weights, _), _ = jax.lax.scan(step, (weights, optimizer.init(weights)), jnp.arange(steps))
-        return weights, centre, scale
+        return weights, centre, scale, (even[:, examples] > 0).any()
 
     return jax.vmap(one)(pool.examples, pool.count, jax.random.split(key, len(pool.examples)))
 
 
+def _even(pool: _Pool, rows: Int[Array, " R"]) -> Float[Array, "M N"]:
+    """How much each model's answer weighs, so that an example's IN and OUT rows weigh the same.
+
+    Examples of which only one side is known among the rows weigh nothing.
+    """
+    there = pool.finite & jnp.zeros(len(pool.finite), bool).at[rows].set(True)[:, None]
+    inside, outside = (there & pool.member).sum(0), (there & ~pool.member).sum(0)
+    own = jnp.where(pool.member, inside[None], outside[None])
+    both = there & ((inside > 0) & (outside > 0))[None]
+    return jnp.where(both, (inside + outside)[None] / (2 * jnp.maximum(own, 1)), 0.0)
+
+
 def _mean(x: Array, weight: Array) -> Array:
-    """Of the first axis, by weights of 0 and 1; 0 where there is none."""
-    return (x * weight).sum(0) / jnp.maximum(weight.sum(0), 1)
+    """The weighted mean over the first axis; 0 where nothing weighs."""
+    total = weight.sum(0)
+    return (x * weight).sum(0) / jnp.where(total > 0, total, 1)
 
 
 def _scaled(x: Array, centre: Array, scale: Array) -> Array:
@@ -101,11 +118,11 @@ def _scaled(x: Array, centre: Array, scale: Array) -> Array:
 
 @jax.jit
 def _odds(trained: tuple, x: Float[Array, "N F"], examples: Array) -> Float[Array, " N"]:
-    """The log-odds of every example by its own class's network."""
+    """The log-odds of every example by its own class's network; NaN where that learnt nothing."""
 
     def one(trained: tuple, at: Array) -> Array:
-        weights, centre, scale = trained
-        return _forward(weights, _scaled(x[at], centre, scale))
+        weights, centre, scale, learnt = trained
+        return jnp.where(learnt, _forward(weights, _scaled(x[at], centre, scale)), jnp.nan)
 
     odds = jax.vmap(one)(trained, examples)
     return jnp.zeros(len(x)).at[examples.reshape(-1)].set(odds.reshape(-1))

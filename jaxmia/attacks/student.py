@@ -41,8 +41,8 @@ class StudentT(NamedTuple):
 
 
 def least_variance(s: GaussianFit) -> Float[np.ndarray, "n Q"]:
-    """That of a degenerate example."""
-    return (FLOOR * (1 + np.abs(s.origin))) ** 2
+    """That of a degenerate example, which must not tell who is IN."""
+    return (FLOOR * (1 + np.abs(s.level))) ** 2
 
 
 def log_variance(
@@ -93,11 +93,10 @@ def density(z: np.ndarray, nu: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 def tail(z: np.ndarray, nu: np.ndarray) -> np.ndarray:
     """`-log(1 - F(z))`, by the tail's leading term where the distribution function underflows."""
-    beyond = stdtr(nu, -z)
+    beyond = stdtr(nu, -np.abs(z))  # on the side of z: one less it loses what is below 1e-16
     far = -density(z, nu, np.ones(1)) - np.log(np.abs(z) / nu + 1 / np.abs(z))
-    near = np.where(nu > 1e6, upper_tail(z), -np.log(np.maximum(beyond, 1e-300)))
-    below = stdtr(nu, z)  # 1 - beyond loses what is below 1e-16
-    near = np.where((z < 0) & (nu <= 1e6), -np.log1p(-below), near)
+    near = np.where(z < 0, -np.log1p(-beyond), -np.log(np.maximum(beyond, 1e-300)))
+    near = np.where(nu > 1e6, upper_tail(z), near)
     return np.where((z > 0) & (beyond < 1e-290) & (nu <= 1e6), far, near)
 
 

@@ -35,6 +35,7 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
         views=flag_text(experiment.views),
         copies=flag_text(experiment.copies),
         attacks=experiment.attacks,
+        repeat_sets=experiment.repeat_sets,
     )
     flags = parsed(Flags, args, default=default, prog=f"python -m experiments.{experiment.name}")
     guarded(lambda: _run(experiment, default, flags))

@@ -30,7 +30,8 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
     trial = next(t for t in trials if (t.width, t.convolution) == (plan.width, plan.convolution))
     expected = members(experiment, data)
     steps = expected // min(experiment.recipe.batch_size, expected) * experiment.recipe.epochs
-    seconds = trial.step_seconds * steps * experiment.models
+    models = experiment.models + experiment.repeat_sets
+    seconds = trial.step_seconds * steps * models
     blocks = -(-experiment.models // plan.block)
     lines = [
         f"device: {machine.device()}",
@@ -49,8 +50,13 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
     return [
         *lines,
         *_private(experiment, data, expected, plan.width),
-        f"training: {experiment.models} models x {steps} steps, about {seconds:.0f} s "
-        f"({3600 * experiment.models / seconds:,.0f} models/h)",
+        *(
+            [f"repeats: {experiment.repeat_sets} of the training sets are trained on once more"]
+            if experiment.repeat_sets
+            else []
+        ),
+        f"training: {models} models x {steps} steps, about {seconds:.0f} s "
+        f"({3600 * models / seconds:,.0f} models/h)",
         f"signals: {views / 2**20:.0f} MiB per block and view",
         f"scoring: at most {memory.in_words(scoring)}",
     ]

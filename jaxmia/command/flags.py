@@ -36,6 +36,8 @@ class Flags:
     """Changed copies for label_only: none, noised(0.1, 0.2), shifted_views(2, 1)."""
     attacks: tuple[str, ...]
     """Names of attacks."""
+    repeat_sets: int = 0
+    """Train on the first K training sets once more: what is left without knowing the pool."""
     defence: tuple[str, ...] = ()
     """Defences of training, one after the other: "mixup()" "dp_sgd(epsilon=8)"."""
     outputs: tuple[str, ...] = ()
@@ -86,6 +88,7 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
         recipe=recipe,
         models=flags.models,
         seed=flags.seed,
+        repeat_sets=flags.repeat_sets,
         attacks=tuple(flags.attacks),
     )
     if flags.design != default.design:

@@ -16,7 +16,7 @@ from jaxmia.storage.sources import WORDS, opened
 from jaxmia.types import SIGNALS, Signals
 
 STREAM_BYTES = 1 << 30
-DEFAULT = ("lira_online", "lira_offline", "global_threshold")
+DEFAULT = ("lira_online", "lira_offline", "base", "global_threshold")
 INSIDE = {SIGNALS[n].flag: n for n in ("gradient", "activations", "trajectory")}  # by field
 TARGET = tuple(f"target_{of}" for of in ("member", "population", *INSIDE))  # of a given target
 

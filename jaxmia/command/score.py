@@ -23,7 +23,8 @@ from jaxmia.command.inputs import (
     targets_of,
 )
 from jaxmia.command.terminal import show
-from jaxmia.evaluation import evidence, memory, plausible, streaming
+from jaxmia.evaluation import evidence, memory, own_fpr, plausible, streaming
+from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
 from jaxmia.evaluation.summary import SCHEMA, summarise
@@ -32,6 +33,7 @@ from jaxmia.metrics import rank_all
 from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.write import write, write_from_disk, write_scores, write_summary
 from jaxmia.storage.files import writable
+from jaxmia.storage.run import Run
 from jaxmia.storage.sources import Source, opened
 from jaxmia.storage.store import Store
 from jaxmia.training.progress import Progress
@@ -101,16 +103,21 @@ def score(options: Score) -> dict[str, Any]:
         if targets[0].population is None:  # thresholds are fitted on scores of the same kind
             signals = replace(signals, population=None)
     inputs = _report_inputs(options, signals, member, leaves if targets is None else None)
-    stage, every = Progress().stage, {}
+    stage, every, own = Progress().stage, {}, {}
     if truth is not None:
         with stage(f"attacking {len(member)} models"):
             every = attack_every_model(signals, member, options.attacks, leaves)
+            if targets is None:
+                own = own_fpr.of_every_model(signals.phi, member, options.attacks, leaves)
     if targets is None:
         scores, phi = every, np.asarray(signals.phi)[..., 0]
         attacked = "every model in turn, the others as its references"
     else:
         with stage(f"attacking {len(targets)} given target{'s' * (len(targets) > 1)}"):
             scores = attack_targets(targets, signals, member, options.attacks)
+            if truth is not None:
+                every_phi = np.stack([np.asarray(t.phi) for t in targets])
+                own = own_fpr.of_targets(every_phi, truth, signals.phi, member, options.attacks)
         phi = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
         attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
     about: dict[str, Any] = {"attacked": attacked, "references": len(member)}
@@ -134,8 +141,14 @@ def score(options: Score) -> dict[str, Any]:
         person=person,
         relation=privacy.relation_of(None, member),
         own_nan=lambda name: _own_nan(name, signals, targets),
+        own=own,
         stage=stage,
     )
+    if targets is None:
+        with stage("an attacker without the pool"):
+            again = _again(options)
+            if pool := without_pool(signals, member, summary["attacks"], leaves, again):
+                summary["finite_pool"] = pool
     write(options.out, ranked, truth, as_infinite(phi), summary, inputs, stage)
     return summary
 
@@ -151,6 +164,12 @@ def _scores_alone(
     write_scores(out, scores, None)
     write_summary(out, summary)
     return summary
+
+
+def _again(options: Score) -> np.ndarray | None:
+    """phi of the models that a run trained once more on its first sets."""
+    repeats = None if options.run is None else Run.open(options.run).repeats
+    return None if repeats is None else np.asarray(repeats.signals.phi)
 
 
 def _unknown(

@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 
 from jaxmia.attacks import ATTACKS
-from jaxmia.report.table import attacks_table, remarks, table
+from jaxmia.report.table import attacks_table, headlines, remarks, table
 from jaxmia.storage.files import UnwritableError
 from jaxmia.storage.locks import LockHeldError
 from jaxmia.training.interrupt import StoppedError
@@ -82,7 +82,7 @@ def show(summary: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
             console.print("scores only: whether the target was trained on them was not told")
             return
         console.print(table(summary))
-        for line in remarks(summary):
+        for line in [*headlines(summary), *remarks(summary)]:
             console.print(line)
 
 

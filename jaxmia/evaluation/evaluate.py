@@ -9,7 +9,8 @@ import numpy as np
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.infinite import of_phi
-from jaxmia.evaluation import evidence, records
+from jaxmia.evaluation import evidence, own_fpr, records
+from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
@@ -20,6 +21,8 @@ from jaxmia.storage.run import read_signals
 from jaxmia.training import quantiles
 from jaxmia.types import Signals
 from jaxmia.work import Work
+
+STATES = ("signals", "repeats")  # fields of a summary's `experiment`
 
 
 class Evaluated(NamedTuple):
@@ -41,8 +44,10 @@ def evaluate(work: Work) -> Evaluated:
             )
             signals = replace(signals, expected=expected)
         scores = attack_every_model(signals, work.member, experiment.attacks, work.leave_out)
+        own = own_fpr.of_every_model(signals.phi, work.member, experiment.attacks, work.leave_out)
     ranked = rank_all(scores, work.member)
     about = records.of_run(experiment, work.store)
+    about["experiment"] |= _states(work)
     of = unknown(np.asarray(signals.phi), np.asarray(work.member, bool))
     if lines := notes(of_phi([signals]), of):
         about["notes"] = lines
@@ -55,6 +60,7 @@ def evaluate(work: Work) -> Evaluated:
         person=work.data.person,
         relation=privacy.relation_of(experiment.design, work.member),
         own_nan=lambda name: own_nan(ATTACKS[name], signals),
+        own=own,
         stage=progress.stage,
     )
     if work.options.command:
@@ -63,9 +69,28 @@ def evaluate(work: Work) -> Evaluated:
         margin, y = np.asarray(signals.margin)[..., 0], np.asarray(signals.y)
         if warnings := evidence.of_models(margin, work.member, y):
             summary["warnings"] = warnings
+    with progress.stage("an attacker without the pool"):
+        if pool := without_pool(
+            signals, work.member, summary["attacks"], work.leave_out, _again(work)
+        ):
+            summary["finite_pool"] = pool
     with progress.stage("power with fewer models"):
         summary["curve"] = power(signals, work.member, experiment.attacks, work.leave_out)
     return Evaluated(ranked, summary, signals)
+
+
+def _states(work: Work) -> dict[str, str]:
+    """Digests of the signals that the figures rest on, those of repeats if there are any."""
+    states = [part.store.state(part.experiment.models) for part in work.parts]
+    return dict(zip(STATES, states, strict=False))
+
+
+def _again(work: Work) -> np.ndarray | None:
+    """phi of the models trained once more on the first sets, if there are any."""
+    if work.repeats is None:
+        return None
+    signals, _ = read_signals(work.repeats.store, work.repeats.experiment.models)
+    return np.asarray(signals.phi)
 
 
 def current(work: Work) -> bool:
@@ -76,8 +101,8 @@ def current(work: Work) -> bool:
     path, experiment = work.store.path, work.experiment
     try:
         summary = read_json(path / "summary.json")
-        same = summary["experiment"]["signals"] == work.store.state(experiment.models)
-        if not (same and set(summary["attacks"]) == set(experiment.attacks)):
+        states = {k: v for k, v in summary["experiment"].items() if k in STATES}
+        if not (states == _states(work) and set(summary["attacks"]) == set(experiment.attacks)):
             return False
         if not (path / "report" / "index.html").is_file():
             return False

@@ -17,7 +17,7 @@ LEVELS = {"0.01": 1e-2, "0.001": 1e-3, "0.00001": 1e-5}
 
 
 class Figure(NamedTuple):
-    """A number that is read off a ROC with members and non-members.
+    """A number of an attack. `of` reads it off a ROC with members and non-members, or is None.
 
     `words` are a sentence's beginning, with {} for the value. `format` is that of the value:
     "{:.3f}", or "{:.2%}" for what tables show in percent. A figure at an FPR is one of several of a
@@ -25,7 +25,7 @@ class Figure(NamedTuple):
     """
 
     name: str
-    of: Callable[[RocCounts], float]
+    of: Callable[[RocCounts], float] | None
     words: str
     format: str
     head: str  # above its column, in full
@@ -73,8 +73,11 @@ FIGURES = (
     ),
     *map(_tpr, LEVELS),
 )  # fmt: skip
-# as a page shows them: what is found at an FPR first
-BY_LEVEL = tuple(sorted(FIGURES, key=lambda figure: figure.level is None))
+
+
+def as_columns() -> list[Figure]:
+    """The figures as the tables of a page show them: what is found at an FPR first."""
+    return sorted(FIGURES, key=lambda figure: figure.level is None)
 
 
 def tree(values: Iterable[Any]) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def nothing() -> dict[str, Any]:
 
 def values_of(curve: RocCounts) -> list[float]:
     """Every figure of a ROC."""
-    return [float(figure.of(curve)) for figure in FIGURES]
+    return [float(figure.of(curve)) for figure in FIGURES if figure.of is not None]
 
 
 def over_targets(rows: Iterable[list[float]]) -> dict[str, Any] | None:
@@ -105,3 +108,17 @@ def over_targets(rows: Iterable[list[float]]) -> dict[str, Any] | None:
         return None
     pairs = zip(each.mean(0).tolist(), each.std(0).tolist(), strict=True)
     return {"count": len(each), **tree(list(pair) for pair in pairs)}
+
+
+def spread(figure: Figure, attack: Mapping[str, Any]) -> list[float] | None:
+    """Mean and standard deviation over an attack's targets, as they are shown; None if not.
+
+    An FPR that allows no false alarm among one target's non-members is not shown: what is found
+    there is found at no false alarm, whatever the FPR.
+    """
+    over = attack.get("targets")
+    if not over or over["count"] < 2:
+        return None
+    if figure.level is not None and LEVELS[figure.level] * attack["non_members"] < over["count"]:
+        return None
+    return figure.at(over)

@@ -34,6 +34,11 @@ class Shadows(NamedTuple):
     member: Bool[np.ndarray, "M N"]
     leave_out: LeaveOut | None
 
+    @property
+    def references(self) -> int:
+        """How many a target has, whether or not they know an example."""
+        return len(self.member) - (0 if self.leave_out is None else self.leave_out.fewer)
+
     def excluded(self, targets: int) -> Int[np.ndarray, "T L"]:
         """The rows that are not fitted on for each of the targets; -1 for none."""
         return np.full((targets, 1), -1) if self.leave_out is None else self.leave_out.excluded

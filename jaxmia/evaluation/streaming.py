@@ -24,7 +24,7 @@ from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.infinite import LARGEST, Bounds, Extremes, extremes, within
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
-from jaxmia.evaluation import constant, counted, evidence, figures, plausible
+from jaxmia.evaluation import constant, counted, evidence, figures, no_false_alarm, plausible
 from jaxmia.evaluation.figures import LEVELS
 from jaxmia.evaluation.summary import SCHEMA
 from jaxmia.evaluation.unknown import NotScorable, Unknown, in_summary, reasons, unknown
@@ -264,12 +264,9 @@ def _evaluated(
     streamed: StreamedSignals, file: Path, nan: Path, entry: Any
 ) -> tuple[dict[str, Any], metrics.RocCounts | None]:
     """The third pass: the rows go into the archive, and are counted on the way."""
-    examples, counts, rows, missing = (
-        streamed.reference.shape[1],
-        counted.nothing(),
-        [],
-        NotScorable(),
-    )
+    examples, counts = streamed.reference.shape[1], counted.nothing()
+    rows, missing = [], NotScorable()
+    outside = np.zeros(examples, bool)  # those that are some target's non-members
     for at in panels(streamed.targets, 5 * examples, ROW_BYTES):
         score = scores.raw_rows(file, np.float32, at, examples)
         entry.write(memoryview(score).cast("B"))
@@ -281,6 +278,7 @@ def _evaluated(
             each = pool.map(counted.figures_of_target, score, member)
             rows += [f for f in each if f is not None]
         for s, m in zip(score, member, strict=True):
+            outside |= ~np.isnan(s) & ~m
             counted.add(counts, s, m)
     curve = counted.roc(counts)
     false, true = (0, 0) if curve is None else (int(curve.fp[-1]), int(curve.tp[-1]))
@@ -288,11 +286,12 @@ def _evaluated(
     fields |= missing.in_summary()
     if curve is None or not curve.both:
         return fields | figures.nothing(), None
-    return fields | _summary(curve, rows), curve
+    none = no_false_alarm.fields(curve, int(outside.sum()), alone=streamed.targets == 1)
+    return fields | _summary(curve, rows) | none, curve
 
 
 def _summary(curve: metrics.RocCounts, rows: list) -> dict[str, Any]:
-    """The same fields as a summary has that was made in memory."""
+    """The same fields as a summary has that was made in memory, but for intervals."""
     false = int(curve.fp[-1])
     return {
         **figures.tree(figures.values_of(curve)),

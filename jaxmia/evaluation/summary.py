@@ -11,14 +11,17 @@ from jaxmia import metrics, privacy
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
 from jaxmia.attacks.attacker import UNKNOWN
-from jaxmia.evaluation import figures, posteriors
+from jaxmia.evaluation import exposure, figures, no_false_alarm, own_fpr, posteriors
+from jaxmia.evaluation.adversary import Adversary, adversary
 from jaxmia.evaluation.figures import LEVELS
+from jaxmia.evaluation.intervals import intervals
+from jaxmia.evaluation.own_fpr import CountsByExample
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.unknown import reasons
 from jaxmia.metrics import Ranked, thresholds
 from jaxmia.types import Attack
 
-SCHEMA = 3
+SCHEMA = 4
 Stage = Callable[[str], AbstractContextManager]  # says that something takes a while
 PRIORS = {"0.01": 0.01, "0.1": 0.1, "0.5": 0.5}
 
@@ -34,6 +37,7 @@ def summarise(
     relation: str | None = None,
     attacks: Mapping[str, Attack] = ATTACKS,
     own_nan: Callable[[str], Bool[np.ndarray, "T N"]] | None = None,
+    own: Mapping[str, CountsByExample] | None = None,
     stage: Stage = nullcontext,
 ) -> dict[str, Any]:
     """All figures of all attacks: those of the pooled scores, and over targets.
@@ -42,9 +46,14 @@ def summarise(
     `shadows` there are also the rates that thresholds fitted on them really reach, and calibrated
     posteriors; with `person` the figures of persons; `relation` is that of the membership design.
     `attacks` are those whose names are known, `own_nan(name)` says which of the targets' own
-    signals an attack lacks, `stage` names what takes a while.
+    signals an attack lacks, `own` what becomes of their p-values, `stage` names what takes a while.
     """
     models, examples = member.shape
+    design = str(about.get("experiment", {}).get("design", ""))
+    references = None if shadows is None else shadows.references
+    who = adversary(member, person, design, references)
+    with stage("measuring p-values") if own else nullcontext():
+        of_own = own_fpr.measured(own or {})
     attacked = about.get("attacked", f"each of {models} models in turn, the others as references")
     results = {}
     for name, of in ranked.items():
@@ -57,17 +66,20 @@ def summarise(
                 if name in attacks and attacks[name].log_ratio:
                     results[name] |= posteriors.of_attack(name, of, shadows)
             results[name]["attacker"] = _attacker(name, attacks)
-            results[name]["states"] = statements(name, results[name], attacked)
+            results[name] |= own_fpr.of_attack(results[name], of_own.get(name))
+            results[name]["concentration"] = _concentration(of)
+            results[name]["states"] = statements(name, results[name], attacked, who)
     people = {}
     if person is not None:
         with stage("measuring persons"):
-            people["people"] = _people(ranked, member, shadows, person, attacked, attacks)
+            people["people"] = _people(ranked, member, shadows, person, attacked, attacks, who)
     return {
         "schema": SCHEMA,
         "models": models,
         "examples": examples,
         "queries": queries,
         "attacked": attacked,
+        "adversary": {**who._asdict(), "states": who.sentence()},
         "attacks": results,
         **people,
         **about,
@@ -81,28 +93,29 @@ def _people(
     person: np.ndarray,
     attacked: str,
     attacks: Mapping[str, Attack],
+    who: Adversary,
 ) -> dict[str, Any]:
     """The figures where not records are told apart but persons, by all of their records."""
-    who = persons.people(person)
-    inside = persons.member_of_people(member, who)
+    of_people = persons.people(person)
+    inside = persons.member_of_people(member, of_people)
     results = {}
     for name, of in ranked.items():
         ratio = name in attacks and attacks[name].log_ratio
-        total = metrics.rank(persons.score_of_people(of.score, who, ratio), inside)
+        total = metrics.rank(persons.score_of_people(of.score, of_people, ratio), inside)
         results[name] = _attack(total)
         if ratio and results[name]["auc"] is not None:
-            results[name] |= posteriors.of_people(of, total, shadows, who)
+            results[name] |= posteriors.of_people(of, total, shadows, of_people)
         results[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
         results[name]["attacker"] = _attacker(name, attacks)
         whole = f"{attacked}; persons by all their records"
-        results[name]["states"] = statements(name, results[name], whole)
-    records = np.bincount(who.index)
+        results[name]["states"] = statements(name, results[name], whole, who)
+    records = np.bincount(of_people.index)
     counts = {
         "least": int(records.min()),
         "mean": float(records.mean()),
         "most": int(records.max()),
     }
-    return {"count": len(who.ids), "records": counts, "attacks": results}
+    return {"count": len(of_people.ids), "records": counts, "attacks": results}
 
 
 def _attacker(name: str, attacks: Mapping[str, Attack]) -> dict[str, str]:
@@ -144,6 +157,15 @@ def _calibrated(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str,
     )
 
 
+def _concentration(ranked: Ranked) -> dict[str, Any]:
+    """By level, how much falls on the examples found in most of their models."""
+    if not ranked.curve.both:
+        return {}
+    cuts = exposure.reach(ranked.curve, list(LEVELS.values())).threshold
+    levels = zip(LEVELS, exposure.exposures(ranked, cuts), strict=True)
+    return {level: exposure.majority(of)._asdict() for level, of in levels}
+
+
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
     """As JSON holds it: what is not a number is None."""
     return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}
@@ -159,67 +181,47 @@ def _attack(ranked: Ranked) -> dict[str, Any]:
     if not (members and others):
         return out | figures.nothing()
     values = figures.tree(figures.values_of(ranked.curve))
+    examples = int((~ranked.member & ~np.isnan(ranked.score)).any(0).sum())
     return out | {
         **values,
+        **no_false_alarm.fields(ranked.curve, examples, alone=len(ranked.score) == 1),
         "advantage": 2 * values["balanced_accuracy"] - 1,
         "targets": figures.over_targets(
             figures.values_of(curve) for curve in ranked.targets() if curve.both
         ),
         "prior": members / (members + others),
         "resolution": 1 / others,
-        "intervals": _intervals(ranked, values["tpr_at_fpr"]),
+        "intervals": intervals(ranked),
         "notes": [
             n for v in LEVELS.values() if "positives" not in (n := metrics.in_words(v, others))
         ],
     }
 
 
-def _intervals(ranked: Ranked, rates: dict[str, float]) -> dict[str, Any]:
-    """By a bootstrap over examples; at a fixed threshold where few examples decide it."""
-    levels = list(LEVELS.values())
-    members, others = int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])
-    intervals = metrics.bootstrap_of(ranked, levels)
-    hits = np.rint(np.array([rates[level] for level in LEVELS]) * members)
-    fixed = np.stack(metrics.clopper_pearson(hits, members), 1)
-    alarms = np.array([metrics.allowed(v, others) for v in levels])
-    steady = ((alarms >= metrics.FEW) & (hits > 0)).tolist()
-    ends = np.where(np.array(steady)[:, None], intervals.tpr_at_fpr, fixed)
-    kinds = ("clopper_pearson", "bca")
-    return {
-        "confidence": 0.95,
-        "auc": intervals.auc.tolist(),
-        "balanced_accuracy": intervals.balanced_accuracy.tolist(),
-        "tpr_at_fpr": dict(zip(LEVELS, ends.tolist(), strict=True)),
-        "kind": {
-            "auc": "bca",
-            "balanced_accuracy": "bca",
-            "tpr_at_fpr": {k: kinds[s] for k, s in zip(LEVELS, steady, strict=True)},
-        },
-        "independent": {
-            "auc": list(metrics.auc_interval_of(ranked.curve)),
-            "tpr_at_fpr": dict(zip(LEVELS, fixed.tolist(), strict=True)),
-        },
-    }
-
-
-def statements(name: str, fields: dict[str, Any], attacked: str) -> dict[str, Any]:
+def statements(
+    name: str, fields: dict[str, Any], attacked: str, adversary: Adversary
+) -> dict[str, Any]:
     """What each figure of an attack means: a sentence under the figure's own name."""
     if fields["auc"] is None:
         return {}
-    spans, who = fields["intervals"], _who(name, fields, attacked)
+    spans, who = fields["intervals"], _who(name, fields, attacked, adversary)
 
     def sentence(figure: figures.Figure) -> str:
-        value = figure.words.format(figure.text(figure.at(fields)))
+        if (at := figure.at(fields)) is None:
+            few = f"the non-members are too few for a TPR at {float(figure.level or 0):g} FPR"
+            return f"TPR {no_false_alarm.words(fields)}: {few}. {who}"
+        value = figure.words.format(figure.text(at))
         if (ends := figure.at(spans)) is None:
             return f"{value}. {who}"
         return f"{value} {_span(ends, figure.at(spans['kind']), figure.format)}. {who}"
 
-    return figures.tree(map(sentence, figures.FIGURES))
+    return figures.tree(map(sentence, figures.FIGURES)) | own_fpr.statements(fields, who)
 
 
 KINDS = {
     "bca": "BCa bootstrap over examples",
-    "clopper_pearson": "Clopper-Pearson at a fixed threshold, scores taken as independent",
+    "clopper_pearson": "Clopper-Pearson, an example counting once",
+    "limits": "thresholds that may have this FPR, of one target",
 }
 
 
@@ -228,12 +230,12 @@ def _span(ends: list[float], kind: str, style: str) -> str:
     return f"(95 %: {low} to {high}, {KINDS[kind]})"
 
 
-def _who(name: str, fields: dict[str, Any], attacked: str) -> str:
+def _who(name: str, fields: dict[str, Any], attacked: str, adversary: Adversary) -> str:
     a = fields["attacker"]
     short = name if len(name) <= 80 else name[:79] + "…"
     return (
         f"Attacked: {attacked}. Attacker: {short}, {a['access']}; "
-        f"sees {a['sees']}; has {a['knows']}. "
+        f"sees {a['sees']}; has {a['knows']}; {adversary.sentence('models' in a['knows'])}. "
         f"n = {fields['members']} member and {fields['non_members']} non-member scores (prior "
         f"{fields['prior']:.3f}). An estimate: it is what this attack found, no limit to others."
     )

@@ -1,7 +1,14 @@
 """How well scores tell members from non-members, and how sure that is."""
 
 from jaxmia.metrics.bootstrap import KINDS, Intervals, bootstrap, bootstrap_of, bootstrap_per_target
-from jaxmia.metrics.intervals import auc_interval, auc_interval_of, clopper_pearson
+from jaxmia.metrics.intervals import (
+    RULE_OF_THREE,
+    auc_interval,
+    auc_interval_of,
+    clopper_pearson,
+    clustered,
+    tpr_limits,
+)
 from jaxmia.metrics.ranked import Ranked, RocCounts, rank, rank_all, roc_counts, scorable
 from jaxmia.metrics.roc import (
     FEW,
@@ -29,6 +36,7 @@ from jaxmia.metrics.targets import TargetFigures, figures_per_target
 __all__ = [
     "FEW",
     "KINDS",
+    "RULE_OF_THREE",
     "Figures",
     "Intervals",
     "Ranked",
@@ -48,6 +56,7 @@ __all__ = [
     "bootstrap_of",
     "bootstrap_per_target",
     "clopper_pearson",
+    "clustered",
     "figures",
     "figures_of",
     "figures_per_target",
@@ -62,4 +71,5 @@ __all__ = [
     "threshold_at_fpr",
     "tpr_at_fpr",
     "tpr_at_fpr_of",
+    "tpr_limits",
 ]

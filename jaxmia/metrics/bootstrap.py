@@ -47,9 +47,9 @@ def bootstrap(
 ) -> Intervals:
     """Intervals of the pooled AUC and TPR at each FPR; an example is drawn with all its targets.
 
-    Where an FPR allows few false positives (`in_words`) the threshold depends on single examples
-    and no bootstrap knows better. Raises `ValueError` as `roc` does, and for options that do not
-    fit.
+    Of many pooled targets they cover also where an FPR allows no false positive, as long as about
+    one is to be expected. Of one target alone they do not where few are: `tpr_limits`. Raises
+    `ValueError` as `roc` does, and for options that do not fit.
     """
     scorable(score, member)
     return bootstrap_of(
@@ -83,9 +83,10 @@ def bootstrap_of(
     ]
     pooled = Pooled.of(ranked)
     size = total(weight, np.stack([pooled.members, pooled.others], 1))
+    replicates = pooled.replicates(weight, size, levels)
     rates = [
-        ends(pooled.replicates(weight, size, level), *pooled.estimate(level), kind, confidence)
-        for level in levels
+        ends(own, *pooled.estimate(level), kind, confidence)
+        for own, level in zip(replicates, levels, strict=True)
     ]
     return Intervals(spans[0], spans[1], np.array(rates).reshape(-1, 2))
 

@@ -27,9 +27,11 @@ def moved(
     return _product(weight, say, np.float32)  # relative to the move itself 1e-6 is lost
 
 
-def total(weight: Num[np.ndarray, "D N"], count: Num[np.ndarray, "N E"]) -> Num[np.ndarray, "D E"]:
-    """Counts by example as each draw has them, in whole numbers (exact below 2^53)."""
-    return _product(weight, count, np.float64).astype(np.int64)
+def total(
+    weight: Num[np.ndarray, "D N"], count: Num[np.ndarray, "N E"], kind: type = np.float64
+) -> Num[np.ndarray, "D E"]:
+    """Counts by example as each draw has them, exact below 2^53, or 2^24 in float32."""
+    return _product(weight, count, kind).astype(np.int64)
 
 
 def _product(weight: np.ndarray, values: np.ndarray, dtype: type) -> np.ndarray:

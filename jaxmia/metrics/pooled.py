@@ -1,5 +1,6 @@
 """The pooled ROC under draws of examples, each drawn with all its targets."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,8 @@ from jaxmia.metrics import draws
 from jaxmia.metrics.ranked import Ranked, RocCounts
 from jaxmia.metrics.roc import STEP, allowed, auc_of, best
 
-AROUND = np.concatenate([[0.5], np.linspace(0.8, 1.2, 17), [1.5]])  # of an expected rank
+NEAR = np.array([0.005, 0.05])
+AROUND = np.concatenate([1 - NEAR[::-1], [1.0], 1 + NEAR])  # of an expected rank, where edges are
 
 
 class Pooled(NamedTuple):
@@ -29,7 +31,7 @@ class Pooled(NamedTuple):
         sides = at[truth], at[~truth]
         return cls(ranked.curve, *sides, *(np.bincount(s, minlength=examples) for s in sides))
 
-    def above(self, rank: Int[np.ndarray, " D"]) -> Int[np.ndarray, " D"]:
+    def above(self, rank: Int[np.ndarray, "*L D"]) -> Int[np.ndarray, "*L D"]:
         """Members strictly above the non-member of a rank (1 is the highest); all beyond."""
         at = np.searchsorted(self.curve.fp[1:], np.minimum(rank, len(self.outside)))
         return np.where(rank > len(self.outside), len(self.inside), self.curve.tp[at])
@@ -50,12 +52,15 @@ class Pooled(NamedTuple):
         return tpr, draws.acceleration(excess - rise * alarms)
 
     def replicates(
-        self, weight: Num[np.ndarray, "D N"], size: Int[np.ndarray, "D 2"], level: float
-    ) -> Float[np.ndarray, " D"]:
-        """The TPR of every draw, whose members and non-members are `size`."""
-        limit = np.array([allowed(level, n) if n else 0 for n in size[:, 1].tolist()])
-        cut = self.above(1 + passed(weight, self.outside, limit))
-        return weighed(weight, self.inside, cut) / np.maximum(size[:, 0], 1)
+        self, weight: Num[np.ndarray, "D N"], size: Int[np.ndarray, "D 2"], levels: Sequence[float]
+    ) -> Float[np.ndarray, "L D"]:
+        """The TPRs of every draw, whose members and non-members are `size`."""
+        kind = np.float32 if size.max(initial=0) < 1 << 24 else np.float64  # whole numbers, exact
+        others = size[:, 1].tolist()
+        limit = [[allowed(level, n) if n else 0 for n in others] for level in levels]
+        limits = np.array(limit, np.int64).reshape(len(levels), len(weight))
+        cut = self.above(1 + passed(weight, self.outside, limits, kind))
+        return weighed(weight, self.inside, cut, kind) / np.maximum(size[:, 0], 1)
 
 
 def influence(ranked: Ranked) -> Float[np.ndarray, "2 N"]:
@@ -88,38 +93,51 @@ def influence(ranked: Ranked) -> Float[np.ndarray, "2 N"]:
 
 
 def passed(
-    weight: Num[np.ndarray, "D N"], at: Int[np.ndarray, " n"], limit: Int[np.ndarray, " D"]
-) -> Int[np.ndarray, " D"]:
-    """How many of the first of an ordered list of examples weigh no more than each draw's limit."""
-    near = (1 + np.median(limit)) * AROUND
+    weight: Num[np.ndarray, "D N"],
+    at: Int[np.ndarray, " n"],
+    limits: Int[np.ndarray, "L D"],
+    kind: type = np.float64,
+) -> Int[np.ndarray, "L D"]:
+    """How many of the first of an ordered list of examples weigh no more than each draw's limits.
+
+    What they weigh is counted up to some edges for all draws at once, in numbers of a `kind` that
+    holds it exactly, and between two of them draw by draw.
+    """
+    near = np.multiply.outer(1 + np.median(limits, axis=1), AROUND).reshape(-1)
     powers = 2.0 ** np.arange(len(at).bit_length())
     edge = np.unique(np.concatenate([[0], near, powers, [len(at)]]).astype(np.int64))
     edge = edge[edge <= len(at)]
-    upto = _upto(weight, at, edge)
-    out = np.full(len(weight), len(at))
-    for d in np.flatnonzero(upto[:, -1] > limit).tolist():
-        e = int(np.searchsorted(upto[d], limit[d], side="right")) - 1  # the next edge is too far
+    upto = _upto(weight, at, edge, kind)
+    out = np.full(limits.shape, len(at))
+    for level, d in np.argwhere(upto[:, -1] > limits).tolist():
+        limit = limits[level, d]
+        e = int(np.searchsorted(upto[d], limit, side="right")) - 1  # the next edge is too far
         between = np.cumsum(weight[d, at[edge[e] : edge[e + 1]]], dtype=np.int64)
-        out[d] = edge[e] + np.searchsorted(between, limit[d] - upto[d, e], side="right")
+        out[level, d] = edge[e] + np.searchsorted(between, limit - upto[d, e], side="right")
     return out
 
 
 def weighed(
-    weight: Num[np.ndarray, "D N"], at: Int[np.ndarray, " n"], count: Int[np.ndarray, " D"]
-) -> Int[np.ndarray, " D"]:
+    weight: Num[np.ndarray, "D N"],
+    at: Int[np.ndarray, " n"],
+    counts: Int[np.ndarray, "L D"],
+    kind: type = np.float64,
+) -> Int[np.ndarray, "L D"]:
     """What the first so many of an ordered list of examples weigh in each draw."""
-    edge = np.unique(np.quantile(count, np.linspace(0, 1, 17), method="lower"))
-    upto, e = _upto(weight, at, edge), np.searchsorted(edge, count, side="right") - 1
-    rest = [
-        int(weight[d, at[first:last]].sum())
-        for d, (first, last) in enumerate(zip(edge[e].tolist(), count.tolist(), strict=True))
-    ]
-    return upto[np.arange(len(count)), e] + np.array(rest, np.int64)
+    edge = np.unique(np.quantile(counts, (0, 0.5, 1), axis=1, method="lower"))
+    upto = _upto(weight, at, edge, kind)
+    e = np.searchsorted(edge, counts, side="right") - 1
+    out = upto[np.arange(len(weight)), e]
+    for (level, d), last in np.ndenumerate(counts):
+        out[level, d] += int(weight[d, at[edge[e[level, d]] : last]].sum())
+    return out
 
 
-def _upto(weight: np.ndarray, at: np.ndarray, edge: np.ndarray) -> Int[np.ndarray, "D E"]:
+def _upto(
+    weight: np.ndarray, at: np.ndarray, edge: np.ndarray, kind: type
+) -> Int[np.ndarray, "D E"]:
     """What the first of the list weigh up to each edge."""
-    part = np.zeros((weight.shape[1], len(edge)))
+    part = np.zeros((weight.shape[1], len(edge)), kind)
     for e, (first, last) in enumerate(zip(np.append(0, edge[:-1]), edge, strict=True)):
         part[:, e] = np.bincount(at[first:last], minlength=len(part))
-    return np.cumsum(draws.total(weight, part), axis=1)
+    return np.cumsum(draws.total(weight, part, kind), axis=1)

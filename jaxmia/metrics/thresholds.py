@@ -19,15 +19,21 @@ def best(
     score: Float[np.ndarray, "M n"],
     member: Bool[np.ndarray, "M n"],
     leaving: Int[np.ndarray, "T L"],
+    beside: Int[np.ndarray, "T n"] | None = None,
 ) -> Float[np.ndarray, " T"]:
     """The threshold with the greatest TPR - FPR, the highest of equals; NaN if a side is empty.
 
-    Exact up to `GRID` distinct scores; else within 1/GRID of the scores' ranks.
+    `beside` names one more row that leaves on an example alone, -1 for none. Exact up to `GRID`
+    distinct scores; else within 1/GRID of the scores' ranks.
     """
-    return best_of(rank(score, member), leaving)
+    return best_of(rank(score, member), leaving, beside)
 
 
-def best_of(ranked: Ranked, leaving: Int[np.ndarray, "T L"]) -> Float[np.ndarray, " T"]:
+def best_of(
+    ranked: Ranked,
+    leaving: Int[np.ndarray, "T L"],
+    beside: Int[np.ndarray, "T n"] | None = None,
+) -> Float[np.ndarray, " T"]:
     """The same from scores that are ranked already."""
     curve, order = ranked.curve, ranked.order
     if not len(order):
@@ -45,7 +51,10 @@ def best_of(ranked: Ranked, leaving: Int[np.ndarray, "T L"]) -> Float[np.ndarray
     def above(side: np.ndarray) -> np.ndarray:
         """How many of each target's references lie at or above each candidate."""
         count = np.bincount(at[side], minlength=models * step).reshape(models, step)
-        return np.cumsum(_without(count, leaving), axis=1)
+        left = _without(count, leaving)
+        if beside is not None:
+            left -= _single(ranked.score.size, order[side], at[side] % step, beside, step)
+        return np.cumsum(left, axis=1)
 
     true, false = above(truth), above(~truth)
     gain = true * false[:, -1:] - false * true[:, -1:]  # in whole numbers, so that ties are ties
@@ -59,6 +68,20 @@ def _without(count: np.ndarray, leaving: np.ndarray) -> np.ndarray:
     for models in leaving.T:
         total -= np.where((models >= 0)[:, None], count[models], 0)
     return total
+
+
+def _single(
+    size: int, places: np.ndarray, at: np.ndarray, beside: np.ndarray, step: int
+) -> Int[np.ndarray, "T step"]:
+    """How many of the scores that leave on single examples lie at each candidate.
+
+    The scores of one side are at `places` of the flat `size`, and at the candidates `at`.
+    """
+    candidate = np.full(size, step)  # those of the other side, and what is not known, count nowhere
+    candidate[places] = at
+    flat = beside * np.int64(beside.shape[1]) + np.arange(beside.shape[1])
+    rows = (candidate[row[gone >= 0]] for row, gone in zip(flat, beside, strict=True))
+    return np.stack([np.bincount(row, minlength=step + 1)[:step] for row in rows])
 
 
 def at_fpr(

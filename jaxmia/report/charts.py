@@ -1,14 +1,14 @@
 """The charts of attacks and signals: ROC, power against cost, phi."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmia import privacy
-from jaxmia.evaluation.exposure import reach
-from jaxmia.metrics import RocCounts
+from jaxmia.evaluation.exposure import reach, stated
+from jaxmia.metrics import RULE_OF_THREE, RocCounts
 from jaxmia.report.chart import (
     SERIES,
     Area,
@@ -28,14 +28,18 @@ from jaxmia.report.chart import (
 
 LEAST = 1e-5
 HEAD, GRID = 400, 500  # steps of a curve's very tail that are all kept, and points beyond
-BAND = np.geomspace(LEAST, 1, 121)  # FPRs between which a band is straight
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 
 
-def roc_chart(curves: dict[str, RocCounts], intervals: Mapping[str, Any]) -> Chart:
+def roc_chart(
+    curves: dict[str, RocCounts],
+    intervals: Mapping[str, Mapping[str, Sequence[float] | None] | None],
+    alone: Collection[str] = (),
+) -> Chart:
     """TPR against FPR of the pooled scores: both logarithmic from 1e-5 on, and linear.
 
-    `intervals` are those that the summary has of each attack's TPR, by level.
+    `intervals` are those that the summary has of each attack's TPR, `by_fpr`. Curves of one target
+    `alone`, by name, begin where its non-members can vouch for the FPR.
     """
     rate = Axis("false-positive rate", LEAST, 1, True, decades(LEAST, 1))
     power = Axis("true-positive rate", LEAST, 1, True, decades(LEAST, 1))
@@ -50,19 +54,22 @@ def roc_chart(curves: dict[str, RocCounts], intervals: Mapping[str, Any]) -> Cha
     tail += [Rule("", x=1e-3), Rule("", x=LEAST)]
     whole: list[Mark] = [Line("chance", np.array([0, 1]), np.array([0, 1]), "soft", dash=2)]
     for i, (name, curve) in reversed(list(enumerate(curves.items()))):
-        tail.append(_tail(plain(name), i, curve, intervals.get(name)))
+        least = RULE_OF_THREE / int(curve.fp[-1]) if name in alone else 0.0
+        tail.append(_tail(plain(name), i, curve, band(intervals.get(name) or {}), least))
         whole.append(_whole(plain(name), i, curve))
     for i, (name, curve) in reversed(list(enumerate(curves.items()))):
-        at = reach(curve, [LEAST, 1e-3])
-        if i < SERIES:
-            tail.append(Dots(plain(name), np.array([LEAST, 1e-3]), at.tpr, tone(i), 3.5))
+        others = int(curve.fp[-1])
+        rates = [v for v in (LEAST, 1e-3) if name not in alone or stated(v, others, True)]
+        if i < SERIES and rates:
+            at = reach(curve, rates)
+            tail.append(Dots(plain(name), np.array(rates), at.tpr, tone(i), 3.5))
     linear = (Axis(rate.label, 0, 1, False, fractions), Axis(power.label, 0, 1, False, fractions))
     return Chart(
         "roc",
         "Members found against false alarms",
         "True-positive rate against false-positive rate of every attack, on logarithmic axes from "
         "0.001 % on and on linear axes; the figures stand in the table of all attacks. "
-        + _ranking(curves),
+        + _ranking({name: curve for name, curve in curves.items() if name not in alone}),
         (
             Panel(rate, power, tuple(tail), width=560, height=430, key="roc"),
             Panel(*linear, tuple(whole), width=400, height=430, key="roc-linear"),
@@ -89,20 +96,22 @@ def thinned(curve: RocCounts) -> Int[np.ndarray, " p"]:
     return last[np.unique(np.concatenate([np.arange(HEAD), at, [len(last) - 1]]))]
 
 
-def band(curve: RocCounts, tabulated: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The outline of the TPR's intervals at each FPR from 1e-5 on."""
-    at = np.unique(np.append(BAND, [1e-5, 1e-3, 1e-2]))
-    rates = reach(curve, at, tabulated)
-    at = at[rates.tpr > 0]  # nobody found: there is no curve to be uncertain about
-    rates = reach(curve, at, tabulated)
-    return np.concatenate([at, at[::-1]]), np.concatenate([rates.high, rates.low[::-1]])
+def band(by_fpr: Mapping[str, Sequence[float] | None]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The outline of the TPR's intervals, straight between the FPRs that have one."""
+    spans = sorted((float(level), *ends) for level, ends in by_fpr.items() if ends)
+    if not spans:
+        return None
+    fpr, low, high = np.array([*spans, (1.0, 1.0, 1.0)]).T
+    return np.concatenate([fpr, fpr[::-1]]), np.concatenate([high, low[::-1]])
 
 
-def _tail(name: str, number: int, curve: RocCounts, intervals: Any) -> Line:
+def _tail(name: str, number: int, curve: RocCounts, outline: Any, least: float) -> Line:
     at = thinned(curve)
     x, y = curve.fp[at] / curve.fp[-1], curve.tp[at] / curve.tp[-1]
+    if least:
+        first = int(np.searchsorted(x, least, side="right")) - 1
+        x, y = np.append(least, x[first + 1 :]), y[first:]
     dash = number % 4 if number < SERIES else 0
-    outline = band(curve, intervals)
     return Line(name, x, y, tone(number), True, dash=dash, band=outline, key=number)
 
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach
-from jaxmia.evaluation.figures import BY_LEVEL, FIGURES, tree
+from jaxmia.evaluation import no_false_alarm
+from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach, read, stated
+from jaxmia.evaluation.figures import FIGURES, as_columns, tree
 from jaxmia.metrics import rank_all
 from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone
 from jaxmia.report.charts import LEAST, phi_chart, roc_chart
@@ -39,6 +40,8 @@ class Row(NamedTuple):
     high: float
     test: float | None
     gap: float | None
+    blank: str  # beneath a TPR that has no interval
+    none: str | None  # of one target with too few non-members for 0.1 %: the TPR at no false alarm
 
 
 class Comparison(NamedTuple):
@@ -49,11 +52,12 @@ class Comparison(NamedTuple):
     curves: dict[str, Any]
     reach: dict[str, Reach]
     intervals: dict[str, Any]
+    alone: list[str]  # the runs whose target is one
 
 
 def look(runs: Sequence[RunResults]) -> Comparison:
     """The strongest attack of each run; raises `ValueError` for a run that has none."""
-    strongest, curves, spans = {}, {}, {}
+    strongest, curves, spans, alone = {}, {}, {}, []
     for run in runs:
         attack_curves = count(rank_all(run.scores, run.member))
         if not attack_curves:
@@ -61,33 +65,42 @@ def look(runs: Sequence[RunResults]) -> Comparison:
         strongest[run.name] = next(iter(attack_curves))
         curves[run.name] = attack_curves[strongest[run.name]]
         spans[run.name] = intervals(run.summary)[strongest[run.name]]
+        alone += [run.name] if len(run.member) == 1 else []
     rates = {k: float(reach(c, [DEFAULT]).tpr[0]) for k, c in curves.items()}
     order = sorted(curves, key=lambda k: -rates[k])
     curves = {k: curves[k] for k in order}
     at = levels(max(int(c.fp[-1]) for c in curves.values()))
-    reached = {k: reach(c, at, spans[k]) for k, c in curves.items()}
+    reached = {k: reach(c, at, spans[k], k in alone) for k, c in curves.items()}
     rows = []
     for run in runs:
         r, i = reached[run.name], at.index(DEFAULT)
+        figures = run.summary["attacks"][strongest[run.name]]
+        others = int(curves[run.name].fp[-1])
+        few = run.name in alone and not stated(DEFAULT, others, True)
         rows.append(
             Row(
                 order.index(run.name),
                 run.name,
                 strongest[run.name],
-                run.summary["attacks"][strongest[run.name]],
+                figures,
                 float(r.tpr[i]),
                 float(r.low[i]),
                 float(r.high[i]),
                 run.summary.get("test_accuracy"),
                 run.summary.get("generalization_gap"),
+                f"no false alarm among {others:,}" if run.name in alone else "no interval",
+                no_false_alarm.words(figures) if few else None,
             )
         )
-    return Comparison(rows, at, curves, reached, spans)
+    return Comparison(rows, at, curves, reached, spans, alone)
 
 
 def draw(of: Comparison, runs: Sequence[RunResults]) -> dict[str, Chart]:
     """The charts of a comparison, by name."""
-    charts: list[Chart | None] = [roc_chart(of.curves, of.intervals), _frontier(of.rows)]
+    charts: list[Chart | None] = [
+        roc_chart(of.curves, of.intervals, of.alone),
+        _frontier([r for r in of.rows if r.none is None]),
+    ]
     parts = [(r.name, phi_chart(r.phi, r.member)) for r in runs if r.phi is not None]
     panels = tuple(
         p._replace(title=plain(name, 40), width=400, height=240, marks=_unnumbered(p.marks))
@@ -141,13 +154,17 @@ def _frontier(rows: Sequence[Row]) -> Chart | None:
 
 def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -> str:
     """The page, as HTML."""
-    ordered = sorted(of.rows, key=lambda r: r.tpr)
-    least, most = ordered[0], ordered[-1]
+    ordered = sorted((r for r in of.rows if r.none is None), key=lambda r: r.tpr)
+    least, most = (ordered[0], ordered[-1]) if len(ordered) > 1 else (None, None)
+    sure = least is not None and most is not None and np.isfinite([least.low, most.low]).all()
     start = of.levels.index(DEFAULT)
     content = {
         "levels": of.levels,
         "start": start,
-        "words": [dial(v, int(1 / of.levels[0]) + 1) for v in of.levels],
+        "steps": [
+            {"words": dial(v, int(1 / of.levels[0]) + 1), "level": f"{100 * v:g}\u00a0%"}
+            for v in of.levels
+        ],
         "grid": rounded(np.array(GRID)),
         "attacks": [
             {
@@ -155,7 +172,8 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
                 "tpr": rounded(r.tpr, 6),
                 "low": rounded(r.low, 6),
                 "high": rounded(r.high, 6),
-                "grid": rounded(reach(of.curves[name], GRID).tpr),
+                "grid": rounded(read(of.curves[name], name in of.alone)),
+                "blank": next(row.blank for row in of.rows if row.name == name),
             }
             for name, r in of.reach.items()
         ],
@@ -169,11 +187,12 @@ def page(of: Comparison, charts: dict[str, Chart], runs: Sequence[RunResults]) -
             warnings=_warnings(runs),
             least=least,
             most=most,
-            apart=least.high < most.low,
-            words=content["words"],
+            sure=sure,
+            apart=sure and least.high < most.low,
+            steps=content["steps"],
             at=start,
             levels=of.levels,
-            figures=BY_LEVEL,
+            figures=as_columns(),
             fields=differing([r.summary for r in runs]),
             charts=charts,
             data=embedded(content),
@@ -215,6 +234,7 @@ def summary(of: Comparison, runs: Sequence[RunResults]) -> dict[str, Any]:
             r.name: {
                 "attack": r.attack,
                 **tree(figure.at(r.figures) for figure in FIGURES),
+                "at_no_false_alarm": r.figures.get("at_no_false_alarm"),
                 "intervals": r.figures.get("intervals"),
                 "test_accuracy": r.test,
                 "generalization_gap": r.gap,

@@ -20,7 +20,7 @@ from jaxmia.evaluation.exposure import (
 )
 from jaxmia.evaluation.posteriors import mean_posterior
 from jaxmia.metrics import Ranked, RocCounts
-from jaxmia.report import example_charts, training_chart
+from jaxmia.report import example_charts, p_value_chart, training_chart
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.charts import phi_chart, power_chart, roc_chart
 from jaxmia.report.inputs import ReportInputs
@@ -33,6 +33,7 @@ class Contents(NamedTuple):
     """All that is counted of a run for its page and its files, once."""
 
     curves: dict[str, RocCounts]  # the strongest attack first
+    alone: bool  # whether they are of one target
     levels: list[float]
     reach: dict[str, Reach]
     exposed: list[Exposure]  # by level, of the strongest attack
@@ -42,8 +43,8 @@ class Contents(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Which level is shown first."""
-        return self.levels.index(DEFAULT)
+        """Which level is shown first: the last one up to 0.1 %."""
+        return max(i for i, level in enumerate(self.levels) if i == 0 or level <= DEFAULT)
 
 
 def look(
@@ -54,9 +55,11 @@ def look(
     """Counts everything that is shown."""
 
     def exposed(name: str, thresholds: np.ndarray) -> list[Exposure]:
-        return exposures(ranked[name].score, ranked[name].member, thresholds)
+        return exposures(ranked[name], thresholds)
 
-    contents = look_at_curves(count(ranked), exposed, summary, inputs)
+    curves = count(ranked)
+    alone = any(len(ranked[name].score) == 1 for name in curves)
+    contents = look_at_curves(curves, exposed, summary, inputs, alone)
     with_posterior = [n for n in contents.curves if summary["attacks"].get(n, {}).get("posterior")]
     if not with_posterior:
         return contents
@@ -71,16 +74,18 @@ def look_at_curves(
     exposed: Callable[[str, Float[np.ndarray, " F"]], list[Exposure]],
     summary: dict[str, Any],
     inputs: ReportInputs,
+    alone: bool,
 ) -> Contents:
     """Counts what needs no ranks of single scores: all but posteriors.
 
-    `curves` have the strongest attack first; `exposed(name, thresholds)` counts whom it finds.
+    `curves` have the strongest attack first, `exposed(name, thresholds)` counts whom it finds;
+    `alone` if they are of one target.
     """
     lead = next(iter(curves), None)
     others = int(curves[lead].fp[-1]) if lead else 1
-    at = levels(others)
+    at = levels(others, alone)
     spans = intervals(summary)
-    reached = {name: reach(curve, at, spans.get(name)) for name, curve in curves.items()}
+    reached = {n: reach(curve, at, spans.get(n), alone) for n, curve in curves.items()}
     by_level, classes = [], None
     if lead is not None:
         by_level = exposed(lead, reached[lead].threshold)
@@ -89,13 +94,13 @@ def look_at_curves(
     mean_phi = None
     if inputs.reference is not None and inputs.reference_member is not None:
         mean_phi = example_charts.mean_phi(inputs.reference, inputs.reference_member)
-    return Contents(curves, at, reached, by_level, classes, None, mean_phi)
+    return Contents(curves, alone, at, reached, by_level, classes, None, mean_phi)
 
 
 def intervals(summary: dict[str, Any]) -> dict[str, Any]:
-    """The intervals of every attack's TPR that a summary holds, by level."""
+    """The intervals of every attack's TPR that a summary holds, by FPR."""
     attacks = summary["attacks"].items()
-    return {name: (a.get("intervals") or {}).get("tpr_at_fpr") for name, a in attacks}
+    return {name: (a.get("intervals") or {}).get("by_fpr") for name, a in attacks}
 
 
 def draw(
@@ -108,7 +113,8 @@ def draw(
     """The charts of a run, by name, in the order of the page; without `member` none of phi."""
     charts: list[Chart | None] = []
     if contents.curves:
-        charts.append(roc_chart(contents.curves, intervals(summary)))
+        alone = contents.curves if contents.alone else ()
+        charts.append(roc_chart(contents.curves, intervals(summary), alone))
     if any(row["references"] for row in summary.get("curve") or []):
         order = [*contents.curves, *(n for n in summary["attacks"] if n not in contents.curves)]
         charts.append(power_chart(summary["curve"], order))
@@ -126,6 +132,7 @@ def draw(
     posteriors = [(n, a["posterior"]) for n, a in summary["attacks"].items() if a.get("posterior")]
     if posteriors:
         charts.append(example_charts.reliability_chart(dict(posteriors), list(contents.curves)))
+    charts.append(p_value_chart.p_value_chart(summary["attacks"], list(contents.curves)))
     if inputs.training is not None:
         charts.append(training_chart.training_chart(inputs.training))
     return {c.name: c for c in charts if c is not None}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxmia.evaluation.exposure import stated
 from jaxmia.report import svg
 from jaxmia.report.chart import Chart, plain
 
@@ -65,7 +66,7 @@ def _fixed(value: float, places: int = 2) -> str:
 
 
 def _span(low: float, high: float) -> str:
-    return f"{_fixed(low)}–{percent(high)}"
+    return f"{_fixed(low)}–{percent(high)}" if np.isfinite(low) else ""
 
 
 def _breakable(name: str) -> Any:
@@ -100,8 +101,8 @@ def rounded(values: Sequence[float] | np.ndarray, digits: int = 4) -> list[float
     return [v if np.isfinite(v) else None for v in numbers]
 
 
-def dial(level: float, others: int) -> str:
-    """The same, for so many non-members."""
-    if level * others < 1:
+def dial(level: float, others: int, alone: bool = False) -> str:
+    """How often an attacker may be wrong, of so many non-members, for a sentence."""
+    if level * others < 1 or alone and not stated(level, others, alone):
         return f"may not be wrong once in {others:,}"
     return f"may be wrong once in {round(1 / level):,}"

@@ -8,7 +8,6 @@
   const all = (what, within = document) => [...within.querySelectorAll(what)];
   const one = (what, within = document) => within.querySelector(what);
   const percent = (v, places = 2) => (100 * v).toFixed(places) + "\u00a0%";
-  const level = (v) => +(100 * v).toPrecision(3) + "\u00a0%";
   const tell = (name, words) => all(`[data-${name}]`).forEach((e) => (e.textContent = words));
   const tip = document.getElementById("tip");
   const svgNode = (name, attributes, parent) => {
@@ -72,9 +71,10 @@
       });
       const at = x.at(data.grid[nearest]);
       cross.setAttribute("x1", at); cross.setAttribute("x2", at); cross.setAttribute("visibility", "visible");
-      const best = data.attacks.map((a) => [a.name, a.grid[nearest]]).sort((a, b) => b[1] - a[1]);
+      const best = data.attacks.map((a) => [a.name, a.grid[nearest]]).filter(([, v]) => v !== null).sort((a, b) => b[1] - a[1]);
       showTip(event, [["at " + +(100 * data.grid[nearest]).toPrecision(2) + " % false alarms", ""],
         ...best.slice(0, 8).map(([n, v]) => [n.slice(0, 40), percent(v)]),
+        ...(best.length ? [] : [["too few non-members", ""]]),
         ...(best.length > 8 ? [["and " + (best.length - 8) + " more", ""]] : [])]);
     });
     roc.addEventListener("pointerleave", () => { hideTip(); cross.setAttribute("visibility", "hidden"); });
@@ -153,30 +153,29 @@
     row.append(td);
   };
   const update = () => {
-    const f = data.levels[now], lead = data.attacks[0];
-    tell("words", data.words[now]);
-    tell("level", level(f)); tell("chance", level(f));
-    tell("tpr", percent(lead.tpr[now])); tell("low", percent(lead.low[now])); tell("high", percent(lead.high[now]));
+    const f = data.levels[now], lead = data.attacks[0], step = data.steps[now];
+    for (const key in step) tell(key, step[key]);
+    tell("tpr", percent(lead.tpr[now]));
     if (data.half) tell("half", percent(data.half[now], 1));
-    slider.setAttribute("aria-valuetext", data.words[now]);
+    slider.setAttribute("aria-valuetext", step.words);
     for (const { x, y, line, dots } of marks) {
       line.setAttribute("x1", x.at(f)); line.setAttribute("x2", x.at(f));
-      dots.forEach((dot, i) => { dot.setAttribute("cx", x.at(f)); dot.setAttribute("cy", y.at(data.attacks[i].tpr[now])); });
+      dots.forEach((dot, i) => { dot.setAttribute("cx", x.at(f)); dot.setAttribute("cy", y.at(data.attacks[i].tpr[now])); dot.setAttribute("visibility", data.attacks[i].low[now] === null ? "hidden" : "visible"); });
     }
     all("#attacks tr[data-key]").forEach((row) => {
       const a = data.attacks[+row.dataset.key], td = one("[data-moving]", row);
       if (!td) return;
       td.dataset.value = a.tpr[now];
       one("b", td).textContent = percent(a.tpr[now]);
-      one("small", td).textContent = (100 * a.low[now]).toFixed(2) + "–" + percent(a.high[now]);
+      one("small", td).textContent = a.low[now] === null ? a.blank || step.blank : (100 * a.low[now]).toFixed(2) + "–" + percent(a.high[now]);
     });
     const most = one("#most tbody");
     if (most) {
-      const posterior = all("#most thead th").length > 6;
-      most.replaceChildren(...data.exposed[now].map(([id, label, finds, models, p], i) => {
+      const posterior = all("#most thead th").length > 7;
+      most.replaceChildren(...data.exposed[now].map(([id, label, finds, models, alarms, others, p], i) => {
         const row = document.createElement("tr");
         row.dataset.example = id;
-        [i + 1, id, label, finds, models, percent(finds / models, 0)].forEach((w) => cell(row, w));
+        [i + 1, id, label, finds, models, percent(finds / models, 0), `${alarms} of ${others}`].forEach((w) => cell(row, w));
         if (posterior) cell(row, p === null ? "–" : p.toFixed(3));
         follow(row);
         return row;

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmia.evaluation import figures
-from jaxmia.evaluation.exposure import GRID, histogram, reach
+from jaxmia.evaluation import figures, no_false_alarm, own_fpr
+from jaxmia.evaluation.exposure import GRID, histogram, read, stated
 from jaxmia.report import example_charts, gallery
 from jaxmia.report.chart import Chart, plain
 from jaxmia.report.contents import Contents, ReportInputs, cloud, label
-from jaxmia.report.frame import dial, embedded, environment, frame, rounded, script
-from jaxmia.report.table import remarks
+from jaxmia.report.frame import dial, embedded, environment, frame, percent, rounded, script
+from jaxmia.report.table import exposed_most, remarks
 
 EXPOSED = 20  # examples that are named
 PICTURES = 12  # of them that are shown
@@ -41,11 +41,16 @@ def page(
             at=contents.start,
             attacks=[(n, summary["attacks"][n]) for n in _ordered(contents, summary)],
             keys={name: i for i, name in enumerate(contents.curves)},
-            figures=figures.BY_LEVEL,
+            figures=figures.as_columns(),
+            spread=figures.spread,
             attacked=_attacked(summary),
             attacker=_attacker(summary, lead),
+            adversary=summary.get("adversary"),
+            own_figures=own_fpr.FIGURES,
+            own_lead=own_fpr.nearest(summary["attacks"]),
+            uneven=_plain(exposed_most(summary["attacks"])),
             summary=summary,
-            remarks=[line.replace("\\[", "[") for line in remarks(summary)],
+            remarks=[_plain(line) for line in remarks(summary)],
             charts=charts,
             exposed=_rows(contents, inputs, contents.start) if lead else [],
             pictures=pictures,
@@ -53,14 +58,19 @@ def page(
             and inputs.x is not None
             and not gallery.is_image(inputs.x[0], inputs.shape),
             share=contents.exposed[contents.start].half() if lead else 0.0,
-            words=[_words(v, contents) for v in contents.levels],
+            steps=_steps(contents, summary, lead) if lead else [],
             drawn_examples=len(cloud(contents)) if contents.mean_phi is not None and lead else 0,
             own=[(alt, _embedded(folder / f"{name}.svg")) for name, alt in inputs.own.items()],
             cost=_cost(summary, inputs.price),
             details=json.dumps(about, indent=1, ensure_ascii=False),
-            data=_data(contents, charts, inputs, pictures) if lead else None,
+            data=_data(contents, charts, summary, inputs, pictures) if lead else None,
         )
     )
+
+
+def _plain(line: str) -> str:
+    """A line of the terminal without its escapes."""
+    return line.replace("\\[", "[")
 
 
 def _ordered(contents: Contents, summary: dict[str, Any]) -> list[str]:
@@ -103,10 +113,35 @@ def _hours(hours: float) -> str:
     return f"{60 * hours:.1f} min" if hours < 2 else f"{hours:.1f} h"
 
 
-def _words(level: float, contents: Contents) -> str:
-    """How often an attacker may be wrong, in plain words."""
-    others = int(next(iter(contents.curves.values())).fp[-1]) if contents.curves else 1
-    return dial(level, others)
+class Step(NamedTuple):
+    """A place of the slider in words: how often wrong, the rate, guessing's, and how sure."""
+
+    words: str
+    level: str
+    chance: str
+    interval: str
+    blank: str  # beneath a figure that has no interval
+
+
+def _steps(contents: Contents, summary: dict[str, Any], lead: str) -> list[Step]:
+    others, reached = int(contents.curves[lead].fp[-1]), contents.reach[lead]
+    steps = []
+    for level, low, high in zip(contents.levels, reached.low, reached.high, strict=True):
+        words, rate = dial(level, others, contents.alone), f"{100 * level:g}\u00a0%"
+        if contents.alone and not stated(level, others, contents.alone):
+            where = no_false_alarm.where(summary["attacks"][lead])
+            none = summary["attacks"][lead]["at_no_false_alarm"]
+            chance = f"at most {percent(none['fpr_at_most'])}"
+            steps.append(Step(words, f"0 of {others:,}", chance, where, "no false alarm"))
+        elif np.isfinite(low):
+            ends = f"95 % interval {percent(low)} to {percent(high)}, had the examples been others"
+            steps.append(Step(words, rate, rate, ends, ""))
+        elif "streamed" in summary:
+            steps.append(Step(words, rate, rate, "without an interval: scored from disk", ""))
+        else:
+            few = f"without an interval: too few for this are {others:,} non-members"
+            steps.append(Step(words, rate, rate, few, "no interval"))
+    return steps
 
 
 class Row(NamedTuple):
@@ -116,6 +151,8 @@ class Row(NamedTuple):
     label: str
     finds: int
     models: int
+    alarms: int
+    others: int
     posterior: float | None
 
 
@@ -127,6 +164,8 @@ def _rows(contents: Contents, inputs: ReportInputs, level: int) -> list[Row]:
             label(inputs, int(i)),
             int(exposed.hits[i]),
             int(exposed.models[i]),
+            int(exposed.alarms[i]),
+            int(exposed.others[i]),
             _posterior(contents, int(i)),
         )
         for i in exposed.order()[:EXPOSED]
@@ -153,13 +192,18 @@ def _pictures(contents: Contents, inputs: ReportInputs) -> dict[int, str]:
 
 
 def _data(
-    contents: Contents, charts: dict[str, Chart], inputs: ReportInputs, pictures: dict[int, str]
+    contents: Contents,
+    charts: dict[str, Chart],
+    summary: dict[str, Any],
+    inputs: ReportInputs,
+    pictures: dict[int, str],
 ) -> Any:
     """What the page's script works with."""
+    lead = next(iter(contents.curves))
     data: dict[str, Any] = {
         "levels": contents.levels,
         "start": contents.start,
-        "words": [_words(v, contents) for v in contents.levels],
+        "steps": [step._asdict() for step in _steps(contents, summary, lead)],
         "grid": rounded(np.array(GRID)),
         "attacks": [
             {
@@ -167,7 +211,7 @@ def _data(
                 "tpr": rounded(r.tpr, 6),
                 "low": rounded(r.low, 6),
                 "high": rounded(r.high, 6),
-                "grid": rounded(reach(contents.curves[name], GRID).tpr),
+                "grid": rounded(read(contents.curves[name], contents.alone)),
             }
             for name, r in contents.reach.items()
         ],

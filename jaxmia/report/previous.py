@@ -7,7 +7,9 @@ from pathlib import Path
 from jaxmia.report.inputs import ReportInputs
 from jaxmia.storage.files import UnwritableError
 
-CHARTS = ("roc", "curve", "phi", "memory", "exposure", "gaussians", "reliability", "training")
+CHARTS = (
+    "roc", "curve", "phi", "memory", "exposure", "gaussians", "reliability", "p_values", "training",
+)  # fmt: skip
 TABLES = ("attacks.csv", "examples.csv")
 PAGE = "index.html"  # written last: where it is, the report is whole
 OF_SIGNALS = ("memory", "phi", "gaussians")  # charts that scores and summary do not hold

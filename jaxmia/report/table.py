@@ -6,12 +6,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from jaxmia.evaluation import figures
+from jaxmia.evaluation import figures, no_false_alarm, own_fpr
 from jaxmia.types import Attack
 
 
 def table(summary: dict[str, Any]) -> Table:
-    """All attacks, pooled and (below) as mean ± standard deviation over targets; TPR in percent."""
+    """All attacks, pooled and (below) as mean ± standard deviation over targets; TPR in percent.
+
+    Below that, where there are p-values, the TPR if that FPR is every example's own.
+    """
     out = Table(box=None, pad_edge=False, show_edge=False)
     out.add_column("attack", overflow="fold", max_width=24)
     for figure in figures.FIGURES:
@@ -23,9 +26,53 @@ def table(summary: dict[str, Any]) -> Table:
         values = [f.text(f.at(attack)).removesuffix("%") for f in figures.FIGURES]
         out.add_row(f"[bold]{escape(name)}[/bold]", *values)
         if (over := attack["targets"]) and over["count"] > 1:
-            spread = [_pair(f.at(over), f.percent) for f in figures.FIGURES]
+            spread = [_pair(figures.spread(f, attack), f.percent) for f in figures.FIGURES]
             out.add_row(f"  {over['count']} targets", *spread, style="dim")
+        if attack.get("tpr_at_own_fpr"):
+            out.add_row("  everyone's own FPR", *_own(attack), style="dim")
     return out
+
+
+def _own(attack: Mapping[str, Any]) -> list[str]:
+    """Under each pooled TPR that at the same FPR of every example's own."""
+    values = {f.level: f.text(f.at(attack)).removesuffix("%") for f in own_fpr.FIGURES}
+    return [values.get(f.level, "") if f.level else "" for f in figures.FIGURES]
+
+
+def headlines(summary: dict[str, Any]) -> list[str]:
+    """What is said first beneath the table: who the attacker is, and whose the false alarms are."""
+    out = []
+    if who := summary.get("adversary"):
+        out.append(f"attacker: {who['states']}")
+    attacks = summary["attacks"]
+    if name := own_fpr.nearest(attacks):
+        of = attacks[name]
+        low, high = of["intervals"]["tpr_at_own_fpr"]["0.001"]
+        out.append(
+            "if nobody may be accused wrongly more often than once in 1,000: "
+            f"TPR {of['tpr_at_own_fpr']['0.001']:.2%} (95 %: {low:.2%} to {high:.2%}) by the "
+            f"p-values of {escape(name[:80])}, which err on {of['p_values']['fpr']['0.001']:.2%}"
+        )
+    if line := exposed_most(attacks):
+        out.append(line)
+    return out
+
+
+def exposed_most(attacks: Mapping[str, Any]) -> str:
+    """What falls on those who are found in most of their models, by the strongest attack; or ""."""
+    rated = {n: a for n, a in attacks.items() if a.get("tpr_at_fpr") and a.get("concentration")}
+    if not rated:
+        return ""
+    name = max(rated, key=lambda n: rated[n]["tpr_at_fpr"]["0.001"] or 0)
+    of = rated[name]["concentration"]["0.001"]
+    if not of["examples"] or of["own_fpr"] is None:
+        return ""
+    many = of["examples"]
+    who = f"{many:,} example{'s' * (many != 1)}"
+    return (
+        f"{of['share_of_finds']:.0%} of the finds of {escape(name[:80])} at 0.1 % FPR fall on "
+        f"{who} found in more than half of their models; their own FPR is {of['own_fpr']:.2%}"
+    )
 
 
 def _pair(pair: list[float] | None, percent: bool) -> str:
@@ -49,6 +96,8 @@ def remarks(summary: dict[str, Any]) -> list[str]:
     if retrained := summary.get("retrained"):
         out.append(f"trained again with another key, since they diverged: {list(retrained)}")
     out += _at_shadow_threshold(summary["attacks"])
+    if pool := summary.get("finite_pool", {}).get("states"):
+        out.append(escape(pool))
     if streamed := summary.get("streamed"):
         out.append(escape(streamed))
     for name, attack in summary["attacks"].items():
@@ -56,6 +105,9 @@ def remarks(summary: dict[str, Any]) -> list[str]:
             why = _reasons(attack.get("not_scorable_because") or {})
             count = attack["not_scorable"]
             out.append(f"{escape(name[:80])}: {count} scores cannot be given{why}")
+    for name, attack in summary["attacks"].items():
+        if None in (attack["tpr_at_fpr"] or {}).values():
+            out.append(f"{escape(name[:80])}: TPR {no_false_alarm.words(attack)}")
     out += list(dict.fromkeys(n for a in summary["attacks"].values() for n in a.get("notes", [])))
     return out
 
@@ -82,7 +134,7 @@ def _at_shadow_threshold(attacks: dict[str, Any]) -> list[str]:
     }
     if not thresholds:
         return []
-    best = max(thresholds, key=lambda name: attacks[name]["tpr_at_fpr"]["0.001"])
+    best = max(thresholds, key=lambda name: _strength(attacks[name]))
     at = thresholds[best]
     if at["fpr"] is None or at["precision"]["0.1"] is None:
         return []
@@ -91,6 +143,11 @@ def _at_shadow_threshold(attacks: dict[str, Any]) -> list[str]:
         f"{at['fpr']:.2%}, TPR {at['tpr']:.2%}; where 1 in 10 is a member, "
         f"{at['precision']['0.1']:.0%} of those it names are"
     ]
+
+
+def _strength(attack: dict[str, Any]) -> float:
+    rate = attack["tpr_at_fpr"]["0.001"]
+    return attack["at_no_false_alarm"]["tpr"] if rate is None else rate
 
 
 def attacks_table(attacks: Mapping[str, Attack]) -> Table:

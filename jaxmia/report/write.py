@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmia.evaluation import figures
-from jaxmia.evaluation.exposure import Exposure, exposures, strongest_first
+from jaxmia.evaluation import figures, own_fpr
+from jaxmia.evaluation.exposure import Exposure, exposures_of_rows, level_key, strongest_first
 from jaxmia.evaluation.summary import Stage
 from jaxmia.metrics import Ranked, RocCounts
 from jaxmia.report import previous, raster, svg
@@ -101,10 +101,12 @@ def report_from_disk(
     """
 
     def exposed(name: str, thresholds: Float[np.ndarray, " F"]) -> list[Exposure]:
-        return exposures(scores.rows(file, name), scores.rows(file, "member"), thresholds)
+        return exposures_of_rows(scores.rows(file, name), scores.rows(file, "member"), thresholds)
 
     inputs = ReportInputs()
-    contents = look_at_curves(strongest_first(curves), exposed, summary, inputs)
+    contents = look_at_curves(
+        strongest_first(curves), exposed, summary, inputs, summary["models"] == 1
+    )
     return _files(folder, contents, draw(contents, None, None, summary, inputs), summary, inputs)
 
 
@@ -116,7 +118,7 @@ def _files(
     inputs: ReportInputs,
 ) -> list[Path]:
     files = save(folder, charts)
-    files.append(_csv(folder / "attacks.csv", *_attacks(summary)))
+    files.append(_csv(folder / "attacks.csv", *_attacks(summary, contents)))
     if contents.exposed:
         files.append(_csv(folder / "examples.csv", *_examples(contents, inputs)))
     files.append(folder / "index.html")
@@ -136,22 +138,45 @@ def save(folder: Path, charts: dict[str, Chart]) -> list[Path]:
     return files
 
 
-def _attacks(summary: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple]]:
+def _attacks(summary: dict[str, Any], contents: Contents) -> tuple[tuple[str, ...], list[tuple]]:
     head = ("attack", "figure", "value", "low", "high", "mean_over_targets", "sd_over_targets")
     rows, nothing = [], (None, None)
     for name, attack in summary["attacks"].items():
         if attack["auc"] is None:
             continue
-        over, ends = attack.get("targets") or {}, attack.get("intervals") or {}
+        ends = attack.get("intervals") or {}
         for figure in figures.FIGURES:
             values = (figure.at(attack), *(figure.at(ends) or nothing))
-            rows.append((name, figure.key, *values, *(figure.at(over) or nothing)))
+            rows.append((name, figure.key, *values, *(figures.spread(figure, attack) or nothing)))
+        for figure in own_fpr.FIGURES if attack.get("p_values") else ():
+            real = attack["p_values"]
+            values = (figure.at(attack), *figure.at(ends))
+            rows.append((name, figure.key, *values, *nothing))
+            values = (real["fpr"][figure.level], *real["interval"][figure.level])
+            rows.append((name, f"fpr_of_p_values_{figure.level}", *values, *nothing))
+        rows += _rates(name, attack, contents)
     return head, rows
 
 
+def _rates(name: str, attack: dict[str, Any], contents: Contents) -> Iterator[tuple]:
+    """The TPR at every other FPR of the slider, and at no false alarm."""
+    if reached := contents.reach.get(name):
+        for fpr, *values in zip(contents.levels, *reached[:3], strict=True):
+            if fpr not in figures.LEVELS.values() and np.isfinite(values[1]):
+                yield (name, f"tpr_at_fpr_{level_key(fpr)}", *values, None, None)
+    if none := attack.get("at_no_false_alarm"):
+        yield (name, f"tpr_at_no_false_alarm_of_{none['n']}", none["tpr"], *[None] * 4)
+
+
 def _examples(contents: Contents, inputs: ReportInputs) -> tuple[tuple[str, ...], Iterable[tuple]]:
-    """Every example: in how many of its models it is found at 0.1 % FPR, and what is known."""
-    head = ("example", "label", "found", "models", "posterior", "phi_in", "phi_out")
+    """Every example: in how many of its models it is found at 0.1 % FPR, and what is known.
+
+    `own_fpr` is the share of the `others`, models not trained on it, that are `false_alarms`.
+    """
+    head = (
+        "example", "label", "found", "models", "own_fpr", "false_alarms", "others",
+        "posterior", "phi_in", "phi_out",
+    )  # fmt: skip
     at = contents.exposed[contents.start]
     none = [None] * len(at.hits)
     means = contents.mean_phi
@@ -160,6 +185,9 @@ def _examples(contents: Contents, inputs: ReportInputs) -> tuple[tuple[str, ...]
         none if inputs.y is None else np.asarray(inputs.y).tolist(),
         at.hits.tolist(),
         at.models.tolist(),
+        at.own_fpr.tolist(),
+        at.alarms.tolist(),
+        at.others.tolist(),
         none if contents.posterior is None else contents.posterior.tolist(),
         none if means is None else means.inside.tolist(),
         none if means is None else means.outside.tolist(),

@@ -73,6 +73,12 @@ class Run:
         return posteriors.at_prior(odds, prior)
 
     @cached_property
+    def repeats(self) -> "Run | None":
+        """The models trained once more on the sets of the first ones; None without any."""
+        path = Store.repeats_of(self.path)
+        return Run(path) if Store.there(path) and Run(path).models else None
+
+    @cached_property
     def person(self) -> np.ndarray | None:
         """The person `[N]` that each record belongs to, if it does."""
         return Store(self.path).read("person")

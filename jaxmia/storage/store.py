@@ -97,6 +97,11 @@ class Store:
         """Whether a folder is a run's."""
         return any(file.exists() for file in _description(path))
 
+    @staticmethod
+    def repeats_of(path: Path) -> Path:
+        """Where a run keeps the models that are trained on its first sets once more."""
+        return path / "repeats"
+
     @classmethod
     def create(cls, path: Path, identity: dict, plan: dict, about: dict) -> "Store":
         """Makes a run folder, or opens the one that is there.

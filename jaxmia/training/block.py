@@ -108,6 +108,7 @@ def examples(recipe: Recipe, data: Data) -> Pool:
 
 
 _RETRY = 1 << 16  # a stream of a model's key that no stage uses
+_REPEAT = 1 << 17  # and another, for the model that is trained on the same set once more
 
 
 def keys(
@@ -115,12 +116,17 @@ def keys(
     seed: int,
     models: Int[np.ndarray, " G"],
     attempts: Int[np.ndarray, " G"] | None = None,
+    repeat: bool = False,
 ) -> Any:
-    """The models' own keys, on the devices; from a further attempt on, another one of each."""
+    """The models' own keys, on the devices; from a further attempt on, another one of each.
+
+    `repeat` gives those of the models that are trained once more on the same sets.
+    """
     again = np.zeros(len(models)) if attempts is None else attempts
 
     def key_of(m: Array, attempt: Array) -> Key:
         key = model_key(seed, m)
+        key = jax.random.fold_in(key, _REPEAT) if repeat else key
         anew = jax.random.fold_in(jax.random.fold_in(key, _RETRY), attempt)
         return jnp.where(attempt > 0, anew, key)
 
@@ -147,13 +153,14 @@ class Block:
         size: int,
         folder: Path,
         attempts: Sequence[int] = (),
+        repeat: bool = False,
     ) -> None:
         self.programs, self.models, self.folder = programs, list(models), folder
         self.number = int(folder.name)
         filled = [*range(len(models)), *[len(models) - 1] * (size - len(models))]
         self.rows = np.asarray(models)[filled]
         self.attempts = np.asarray(attempts or [0] * len(models))[filled]
-        self.keys = keys(programs.mesh, seed, self.rows, self.attempts)
+        self.keys = keys(programs.mesh, seed, self.rows, self.attempts, repeat)
         self.member = member[self.rows]
         self.shadows: Any = None
         self.curves = Curve(np.empty((size, 0), np.float32), np.empty((size, 0), np.float32))
