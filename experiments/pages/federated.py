@@ -66,20 +66,22 @@ def claims() -> str:
     middle = own["clients", 16.0 if ("clients", 16.0) in own else clients[len(clients) // 2]]
     names = " → ".join(f"{w:g}" for w in widths)
     people = " → ".join(f"{c:g}" for c in clients)
-    return "\n".join((
-        f"- **Clients** ({people}): the fewer examples a client has, the higher the AUC of "
-        f"the cosine, "
-        f"{chain('clients', clients, 'cosine', 'auc')}; its TPR is "
-        f"{chain('clients', clients, 'cosine', 'tpr')}.",
+    first = middle["gradient_difference"]
+    out = [
         f"- **Width** ({names}): the cosine's AUC is "
-        f"{chain('width', widths, 'cosine', 'auc')}, while "
-        f"the difference with LiRA finds {chain('width', widths, lira, 'tpr')} in the tail.",
-        f"- **LiRA** on shadow federations takes the difference from "
-        f"{_cell(middle['gradient_difference'], 'tpr')} to {_cell(middle[lira], 'tpr')} at "
-        f"0.1 % FPR, "
-        f"and its AUC from {_cell(middle['gradient_difference'], 'auc')} to "
+        f"{chain('width', widths, 'cosine', 'auc')}, while the difference with LiRA finds "
+        f"{chain('width', widths, lira, 'tpr')} in the tail.",
+        f"- **LiRA** on shadow federations takes the difference from {_cell(first, 'tpr')} to "
+        f"{_cell(middle[lira], 'tpr')} at 0.1 % FPR, and its AUC from {_cell(first, 'auc')} to "
         f"{_cell(middle[lira], 'auc')}.",
-    ))  # fmt: skip
+    ]
+    if len(clients) > 1:
+        out.append(
+            f"- **Clients** ({people}): the cosine's AUC is "
+            f"{chain('clients', clients, 'cosine', 'auc')}, its TPR "
+            f"{chain('clients', clients, 'cosine', 'tpr')}."
+        )
+    return "\n".join(out)
 
 
 PARTS = {
