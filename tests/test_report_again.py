@@ -54,8 +54,8 @@ def test_a_streamed_score_leaves_the_page_that_scores_and_summary_allow(score, c
     streamed = (report / "index.html").read_text()
     rows = [line.split(",")[2:4] for line in (report / "examples.csv").read_text().splitlines()]
     assert rows == [line.split(",")[2:4] for line in want.splitlines()]
-    assert "left out: bootstrap" in streamed and "scores taken as independent" in streamed
-    assert "left out" not in page and "had the examples been others" in page
+    assert "left out: bootstrap" in streamed and "Scores from disk have no intervals" in streamed
+    assert "left out: bootstrap" not in page and "Beneath each figure its 95 %" in page
     for attack in table:
         assert attack.replace("_", "_<wbr>") in streamed
     before = {p.name: p.read_bytes() for p in report.iterdir()}
