@@ -118,5 +118,5 @@ def rmia(target, phi, member, away, mode):
                 continue
             beaten = sum(ratio[j] - z > np.log(2) for z in others)
             sound[j] &= not (np.abs(ratio[j] - others - np.log(2)) < 1e-7).any()
-            total[j] += (beaten + 1 / (1 + np.exp(-max(ratio[j], -700)))) / len(others) / Q
+            total[j] += beaten / (len(others) - 1) / Q if len(others) > 1 else np.nan
     return total, sound

@@ -102,7 +102,7 @@ def check_figures(summary, out):
         assert abs(of["auc"] - plain.auc(scores[name], member)) <= off, name
         for key, level in LEVELS.items():
             exact = plain.tpr_at_fpr(scores[name], member, level)
-            if "rounding" not in of:
+            if "rounding" not in of and of["tpr_at_fpr"][key] is not None:  # of few non-members
                 assert of["tpr_at_fpr"][key] == pytest.approx(exact, abs=1e-12), (name, key)
 
 
