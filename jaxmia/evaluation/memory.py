@@ -1,7 +1,7 @@
 """How much memory scoring takes at most, from shapes alone.
 
-Measured at 4 to 64 models and up to 60 000 examples, with 1 and 3 attacks, in memory and streamed
-(tests/test_memory.py holds a run to it); on Linux, whose count of resident memory has the mapped
+Measured in memory at 4 x 1000 and 64 x 20 000 signals with 1 and 3 attacks
+(tests/test_memory.py holds a run to it; from disk by experiments.benchmarks.streaming); on Linux, whose count of resident memory has the mapped
 input files in it.
 """
 
