@@ -1,8 +1,8 @@
 """How much memory scoring takes at most, from shapes alone.
 
-Measured in memory at 4 x 1000 and 64 x 20 000 signals with 1 and 3 attacks
-(tests/test_memory.py holds a run to it; from disk by experiments.benchmarks.streaming); on Linux, whose count of resident memory has the mapped
-input files in it.
+Measured in memory at 4 x 1000 and 64 x 20 000 signals with 1 and 3 attacks (tests/test_memory.py
+holds a run to it), from disk by experiments.benchmarks.streaming; on Linux, whose count of resident
+memory has the mapped input files in it.
 """
 
 from collections.abc import Sequence
