@@ -209,11 +209,11 @@ def check(cases, folder: Path, first, runs):
 
 @pytest.mark.parametrize("first", [0, 20])
 def test_any_phi(plainly, tmp_path, first):
-    check(of_phi, tmp_path, first, 20)
+    check(of_phi, tmp_path, first, 8)
 
 
 def test_any_logits(plainly, tmp_path):
-    check(of_logits, tmp_path, 0, 10)
+    check(of_logits, tmp_path, 0, 3)
 
 
 @pytest.mark.soak

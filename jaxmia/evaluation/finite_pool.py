@@ -115,7 +115,9 @@ def fresh_signals(
 
 def _moved(phi: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An example's views move together, since all see the same other records."""
-    return (phi + scale * rng.standard_normal((*phi.shape[:2], 1))).astype(phi.dtype)
+    moved = phi + scale * rng.standard_normal((*phi.shape[:2], 1))
+    largest = np.finfo(phi.dtype).max
+    return np.clip(moved, -largest, largest).astype(phi.dtype)
 
 
 def _variances(phi: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
