@@ -60,7 +60,7 @@ def others(draws, examples=1438, seed=0):
     rows = []
     for i in range(draws):
         score, member = population.sample(seed + i, examples)
-        classes = by_class(exposures(score, member, [THRESHOLD])[0], np.arange(examples) % 4)
+        classes = by_class(exposures(rank(score, member), [THRESHOLD])[0], np.arange(examples) % 4)
         for low, high in zip(classes.low, classes.high, strict=True):
             rows.append({"class": low <= RATES[1e-3] <= high})
         diagram = calibration.reliability(expit(score), member)

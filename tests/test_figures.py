@@ -92,4 +92,4 @@ def test_a_summary_without_it_is_shown_with_a_dash(scored):
     for tree in (of := summary["attacks"]["lira_online"], of["targets"]):
         del tree["gini"]
     rows = table(summary).columns[[f.name for f in figures.FIGURES].index("gini") + 1]
-    assert list(rows.cells) == ["–", "–"]
+    assert list(rows.cells)[:2] == ["–", "–"]

@@ -11,8 +11,10 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def span(share: float, ends: Sequence[float], digits: int = 2) -> str:
-    """A share and its interval: 3.67 % [2.95, 4.57]."""
+def span(share: float, ends: Sequence[float] | None, digits: int = 2) -> str:
+    """A share and its interval, if it has one: 3.67 % [2.95, 4.57]."""
+    if ends is None:
+        return percent(share, digits)
     low, high = (f"{100 * end:.{digits}f}" for end in ends)
     return f"{percent(share, digits)} [{low}, {high}]"
 

@@ -119,6 +119,7 @@ def spread(figure: Figure, attack: Mapping[str, Any]) -> list[float] | None:
     over = attack.get("targets")
     if not over or over["count"] < 2:
         return None
-    if figure.level is not None and LEVELS[figure.level] * attack["non_members"] < over["count"]:
+    fpr = LEVELS[figure.level] if figure.name == "tpr_at_fpr" and figure.level else 1.0
+    if fpr * attack["non_members"] < over["count"]:
         return None
     return figure.at(over)

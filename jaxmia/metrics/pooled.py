@@ -138,6 +138,6 @@ def _upto(
 ) -> Int[np.ndarray, "D E"]:
     """What the first of the list weigh up to each edge."""
     part = np.zeros((weight.shape[1], len(edge)), kind)
-    for e, (first, last) in enumerate(zip(np.append(0, edge[:-1]), edge, strict=True)):
+    for e, (first, last) in enumerate(zip(np.append(0, edge)[:-1], edge, strict=True)):
         part[:, e] = np.bincount(at[first:last], minlength=len(part))
     return np.cumsum(draws.total(weight, part, kind), axis=1)
