@@ -103,6 +103,7 @@ def test_is_a_module_of_values(name):
     assert f"python -m experiments.{name}" in module.__doc__
 
 
+@pytest.mark.soak
 def test_speeds_are_measured(tmp_path):
     for name, flags in (
         ("throughput", ["--recipes", "mlp_digits", "--methods", "jaxmia", "jax_sequential"]),
@@ -160,6 +161,7 @@ def shrunk(name, tmp_path, *flags):
     return process, tmp_path / name
 
 
+@pytest.mark.soak
 def test_people_shrink(tmp_path, monkeypatch):
     process, out = shrunk("people", tmp_path, "--models", "8", "--persons", "200", "--epochs", "6")
     assert process.returncode == 0, process.stderr[-2000:]
@@ -172,6 +174,7 @@ def test_people_shrink(tmp_path, monkeypatch):
     check_page(people, "people", tmp_path / "rows", monkeypatch)
 
 
+@pytest.mark.soak
 def test_offline_attacks_shrink(tmp_path):
     rows = tmp_path / "rows" / "offline_digits_8_epochs.jsonl"
     flags = ("--sets", "digits_8_epochs", "--models", "16", "--draws", "20")
@@ -188,6 +191,7 @@ def test_offline_attacks_shrink(tmp_path):
     assert process.returncode == 2 and "--sets: 'nothing' is not one of digits," in process.stderr
 
 
+@pytest.mark.soak
 def test_the_audit_shrinks(tmp_path, monkeypatch):
     pytest.importorskip("jax_privacy")
     flags = ("--models", "16", "--canaries", "60", "--guesses", "10", "--epochs", "1")

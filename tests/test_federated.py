@@ -156,6 +156,7 @@ def test_what_is_no_federation_is_refused():
             wrong()
 
 
+@pytest.mark.soak
 def test_the_experiments_shrink(tmp_path, monkeypatch):
     def ran(name, *flags):
         process = subprocess.run(

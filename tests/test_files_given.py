@@ -13,6 +13,7 @@ from jaxmia import Experiment, data, pipeline, recipes
 from jaxmia.command import app
 from jaxmia.models import mlp
 from jaxmia.options import Options
+from jaxmia.report import write
 
 RNG = np.random.default_rng(0)
 M, N, C = 8, 40, 3
@@ -35,6 +36,7 @@ def run(capsys, line):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(write, "report", lambda *args: [])  # nothing of this is drawn
     arrays = {"phi": PHI, "logits": LOGITS, "labels": LABELS, "member": MEMBER, "person": PERSON,
               "target": PHI[0], "truth": MEMBER[0], "pairs": np.arange(M) // 2}  # fmt: skip
     for name, array in arrays.items():

@@ -122,6 +122,7 @@ def test_strength_and_attacker_are_picked_on_the_other_half():
     assert defences.reported(canaries["d s=1"])["tpr"]["0.001"] == 0.1
 
 
+@pytest.mark.soak
 def test_the_page_of_defences_is_made_of_what_the_study_keeps(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     member = design.complementary_halves(0, 6, 40)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 from children import child, finish, same
@@ -96,14 +97,15 @@ def program(tmp_path, home, count, process, moment, names=SLURM):
 
 
 @pytest.mark.parametrize(
-    ("count", "dies", "names"),
-    [(2, 1, SLURM), *(pytest.param(3, d, MPI, marks=pytest.mark.soak) for d in (0, 2)),
-     *(pytest.param(2 + i % 2, i % 2, SLURM, marks=pytest.mark.soak) for i in range(20))],
+    ("count", "dies", "names", "load"),
+    [(2, 1, SLURM, nullcontext),
+     *(pytest.param(3, d, MPI, nullcontext, marks=pytest.mark.soak) for d in (0, 2)),
+     *(pytest.param(2 + i % 2, i % 2, SLURM, busy, marks=pytest.mark.soak) for i in range(20))],
 )  # fmt: skip
 def test_one_program_of_which_a_process_is_killed_and_rerun(
-    count, dies, names, tmp_path, home, whole
+    count, dies, names, load, tmp_path, home, whole
 ):
-    with busy():
+    with load():
         codes, errs, _ = program(tmp_path, home, count, dies, f"epoch:{EPOCHS // 2}:before", names)
         assert codes.pop(dies) == -signal.SIGKILL, errs
         assert codes == [0] * (count - 1), errs  # whoever dies, the others do their share
