@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sized
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -109,18 +110,15 @@ def score(options: Score) -> dict[str, Any]:
             every = attack_every_model(signals, member, options.attacks, leaves)
             if targets is None:
                 own = own_fpr.of_every_model(signals.phi, member, options.attacks, leaves)
-    if targets is None:
-        scores, phi = every, np.asarray(signals.phi)[..., 0]
-        attacked = "every model in turn, the others as its references"
-    else:
-        with stage(f"attacking {len(targets)} given target{'s' * (len(targets) > 1)}"):
+    scores, target_phi = every, np.asarray(signals.phi)
+    if targets is not None:
+        target_phi = np.stack([np.asarray(t.phi) for t in targets])
+        with stage(f"attacking {_attacked(targets)}"):
             scores = attack_targets(targets, signals, member, options.attacks)
             if truth is not None:
-                every_phi = np.stack([np.asarray(t.phi) for t in targets])
-                own = own_fpr.of_targets(every_phi, truth, signals.phi, member, options.attacks)
-        phi = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
-        attacked = f"{len(targets)} given target{'s' * (len(targets) > 1)}"
-    about: dict[str, Any] = {"attacked": attacked, "references": len(member)}
+                own = own_fpr.of_targets(target_phi, truth, signals.phi, member, options.attacks)
+    phi = target_phi[..., 0]
+    about: dict[str, Any] = {"attacked": _attacked(targets), "references": len(member)}
     about |= _unknown(signals, member, targets, truth)
     if warnings := _warnings(signals, member, targets, truth, pairs):
         about["warnings"] = warnings
@@ -151,6 +149,12 @@ def score(options: Score) -> dict[str, Any]:
                 summary["finite_pool"] = pool
     write(options.out, ranked, truth, as_infinite(phi), summary, inputs, stage)
     return summary
+
+
+def _attacked(targets: Sized | None) -> str:
+    if targets is None:
+        return "every model in turn, the others as its references"
+    return f"{len(targets)} given target{'s' * (len(targets) > 1)}"
 
 
 def _scores_alone(
@@ -266,15 +270,14 @@ def _streamed(options: Score) -> dict[str, Any]:
         )
     pairs = pairs_of(options, reference.shape[0])
     target = truth = None
-    attacked = "every model in turn, the others as its references"
     if options.target is not None:
         like = Signals(np.empty((1, *reference.shape[1:], *(1,) * (3 - len(reference.shape)))))
         targets, truth = targets_of(options, like)
         target = np.stack([np.asarray(t.phi) for t in targets])
-        attacked = f"{len(target)} given target{'s' * (len(target) > 1)}"
     leaves = streaming.leave_out(member, pairs) if target is None else None
     work = streaming.StreamedSignals(reference, member, target, truth, leaves)
-    about = {"attacked": attacked, "references": reference.shape[0], "command": _command(options)}
+    about: dict[str, Any] = {"attacked": _attacked(target), "references": reference.shape[0]}
+    about["command"] = _command(options)
     summary, curves = streaming.attack(work, options.attacks, options.out, about, pairs)
     write_from_disk(options.out, curves, summary, Progress().stage)
     return summary
