@@ -26,7 +26,7 @@ lint: .venv/ready-dev
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 KEEP := --results experiments/results
-CURVE := lira_online lira_online_per_example_variance lira_offline lira_offline_global_variance base \
+CURVE := lira_online lira_online_per_example_variance lira_offline lira_offline_imputed lira_offline_global_variance base \
 	rmia_offline attack_r instance_threshold shadow_classifier global_threshold
 
 results: .venv/ready-dev
