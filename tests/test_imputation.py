@@ -171,6 +171,13 @@ def test_without_an_out_reference_or_other_examples_nothing_is_scored():
     assert np.isnan(alone[NAME]).all()
 
 
+def test_two_complements_are_no_references_of_each_other():
+    member = design.complementary_halves(0, 2, 100)
+    for phi in (np.ones((2, 100, 1)), np.random.default_rng(0).normal(size=(2, 100, 1))):
+        (score,) = attack_every_model(Signals(phi), member, [NAME]).values()
+        assert np.isnan(score).all()  # and not a score of 0, which would be an answer
+
+
 def test_its_log_ratios_are_near_posteriors():
     member = design.complementary_halves(0, 34, 2000)
     score = attack_every_model(Signals(memory(member)), member, [NAME])[NAME]

@@ -97,8 +97,8 @@ class _Outside(NamedTuple):
                 np.where(alone, 0.0, squares / count - mean**2 - noise / count),
             )
             variance = np.maximum(mu2 / number - centre**2, 0)
-        alike = ~(variance > 1e-12 * (1 + centre**2))
-        spread = np.where(alike, 1.0, np.sqrt(variance))
+            alike = variance <= 1e-12 * (1 + centre**2)  # not so where there are no references
+        spread = np.where(variance > 1e-12 * (1 + centre**2), np.sqrt(variance), 1.0)
         few = number.max(initial=0) < FEW * queries
         return cls(fitted, alone, centre, spread, alike, 1 if few else TERMS)
 
@@ -207,8 +207,8 @@ def _score(job: Inputs, about: _Outside, inside: _Inside, at: slice) -> Float[np
         if about.alone.any():  # then IN variances are all that is known
             out = out._replace(scale=np.where(about.alone, law.scale, out.scale))
         score = (law.log_density(phi) - out.log_density(phi)).mean(1)
-        off = np.abs(phi - about.centre) > 1e-6 * (1 + np.abs(about.centre))
-        score = np.where(about.alike[:, 0] & ~off.any(1), 0.0, score)  # what tells nothing
+        as_all = np.abs(phi - about.centre) <= 1e-6 * (1 + np.abs(about.centre))
+        score = np.where(about.alike[:, 0] & as_all.all(1), 0.0, score)  # what tells nothing
     return np.where(np.isfinite(phi).all(1), score, np.nan)
 
 
