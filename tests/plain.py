@@ -61,8 +61,7 @@ def lira(target, phi, member, away, mode, variance):
         count = sum(len(c[s]) * Q for c in cells)
         pooled[s] = squares / count if count else np.nan
     out, sound = np.full(N, np.nan), np.ones(N, bool)
-    size = np.nan_to_num(np.abs(phi)).max((0, 2))  # beyond a million deviations digits run out
-    size = size if variance == "per_example" else np.full(N, size.max())
+    largest = max((np.abs(c[s]).max() for c in cells for s in used if len(c[s])), default=0.0)
     for j in range(N):
         if np.isnan(target[j]).any() or any(len(cells[j][s]) < least for s in used):
             continue
@@ -72,7 +71,8 @@ def lira(target, phi, member, away, mode, variance):
             for s in used:
                 x = cells[j][s][:, q]
                 v = x.var() if variance == "per_example" else pooled[s]
-                sound[j] &= bool(np.sqrt(v) > 1e-6 * (10 + size[j]))
+                size = np.abs(x).max() if variance == "per_example" else largest
+                sound[j] &= bool(np.sqrt(v) > 1e-6 * (10 + size))  # beyond that digits run out
                 laws[s] = stats.norm(x.mean(), max(np.sqrt(v), 1e-300))
             if not sound[j]:
                 continue

@@ -63,6 +63,22 @@ def test_equals_a_refit(mode, variance, centre):
         np.testing.assert_allclose(scores[t], given_target, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [1e4, 1e8, 1e30])
+@pytest.mark.parametrize("centre", lira.CENTRES)
+@pytest.mark.parametrize("kind", ["none", "pair"])
+def test_a_target_of_any_size_is_held_against_all_digits_of_the_rest(size, centre, kind):
+    member = design.complementary_halves(0, 16, 12)
+    phi = np.random.default_rng(1).normal(3, 1, member.shape) + member
+    for t, j in ((4, 3), (4, 5), (9, 5), (11, 7)):
+        phi[t, j] = size * (1 if t != 9 else -1)
+    pairs = np.arange(16) // 2
+    scores = lira.leave_one_out(phi, member, "online", kind, "per_example", centre, pairs=pairs)
+    for t in range(16):
+        keep = (pairs != pairs[t]) if kind == "pair" else np.arange(16) != t
+        want = lira.online(phi[t], phi[keep], member[keep], "per_example", centre)
+        np.testing.assert_allclose(scores[t], want, rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.parametrize("mode", lira.MODES)
 @pytest.mark.parametrize("centre", lira.CENTRES)
 def test_leaves_partners_out_together(mode, centre):

@@ -1,7 +1,8 @@
 """Per-example Gaussians of the references' phi, with any target left out: the sums behind LiRA.
 
 Sums are taken once over all models and downdated for each target, in float64 about a centre near
-the mean, so that leaving every model out in turn costs O(M N Q).
+the mean, so that leaving every model out in turn costs O(M N Q). Where nearly all of a sum leaves,
+the digits of the rest went with it: there the rest is summed by itself.
 """
 
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 
 CENTRES = ("mean", "median")
 ROUNDING = 1e-13  # of the squares of all references, below which those of the rest say nothing
+LOST = 1e-6  # of the squares of all about their mean, below which the rest's have too few digits
+FAR = 1e4  # |phi| from which on one model alone could make a mean or take its digits: no logit
 
 
 class GaussianFit(NamedTuple):
@@ -44,6 +47,8 @@ def side(
     n = w.sum(0)[None] - _count_leaving(weight, leaving)
     total, squares = x.sum(0)[None], square.sum(0)[None]
     least = ROUNDING * squares
+    about_mean = squares - total**2 / np.maximum(w.sum(0), 1)
+    few = np.where(about_mean > least, LOST * about_mean, -1.0)
     for model in leaving:
         total = _less(total, _take(x, model))
         squares = _less(squares, _take(square, model))
@@ -52,10 +57,45 @@ def side(
     middle = mean if centre == "mean" else _median(x, weight, leaving, n)
     total *= mean
     squares -= total
-    nothing = squares <= least  # what rounding leaves there depends on who left
-    if nothing.any():
-        squares[nothing] = 0.0
-    return GaussianFit(n, np.add(middle, origin, out=middle), squares, phi.mean(0))
+    fit = GaussianFit(n, np.add(middle, origin, out=middle), squares, _level(phi))
+    small = squares <= np.maximum(least, few)
+    if small.any():
+        lost = small & (squares <= few) & ((n > 1) | (about_mean > FAR * FAR))
+        squares[small] = 0.0  # what rounding leaves there depends on who left
+        _sum_anew(fit, phi, weight, leaving, lost, centre)
+    return fit
+
+
+def _sum_anew(
+    fit: GaussianFit,
+    phi: Float[np.ndarray, "M n Q"],
+    weight: Bool[np.ndarray, "M n"],
+    leaving: list[Int[np.ndarray, "T n"]],
+    lost: Bool[np.ndarray, "T n Q"],
+    centre: str,
+) -> None:
+    """Writes the centre and squares where they are `lost`, of what is left alone."""
+    t, j, q = np.nonzero(lost)
+    keep = weight[:, j].copy()
+    for model in leaving:
+        gone = np.broadcast_to(model, lost.shape[:2])[t, j]
+        keep[gone[gone >= 0], np.flatnonzero(gone >= 0)] = False
+    x, n = np.where(keep, phi[:, j, q], 0.0), keep.sum(0)
+    mean = x.sum(0) / n
+    squares = np.where(keep, x - mean, 0.0)
+    squares = (squares * squares).sum(0)
+    fit.squares[t, j, q] = np.where(squares <= ROUNDING * (x * x).sum(0), 0.0, squares)
+    middle = mean if centre == "mean" else np.nanmedian(np.where(keep, x, np.nan), axis=0)
+    fit.centre[t, j, q] = middle
+
+
+def _level(phi: Float[np.ndarray, "M n Q"]) -> Float[np.ndarray, "n Q"]:
+    """The mean; the median where one model alone could make that."""
+    level = phi.mean(0)
+    far = (phi.max(0) > FAR) | (phi.min(0) < -FAR)
+    if far.any():
+        level[far] = np.median(phi[:, far], axis=0)
+    return level
 
 
 def _count_leaving(weight: np.ndarray, leaving: list[np.ndarray]) -> Float[np.ndarray, "T n 1"]:
