@@ -115,7 +115,16 @@ def follow(name, folder):
 EXTENDING = re.split(r"^## ", (ROOT / "docs/extending.md").read_text(), flags=re.M)[1:]
 
 
-@pytest.mark.parametrize("section", EXTENDING, ids=lambda text: text.split("\n")[0])
+# each copies the package and trains: two always, the others among the long checks
+ALWAYS = ("An attack on φ", "A data source")
+SECTIONS = [
+    pytest.param(s, id=title, marks=() if title in ALWAYS else pytest.mark.soak)
+    for s in EXTENDING
+    if (title := s.split("\n")[0])
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_an_extension_runs_as_written(section, tmp_path):
     """Files without a folder lie in one of their own; the others go into a copy of jaxmia."""
     own, clone = tmp_path / "own", tmp_path / "clone"

@@ -66,6 +66,7 @@ def test_digits_leak_to_lira_ten_times_what_they_leak_to_a_threshold(tmp_path):
     assert abs(stated - 0.9) < 0.01 and abs(true - 0.9) < 0.03 and count > 1500, surest
 
 
+@pytest.mark.soak
 def test_a_table_of_people_is_drawn_by_person(tmp_path):
     pytest.importorskip("statsmodels")
     flags = ["--models", "4", "--epochs", "1", "--width", "1", "--json", "--quiet"]
@@ -128,6 +129,7 @@ def test_speeds_are_measured(tmp_path):
     assert process.returncode == 0 and len(process.stdout.splitlines()) == 3, process.stderr[-2000:]
 
 
+@pytest.mark.soak
 def test_defences_are_compared(tmp_path):
     process = subprocess.run(
         [sys.executable, "-m", "experiments.studies.defences", "--models", "4", "--epochs", "2",

@@ -245,7 +245,9 @@ def test_export_gives_the_same_inputs_and_report_draws_again(tmp_path, capsys):
     "source",
     [
         data.people(30, 3, features=8, test=20),
-        data.mislabelled(data.first(data.digits(), 80, 40), (3, 5)),
+        pytest.param(
+            data.mislabelled(data.first(data.digits(), 80, 40), (3, 5)), marks=pytest.mark.soak
+        ),
     ],
 )
 def test_export_and_report_know_every_source(source, tmp_path, capsys):

@@ -44,7 +44,13 @@ def run(folder, capsys, *flags, out="out"):
     return json.loads(capsys.readouterr().out), scores_of(folder / out)
 
 
-@pytest.fixture(params=[("halves", "npy"), ("balanced", "zarr"), ("poisson", "fortran")])
+@pytest.fixture(
+    params=[
+        ("halves", "npy"),
+        ("balanced", "zarr"),
+        pytest.param(("poisson", "fortran"), marks=pytest.mark.soak),
+    ]
+)
 def files(request, tmp_path):
     kind, format = request.param
     member = MEMBER[kind]

@@ -18,10 +18,10 @@ from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.training.progress import Progress
 
-SOME = ("checkpoint:3:0.02", "signals:2:0.001", "record:1:before")
+SOME = ("checkpoint:3:0.02", "record:1:before")
 SOAK = pytest.mark.soak
 MOMENTS = (
-    *SOME, "open:9:half",
+    *SOME, "signals:2:0.001", "open:9:half",
     *(f"epoch:{n}:before" for n in (1, 5, EPOCHS, EPOCHS + 1, 2 * EPOCHS)),
     *(f"checkpoint:{n}:{s}" for n in (1, 4) for s in ("before", 0.005, 0.01, 0.03, 0.06, "after")),
     *(f"digests:{n}:{w}" for n in (1, 3) for w in ("before", "after")),
@@ -285,6 +285,7 @@ def test_a_read_only_folder_is_one_clear_line_and_nothing_is_lost(tmp_path, home
     assert process.returncode == 0 and "nothing to do" in process.stderr, process.stderr
 
 
+@SOAK
 def test_a_file_too_large_is_one_clear_line(tmp_path, home, whole):
     script = command(tmp_path / "run")
     limit = f"trap '' XFSZ; ulimit -f 8; exec {' '.join(map(shlex.quote, script))} --quiet"

@@ -115,6 +115,7 @@ def test_one_program_of_which_a_process_is_killed_and_rerun(
     same(jaxmia.Run.open(tmp_path / "run"), whole)
 
 
+@pytest.mark.soak
 def test_two_at_the_same_work_do_it_once(tmp_path, home, whole):
     both = [child(tmp_path / "run", home, block=2, **ONE) for _ in range(2)]
     codes, errs, _ = ended(both)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from jaxmia.attacks.references import partners
 from jaxmia.evaluation.plausible import some
@@ -69,7 +69,7 @@ def _weak(inside: np.ndarray, right: np.ndarray, y: np.ndarray) -> Bool[np.ndarr
     weak &= many - common > APART * np.sqrt(spread)
     if hits.sum() <= common.sum():
         return weak
-    below = binom.cdf(hits, many, hits.sum() / many.sum()) < LEVEL / len(many)
+    below = bdtr(hits, many, hits.sum() / many.sum()) < LEVEL / len(many)
     return weak & below
 
 

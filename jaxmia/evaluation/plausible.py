@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.stats import f as f_law
+from scipy.special import fdtri
 
 from jaxmia.attacks.infinite import is_finite
 from jaxmia.storage.sources import panels
@@ -180,7 +180,7 @@ def _turned(of: Sums) -> list[str]:
     columns = max(of.columns.squares / examples - (of.columns.total / examples) ** 2, 0)
     between_rows = examples * rows.var() * len(rows) / max(len(rows) - 1, 1)
     between_columns = models * columns * examples / (examples - 1)
-    more = between_rows > between_columns * f_law.isf(LEVEL, max(len(rows) - 1, 1), examples - 1)
+    more = between_rows > between_columns * fdtri(max(len(rows) - 1, 1), examples - 1, 1 - LEVEL)
     complements = of.columns.compared >= BITS and not of.columns.alike
     if not (complements or more):
         return []

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import hypergeom
 
 from jaxmia.attacks.infinite import Extremes
 from jaxmia.types import SIGNALS, Attack, Signals
@@ -102,7 +101,11 @@ def _selected(of: Unknown) -> str | None:
     some = np.setdiff1d(np.arange(len(of.total)), of.diverged)
     (members, others), (in_nan, out_nan) = (a[some].sum(0).tolist() for a in (of.total, of.nan))
     nan = in_nan + out_nan
-    if not nan or hypergeom.sf(in_nan - 1, members + others, members, nan) > LEVEL:
+    if not nan:
+        return None
+    from scipy.stats import hypergeom  # half a second
+
+    if hypergeom.sf(in_nan - 1, members + others, members, nan) > LEVEL:
         return None
     return (
         f"warning: signals are NaN for {in_nan} of {members} members and {out_nan} of {others} "
