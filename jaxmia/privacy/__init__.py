@@ -8,6 +8,7 @@ same arithmetic gives an *estimate*, and is called so. Every epsilon goes with a
 """
 
 from jaxmia.privacy.accounting import Profile, converted, dp_sgd_profile
+from jaxmia.privacy.area import mu_from_auc
 from jaxmia.privacy.bounds import (
     gaussian_delta,
     gaussian_epsilon,
@@ -30,6 +31,7 @@ from jaxmia.privacy.events import (
     mu_lower_bound,
     mu_of_event,
 )
+from jaxmia.privacy.joint import epsilon_joint, joint_p_value, mu_joint
 from jaxmia.privacy.membership import (
     ExampleGamma,
     Family,
@@ -58,6 +60,7 @@ from jaxmia.privacy.one_run import (
     mu_one_run,
     one_run_refutes,
 )
+from jaxmia.privacy.pilots import Pilot, pilot
 
 __all__ = [
     "THRESHOLDS",
@@ -67,10 +70,12 @@ __all__ = [
     "Leak",
     "Membership",
     "OneRun",
+    "Pilot",
     "Profile",
     "bounded",
     "converted",
     "dp_sgd_profile",
+    "epsilon_joint",
     "epsilon_lower_bound",
     "epsilon_of_event",
     "epsilon_one_run",
@@ -89,15 +94,19 @@ __all__ = [
     "identifiability_bound",
     "identifiable",
     "independent",
+    "joint_p_value",
     "leak",
     "leak_of",
     "membership_gamma",
     "membership_privacy",
+    "mu_from_auc",
+    "mu_joint",
     "mu_lower_bound",
     "mu_of_event",
     "mu_one_run",
     "one_run_refutes",
     "one_unknown",
+    "pilot",
     "posterior_allowed",
     "posterior_bound",
     "posterior_bound_of_event",
