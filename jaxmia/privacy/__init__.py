@@ -9,9 +9,11 @@ same arithmetic gives an *estimate*, and is called so. Every epsilon goes with a
 
 from jaxmia.privacy.accounting import Profile, converted, dp_sgd_profile
 from jaxmia.privacy.area import mu_from_auc
+from jaxmia.privacy.audit import ASSUMPTIONS, DpAudit, LowerBound, audit_one_run, audit_trials
 from jaxmia.privacy.bounds import (
     gaussian_delta,
     gaussian_epsilon,
+    gaussian_mu,
     gaussian_tpr_bound,
     identifiability_bound,
     posterior_bound,
@@ -53,7 +55,9 @@ from jaxmia.privacy.membership import (
     worst_case,
 )
 from jaxmia.privacy.one_run import (
+    CHANNELS,
     OneRun,
+    correct_of_ideal,
     epsilon_one_run,
     epsilon_one_run_gaussian,
     guessed,
@@ -63,17 +67,24 @@ from jaxmia.privacy.one_run import (
 from jaxmia.privacy.pilots import Pilot, pilot
 
 __all__ = [
+    "ASSUMPTIONS",
+    "CHANNELS",
     "THRESHOLDS",
+    "DpAudit",
     "Event",
     "ExampleGamma",
     "Family",
     "Leak",
+    "LowerBound",
     "Membership",
     "OneRun",
     "Pilot",
     "Profile",
+    "audit_one_run",
+    "audit_trials",
     "bounded",
     "converted",
+    "correct_of_ideal",
     "dp_sgd_profile",
     "epsilon_joint",
     "epsilon_lower_bound",
@@ -88,6 +99,7 @@ __all__ = [
     "gamma_of_examples",
     "gaussian_delta",
     "gaussian_epsilon",
+    "gaussian_mu",
     "gaussian_tpr_bound",
     "guessed",
     "half",

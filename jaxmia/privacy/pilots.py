@@ -29,8 +29,7 @@ def pilot(
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share} must be above 0 and below 1")
-    ranked = rank(score, member)
-    score, truth = ranked.score[0], ranked.member[0]
+    score, truth = one_each(score, member)
     sides = np.flatnonzero(truth), np.flatnonzero(~truth)
     if min(map(len, sides)) < 2:
         raise ValueError(
@@ -56,6 +55,16 @@ def pilot(
     )
 
 
+def one_each(
+    score: Float[Array, " N"], member: Bool[Array, " N"]
+) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """Scores in float64 and membership of N trials; raises `ValueError` for other shapes."""
+    if np.ndim(score) != 1:
+        raise ValueError(f"score: has shape {np.shape(score)}; one score a trial is needed")
+    ranked = rank(score, member)
+    return ranked.score[0], ranked.member[0]
+
+
 def _midway(inside: np.ndarray, outside: np.ndarray) -> float:
     finite = np.concatenate([inside, outside])
     finite = finite[np.isfinite(finite)]
@@ -63,5 +72,5 @@ def _midway(inside: np.ndarray, outside: np.ndarray) -> float:
     means = []
     for side in (inside, outside):
         numbers = np.clip(side[~np.isnan(side)], low, high)
-        means.append(float(numbers.mean()) if len(known_ones) else low)
+        means.append(float(numbers.mean()) if len(numbers) else low)
     return sum(means) / 2
