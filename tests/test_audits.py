@@ -131,41 +131,50 @@ def test_a_joint_bound_of_any_mechanism():
 
 def area_errors(draws, n, mu, seed):
     rng, member = np.random.default_rng(seed), np.arange(2 * n) < n
-    bounds = [
+    bounds = np.array([
         privacy.mu_from_auc(np.append(mu + rng.normal(size=n), rng.normal(size=n)), member)
         for _ in range(draws)
-    ]
-    return float((np.array(bounds) > mu).mean()), float(np.mean(bounds))
+    ])  # fmt: skip
+    return float((bounds > mu).mean()), bounds
 
 
 @pytest.mark.parametrize("mu", [0.0, 1.0])
 def test_the_bound_of_the_area_is_above_the_truth_in_some_five_percent(mu):
-    wrong, mean = area_errors(600, 100, mu, 3)
+    wrong, bounds = area_errors(600, 100, mu, 3)
     assert binom.ppf(0.0001, 600, 0.05) / 600 <= wrong <= binom.ppf(0.9999, 600, 0.055) / 600
-    assert mean > 0.55 * mu
+    assert bounds.mean() > 0.55 * mu
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("mu", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("mu", [0.0, 0.5, 1.0, 2.0, 3.0, 3.5, 4.0, 5.0])
 @pytest.mark.parametrize("n", [50, 500, 2000])
 def test_the_bound_of_the_area_in_three_thousand_draws(n, mu):
-    wrong, mean = area_errors(3000, n, mu, 4)
-    print(n, mu, wrong, mean)
-    assert 0.035 <= wrong <= 0.065, (n, mu, wrong)
+    wrong, bounds = area_errors(3000, n, mu, 4)
+    print(n, mu, wrong, np.isnan(bounds).mean())
+    assert wrong <= 0.07, (n, mu, wrong)
+    assert n == 50 or mu > 2 or wrong >= 0.035 and not np.isnan(bounds).any()
 
 
 def test_the_bound_of_the_area_by_hand():
-    score = np.array([3.0, 2.0, 2.0, 0.5, 2.0, 1.0, 0.0, np.nan, np.nan])
-    member = np.arange(9) < 4
-    inside, outside = score[:4], np.array([2.0, 1.0, 0.0, -np.inf, -np.inf])
+    rng = np.random.default_rng(11)
+    score, member = (
+        rng.integers(0, 6, 60) + np.where(np.arange(60) < 25, 2.0, 0.0),
+        np.arange(60) < 25,
+    )
+    score[40:44] = np.nan  # the lowest, of non-members
+    inside, outside = score[:25], np.where(np.isnan(score[25:]), -np.inf, score[25:])
     wins = (inside[:, None] > outside) + (inside[:, None] == outside) / 2
     area = wins.mean()
-    sd = np.sqrt(wins.mean(1).var(ddof=1) / 4 + wins.mean(0).var(ddof=1) / 5)
+    sd = np.sqrt(wins.mean(1).var(ddof=1) / 25 + wins.mean(0).var(ddof=1) / 35)
     want = np.sqrt(2) * (norm.ppf(area) - norm.ppf(0.8) * sd / norm.pdf(norm.ppf(area)))
     assert np.isclose(privacy.mu_from_auc(score, member, 0.8), want) and want > 0
-    apart = privacy.mu_from_auc(np.arange(9.0)[::-1], member)
-    assert np.isnan(apart)  # nothing to estimate an sd from
-    assert privacy.mu_from_auc(np.arange(9.0), member) == 0
+    assert privacy.mu_from_auc(-np.nan_to_num(score), member) == 0
+    for overlap in (0, 4):  # too little to estimate an sd from
+        inside = np.where(np.arange(60) < overlap, 3.0, 100.0 + np.arange(60))
+        apart = np.append(inside, 4.0 + np.arange(60))
+        assert np.isnan(privacy.mu_from_auc(apart, np.arange(120) < 60))
+    inside = np.where(np.arange(60) < 6, 3.0, 100.0 + np.arange(60))
+    assert privacy.mu_from_auc(np.append(inside, 4.0 + np.arange(60)), np.arange(120) < 60) > 0.5
 
 
 IDEAL = {  # median epsilon of ideal attacks, by runs on each side and epsilon: joint, AUC
@@ -187,7 +196,7 @@ def ideal(n, epsilon, draws):
         score = rng.normal(size=2 * n) + mu * member
         joint = privacy.mu_joint(privacy.pilot(score, member, seed=draw).event)
         bounds.append((joint, privacy.mu_from_auc(score, member)))
-    return [privacy.gaussian_epsilon(DELTA, float(b)) for b in np.median(bounds, 0)]
+    return [privacy.gaussian_epsilon(DELTA, float(b)) for b in np.nanmedian(bounds, 0)]
 
 
 def test_an_ideal_attack_comes_near_the_promise():
@@ -346,6 +355,15 @@ def test_an_audit_of_trials_decides_by_the_exact_bound():
     assert whatever.decided_by == "any" and not whatever.refuted and whatever.ideal is None
     assert "'joint' is above the promise, and does not decide" in whatever.warnings[0]
     assert privacy.audit_trials(score, MEMBER, DELTA).refuted is None
+
+
+def test_randomised_response_keeps_its_promise_but_is_not_gaussian():
+    """Why the assumption is named: what decides must hold for the mechanism that is audited."""
+    right = np.random.default_rng(12).random(2000) < 1 / (1 + np.exp(-4.0))
+    score = np.where(right, MEMBER, ~MEMBER).astype(float)
+    assert privacy.audit_trials(score, MEMBER, DELTA, 4.0).refuted
+    whatever = privacy.audit_trials(score, MEMBER, DELTA, 4.0, assume="any")
+    assert whatever.refuted is False and whatever.deciding.epsilon > 3
 
 
 def test_an_audit_of_one_run_decides_by_what_is_assumed():

@@ -22,8 +22,8 @@ from jaxmia.types import Array
 
 ASSUMPTIONS = {
     "any": "any mechanism",
-    "gaussian": "Gaussian privacy: noise on full batches, or many steps of sub-sampled ones",
-    "independent": "Gaussian privacy, and noise of its own for each canary",
+    "gaussian": "Gaussian privacy: full batches, or many steps",
+    "independent": "Gaussian privacy, and noise of each canary's own",
 }
 SURE = 0.999  # how sure a doubt is before it is said
 UNFAIR = 1e-6  # a chance of fair coins below which they are not
