@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from jaxmia import privacy
 from jaxmia.command import app
 
 ROOT = Path(__file__).parents[1]
@@ -161,6 +163,18 @@ def test_the_tutorial_on_pytorch_runs_as_written(tmp_path):
     page = (tmp_path / "report/report/index.html").read_text()
     assert "data:image/png" in page and "What more shadow models buy" in page
     assert (tmp_path / "target/report/index.html").is_file()
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no extra `bench`")
+def test_the_tutorial_on_audits_runs_as_written(tmp_path):
+    follow("tutorial_dp", tmp_path)
+    page = (ROOT / "docs/tutorial_dp.md").read_text()
+    for name, refuted, line in (("right", False, "^not refuted"), ("wrong", True, "^refuted")):
+        score, member = np.load(tmp_path / f"{name}.npy"), np.load(tmp_path / "member.npy")
+        audit = privacy.audit_trials(score, member, 1e-5, 4.0)
+        (least,) = re.findall(line + r": epsilon is at least ([\d.]+)", page, re.M)
+        assert audit.refuted is refuted and abs(audit.deciding.epsilon - float(least)) < 0.05
 
 
 @pytest.mark.soak

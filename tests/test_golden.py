@@ -108,7 +108,7 @@ def test_the_figures_of_fixed_signals(tmp_path, capsys):
     check("summary.json", {k: v for k, v in summary.items() if k != "command"})
 
 
-@pytest.mark.parametrize("words", ["score", "report", "export", "doctor", "experiment"])
+@pytest.mark.parametrize("words", ["score", "audit-dp", "report", "export", "doctor", "experiment"])
 def test_the_help_texts(words, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")

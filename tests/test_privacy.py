@@ -197,8 +197,8 @@ def test_one_run_with_abstention_in_two_thousand_draws(leak):
 def test_guesses_are_counted():
     score = np.array([5.0, 4.0, np.nan, 3.0, 2.0, 1.0])
     member = np.array([True, False, True, True, True, False])
-    assert privacy.guessed(score, member, 2, 1) == (5, 3, 2)
-    assert privacy.guessed(score, member, 0, 0) == (5, 0, 0)
+    assert privacy.guessed(score, member, 2, 1) == (6, 3, 2)  # NaN is abstained from
+    assert privacy.guessed(score, member, 0, 0) == (6, 0, 0)
 
 
 def test_agrees_with_jax_privacy_where_that_is_right():

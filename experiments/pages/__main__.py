@@ -19,6 +19,7 @@ from experiments.pages import (
     frequencies,
     ladder,
     offline,
+    one_run,
     people,
     private,
     sets,
@@ -31,8 +32,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
-    defences, federated, finite_pool, frequencies, ladder, offline, people, private, sets, speed,
-    whitebox,
+    defences, federated, finite_pool, frequencies, ladder, offline, one_run, people, private, sets,
+    speed, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part

@@ -176,7 +176,7 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
         phi = array("--signals", options.signals, "f", (2, 3))
         signals = Signals(phi.reshape(*phi.shape[:2], -1), _labels_of(options, phi.shape[1]))
     shape = np.asarray(signals.phi).shape
-    member = _member("--member", options.member, (2,), shape[:2])
+    member = membership("--member", options.member, (2,), shape[:2])
     population = None
     if options.population is not None:
         population = array("--population", options.population, "f", (2, 3))
@@ -238,7 +238,7 @@ def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndar
     constant.refuse(name, of, constant.span(np.asarray(signals.phi)))
     if options.target_member is None:
         return targets, None
-    truth = _member("--target-member", options.target_member, (1, 2), None)
+    truth = membership("--target-member", options.target_member, (1, 2), None)
     truth = truth[None] if truth.ndim == 1 else truth
     if truth.shape != answers.shape[:2]:
         raise ValueError(f"--target-member: has shape {truth.shape}, not {answers.shape[:2]}")
@@ -331,7 +331,8 @@ def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
     return Signals(y=y, logits=z, **of_logits)
 
 
-def _member(name: str, file: Path, ndim: tuple[int, ...], shape: tuple | None) -> np.ndarray:
+def membership(name: str, file: Path, ndim: tuple[int, ...], shape: tuple | None) -> np.ndarray:
+    """Who was in, as bool, of 0 and 1 of any type; a last axis of 1 is left out."""
     member = array(name, file, "biuf", (*ndim, ndim[-1] + 1))
     if member.ndim > ndim[-1] or (shape is None and member.ndim == 2 and member.shape[1] == 1):
         member = member[..., 0] if member.shape[-1] == 1 else member

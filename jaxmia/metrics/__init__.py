@@ -3,6 +3,7 @@
 from jaxmia.metrics.bootstrap import KINDS, Intervals, bootstrap, bootstrap_of, bootstrap_per_target
 from jaxmia.metrics.intervals import (
     RULE_OF_THREE,
+    auc_and_sd,
     auc_interval,
     auc_interval_of,
     clopper_pearson,
@@ -45,8 +46,9 @@ __all__ = [
     "TargetFigures",
     "advantage",
     "allowed",
-    "auc",
     "at_fpr",
+    "auc",
+    "auc_and_sd",
     "auc_interval",
     "auc_interval_of",
     "auc_of",

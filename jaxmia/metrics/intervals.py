@@ -104,6 +104,13 @@ def auc_interval_of(curve: RocCounts, confidence: float = 0.95) -> tuple[float, 
     """The same from a ROC that was counted already."""
     from scipy.special import ndtri
 
+    area, sd = auc_and_sd(curve)
+    half = ndtri(0.5 + confidence / 2) * sd
+    return float(max(0.0, area - half)), float(min(1.0, area + half))
+
+
+def auc_and_sd(curve: RocCounts) -> tuple[float, float]:
+    """The AUC and DeLong's estimate of its standard deviation, over members and non-members."""
     true, false = np.diff(curve.tp), np.diff(curve.fp)
     members, others = int(curve.tp[-1]), int(curve.fp[-1])
     wins = 1 - (curve.fp[1:] + curve.fp[:-1]) / (2 * others)  # of a member, ties half
@@ -113,5 +120,4 @@ def auc_interval_of(curve: RocCounts, confidence: float = 0.95) -> tuple[float, 
         float(count @ (share - area) ** 2) / (n - 1) / n if n > 1 else 0.25
         for share, count, n in ((wins, true, members), (losses, false, others))
     )
-    half = ndtri(0.5 + confidence / 2) * np.sqrt(spread)
-    return float(max(0.0, area - half)), float(min(1.0, area + half))
+    return area, float(np.sqrt(spread))

@@ -8,9 +8,12 @@ same arithmetic gives an *estimate*, and is called so. Every epsilon goes with a
 """
 
 from jaxmia.privacy.accounting import Profile, converted, dp_sgd_profile
+from jaxmia.privacy.area import mu_from_auc
+from jaxmia.privacy.audit import ASSUMPTIONS, DpAudit, LowerBound, audit_one_run, audit_trials
 from jaxmia.privacy.bounds import (
     gaussian_delta,
     gaussian_epsilon,
+    gaussian_mu,
     gaussian_tpr_bound,
     identifiability_bound,
     posterior_bound,
@@ -30,6 +33,7 @@ from jaxmia.privacy.events import (
     mu_lower_bound,
     mu_of_event,
 )
+from jaxmia.privacy.joint import epsilon_joint, joint_p_value, mu_joint
 from jaxmia.privacy.membership import (
     ExampleGamma,
     Family,
@@ -51,26 +55,38 @@ from jaxmia.privacy.membership import (
     worst_case,
 )
 from jaxmia.privacy.one_run import (
+    CHANNELS,
     OneRun,
+    correct_of_ideal,
     epsilon_one_run,
     epsilon_one_run_gaussian,
     guessed,
     mu_one_run,
     one_run_refutes,
 )
+from jaxmia.privacy.pilots import Pilot, pilot
 
 __all__ = [
+    "ASSUMPTIONS",
+    "CHANNELS",
     "THRESHOLDS",
+    "DpAudit",
     "Event",
     "ExampleGamma",
     "Family",
     "Leak",
+    "LowerBound",
     "Membership",
     "OneRun",
+    "Pilot",
     "Profile",
+    "audit_one_run",
+    "audit_trials",
     "bounded",
     "converted",
+    "correct_of_ideal",
     "dp_sgd_profile",
+    "epsilon_joint",
     "epsilon_lower_bound",
     "epsilon_of_event",
     "epsilon_one_run",
@@ -83,21 +99,26 @@ __all__ = [
     "gamma_of_examples",
     "gaussian_delta",
     "gaussian_epsilon",
+    "gaussian_mu",
     "gaussian_tpr_bound",
     "guessed",
     "half",
     "identifiability_bound",
     "identifiable",
     "independent",
+    "joint_p_value",
     "leak",
     "leak_of",
     "membership_gamma",
     "membership_privacy",
+    "mu_from_auc",
+    "mu_joint",
     "mu_lower_bound",
     "mu_of_event",
     "mu_one_run",
     "one_run_refutes",
     "one_unknown",
+    "pilot",
     "posterior_allowed",
     "posterior_bound",
     "posterior_bound_of_event",

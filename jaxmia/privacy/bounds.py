@@ -51,6 +51,14 @@ def gaussian_epsilon(delta: float, mu: float) -> float:
     return largest(lambda epsilon: float(gaussian_delta(epsilon, mu)) > delta)
 
 
+def gaussian_mu(epsilon: float, delta: float) -> float:
+    """The mu of the Gaussian mechanism that has this epsilon at a delta."""
+    check(epsilon, delta)
+    if not 0 < delta < 1:
+        raise ValueError(f"delta={delta} must be above 0 and below 1")
+    return largest(lambda mu: float(gaussian_delta(epsilon, mu)) <= delta)
+
+
 def posterior_bound(
     epsilon: float, prior: Float[Array, "*P"] | float
 ) -> Float[np.ndarray, "*P"] | float:
@@ -90,7 +98,7 @@ def identifiability_bound(epsilon: float, candidates: int) -> float:
 
 
 def largest(holds: Callable[[float], bool]) -> float:
-    """The largest epsilon up to which a condition holds, 0 if it does nowhere."""
+    """The largest epsilon or mu up to which a condition holds, 0 if it does nowhere."""
     if not holds(0.0):
         return 0.0
     low, high = 0.0, LARGEST
