@@ -7,7 +7,13 @@ from types import ModuleType
 from jaxmia.command.terminal import guarded, parsed, plain
 
 # each has the options `Command`, whose docstring is its line of help, and `main(options)`
-COMMANDS = {"score": "score", "export": "export", "report": "report", "doctor": "doctor"}
+COMMANDS = {
+    "score": "score",
+    "audit": "audit",
+    "export": "export",
+    "report": "report",
+    "doctor": "doctor",
+}
 DATA = {"prepare": "prepare", "list": "ready"}
 
 

@@ -11,6 +11,7 @@ from jaxmia.evaluation.plausible import some
 
 FAR, SIGMAS = 0.1, 6  # an accuracy off the median by this much, and by so many deviations
 APART = 4  # deviations by which the commonest class must fall short of all members
+LITTLE = 1e-6  # of the variance: a regression that explains less has learnt nothing
 LEVEL = 1e-3  # of what each sentence says of sound models, at most
 
 

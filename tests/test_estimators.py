@@ -1,0 +1,257 @@
+"""Estimators of scikit-learn's interface: audited as networks are, exact where truth is known."""
+
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+import jaxmia
+from jaxmia import metrics, signals
+from jaxmia.command import app
+from jaxmia.estimators import Procedure, fitting, procedure, reading, structure
+from jaxmia.estimators.fitting import Task
+from jaxmia.evaluation.groups import of_groups
+
+RNG = np.random.default_rng(0)
+N = 60
+X = RNG.normal(size=(N, 3))
+LABELS = RNG.integers(5, size=N)  # noise: whoever knows one has seen it
+NUMBERS = RNG.normal(size=N)
+
+
+def audit(estimator, y, path, **settings):
+    settings = {"models": 8, "jobs": 1, "quiet": True} | settings
+    return jaxmia.audit(estimator, settings.pop("x", X), y, out=path, **settings)
+
+
+def test_log_odds_are_exact_where_one_minus_p_is_not():
+    """Against logarithms of fractions, some of sums below 1e-16."""
+    p = np.array([[0.25, 0.5, 0.25], [1.0, 1e-20, 3e-20], [0.0, 1.0, 0.0], [1e-300, 1.0, 0.0]])
+    wanted = [math.log(1 / 3), -math.log(4e-20), -math.inf, math.log(1e-300)]
+    np.testing.assert_allclose(signals.log_odds(p, np.zeros(4, int)), wanted, rtol=1e-14)
+    assert signals.log_odds(p, np.ones(4, int))[2] == math.inf
+    one = signals.log_odds(np.array([[0.2], [1.0], [np.nan]]), np.array([1, 1, 1]))
+    np.testing.assert_allclose(one, [math.log(0.25), math.inf, math.nan])
+
+
+@pytest.mark.parametrize(
+    "p, says",
+    [([1.2, -0.2], "1.2 at .0, 0. is not between"), ([0.5, 0.4], "sum to 0.9"),
+     ([0.5, np.inf], "inf at .0, 1.")],
+)  # fmt: skip
+def test_what_is_no_probability_is_refused(p, says):
+    with pytest.raises(ValueError, match=says):
+        signals.log_odds(np.array([p]), np.array([0]))
+
+
+def scored(folder, *words):
+    with pytest.raises(SystemExit) as end:
+        app.main(["score", "--out", str(folder / "out"), *words])
+        raise SystemExit(0)
+    return end.value.code
+
+
+def test_probabilities_are_scored_as_their_log_odds(tmp_path, capsys):
+    member = RNG.random((8, 40)) < 0.5
+    p = RNG.dirichlet(np.ones(3) / 9, size=(8, 40))
+    p = np.where(p < 1e-3, 0, p)
+    p /= p.sum(-1, keepdims=True)
+    y = RNG.integers(3, size=40)
+    own = np.take_along_axis(p, np.broadcast_to(y[:, None], (8, 40, 1)), 2)[..., 0]
+    rest = np.array([[sum(row) - row[c] for row, c in zip(m, y, strict=True)] for m in p])
+    with np.errstate(divide="ignore"):
+        phi = np.log(own) - np.log(np.where(rest < 1e-9, 0, rest))
+    assert np.isinf(phi).any()
+    files = {"p": p, "y": y, "member": member, "phi": phi}
+    for name, array in files.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    at = {name: str(tmp_path / f"{name}.npy") for name in files}
+    same = ["--member", at["member"], "--attacks", "lira_online", "global_threshold"]
+    assert scored(tmp_path, "--probabilities", at["p"], "--labels", at["y"], *same) == 0
+    by_p = dict(np.load(tmp_path / "out/scores.npz"))
+    assert scored(tmp_path, "--signals", at["phi"], *same) == 0
+    by_phi = dict(np.load(tmp_path / "out/scores.npz"))
+    for name in by_phi:
+        np.testing.assert_allclose(by_p[name], by_phi[name], rtol=1e-9)
+    np.save(tmp_path / "p.npy", p * 2)
+    assert scored(tmp_path, "--probabilities", at["p"], "--labels", at["y"], *same) == 2
+    assert "is not between 0 and 1" in capsys.readouterr().err
+
+
+def test_a_nearest_neighbour_is_fully_exposed(tmp_path):
+    """A stored record has an error of exactly 0, and no other has: every attack finds all."""
+    of = audit(KNeighborsRegressor(1), NUMBERS, tmp_path)
+    for name, attack in of.summary["attacks"].items():
+        assert attack["tpr_at_fpr"]["0.001"] == 1.0 and attack["auc"] == 1.0, name
+    checks = of.summary["structure"]["checks"]
+    assert checks["stored"]["value"] == N // 2 and checks["stored"]["risk"]
+    assert (of.path / "report/index.html").read_text().count("lie in the model as they are") == 1
+
+
+def test_a_nearest_neighbour_of_noise_labels_is_exposed(tmp_path):
+    of = audit(KNeighborsClassifier(1), LABELS, tmp_path, models=16)
+    lira = of.summary["attacks"]["lira_online"]
+    assert lira["auc"] > 0.9 and lira["tpr_at_fpr"]["0.01"] > 0.4
+    assert of.summary["train_accuracy"] == 1.0 and of.summary["test_accuracy"] < 0.5
+    assert any("are infinite" in note for note in of.summary["notes"])
+
+
+@pytest.mark.parametrize("y", [(np.arange(N) % 5 == 0).astype(int), None])
+def test_a_majority_rule_is_not_exposed_and_is_called_no_evidence(tmp_path, y):
+    """Its answers are one and the same whoever was a member; a mean moves by 1/n of a record."""
+    estimator = DummyRegressor() if y is None else DummyClassifier(strategy="most_frequent")
+    of = audit(estimator, NUMBERS if y is None else y, tmp_path)
+    for name, attack in of.summary["attacks"].items():
+        if y is not None and attack["auc"] is not None and name != "correctness":
+            assert attack["auc"] == 0.5, name
+            assert attack["tpr_at_fpr"]["0.001"] == 0.0, name
+    words = "naming its mean" if y is None else "naming its commonest class"
+    assert any("no evidence" in w and words in w for w in of.summary["warnings"])
+
+
+def test_an_audit_goes_on_where_it_was_left_to_the_same_numbers(tmp_path):
+    """Models that are finished are not fitted again; one that is gone is, to the same bits."""
+    tree = DecisionTreeClassifier(max_features=1)
+    first = audit(tree, LABELS, tmp_path / "a")
+    record = tmp_path / "a/blocks/0000.json"
+    before = json.loads(record.read_text())["seconds"]
+    store = jaxmia.Run.open(tmp_path / "a")
+    phi = np.asarray(store.signals.phi)
+    again = audit(tree, LABELS, tmp_path / "b", models=10, seed=0)
+    np.testing.assert_array_equal(np.asarray(jaxmia.Run.open(tmp_path / "b").signals.phi)[:8], phi)
+    assert not np.array_equal(phi[0], phi[2]) and again.scores["base"].shape == (10, N)
+    content = json.loads(record.read_text())
+    content["models"].remove(3)
+    del content["sha256"]
+    from jaxmia.storage.files import write_sealed
+
+    write_sealed(record, content)
+    resumed = audit(tree, LABELS, tmp_path / "a")
+    after = json.loads(record.read_text())["seconds"]
+    assert [m for m in before if before[m] != after[m]] == ["3"]
+    for name, score in first.scores.items():
+        np.testing.assert_array_equal(resumed.scores[name], score)
+    with pytest.raises(ValueError, match="belongs to another experiment"):
+        audit(DecisionTreeClassifier(max_features=2), LABELS, tmp_path / "a")
+
+
+def test_people_are_in_or_out_together_and_groups_are_told_apart(tmp_path):
+    person = np.arange(N) // 3
+    sex = np.where(np.arange(N) % 2, "w", "m")
+    of = audit(KNeighborsClassifier(1), LABELS, tmp_path, groups=person, by={"sex": sex}, models=8)
+    assert (of.member == of.member[:, person * 3]).all()
+    assert of.summary["people"]["count"] == N // 3
+    table = of.summary["groups"]["sex"]
+    assert {row["group"]: row["records"] for row in table["groups"]} == {"m": 30, "w": 30}
+    page = (of.path / "report/index.html").read_text()
+    assert "Exposure by sex" in page and table["states"].split(":")[0] in page
+    lines = (of.path / "report/records.csv").read_text().splitlines()
+    assert len(lines) == N + 1 and lines[0].startswith("example,label,")
+    assert len((of.path / "report/groups.csv").read_text().splitlines()) == 5
+
+
+def test_the_worst_group_is_the_one_that_is_found():
+    member = RNG.random((20, 50)) < 0.5
+    group = np.array(["a", "b"])[(np.arange(50) < 35).astype(int)]
+    score = RNG.normal(size=member.shape)
+    score += np.where((group == "a") & member, 20, 0)
+    of = of_groups(metrics.rank_all({"only": score}, member), {"g": group})["g"]
+    assert of["worst"] == "a" and "surely more than 1 of the 1 others" in of["states"]
+    cut = metrics.threshold_at_fpr(score, member, 0.001)
+    for row in of["groups"]:
+        inside = np.broadcast_to(group == row["group"], member.shape)
+        for side, truth in (("tpr", member), ("fpr", ~member)):
+            rate = (score >= cut)[inside & truth].mean()
+            at = row["at"]["0.001"]
+            assert at[side] == pytest.approx(rate, abs=1e-12)
+            assert at[f"{side}_interval"][0] <= rate <= at[f"{side}_interval"][1]
+    assert of["groups"][0]["auc"] == 1.0
+
+
+def test_a_fitted_estimator_is_attacked_itself_if_its_members_are_told(tmp_path):
+    member = np.arange(N) < 40
+    tree = DecisionTreeClassifier(random_state=0).fit(X[member], LABELS[member])
+    of = audit(tree, LABELS, tmp_path, member=member, models=12)
+    assert of.path == tmp_path / "target" and of.member.shape == (1, N)
+    assert of.summary["attacks"]["lira_online"]["auc"] > 0.9
+    assert (jaxmia.Run.open(tmp_path).member.sum(1) == 40).all()  # shadows as large as the target
+    with pytest.raises(ValueError, match="cannot be asked"):
+        audit(DecisionTreeClassifier(random_state=0), LABELS, tmp_path, member=member, models=12)
+
+
+def test_a_class_that_a_half_lacks_has_probability_zero(tmp_path):
+    labels = np.where(np.arange(N) == 7, "rare", np.where(X[:, 0] > 0, "yes", "no"))
+    of = audit(make_pipeline(StandardScaler(), LogisticRegression()), labels, tmp_path)
+    phi = np.asarray(jaxmia.Run.open(of.path).signals.phi)[:, 7, 0]
+    assert (np.isneginf(phi) == ~of.member[:, 7]).all()
+
+
+def test_randomness_is_of_seed_and_model_and_fixed_numbers_stay():
+    free = make_pipeline(StandardScaler(), DecisionTreeClassifier())
+    numbers = [procedure.seeded(free, 1, m).steps[1][1].random_state for m in (0, 1, 0)]
+    assert numbers[0] == numbers[2] != numbers[1]
+    assert procedure.seeded(DecisionTreeClassifier(random_state=4), 1, 0).random_state == 4
+    assert repr(Procedure(DecisionTreeClassifier())) != repr(Procedure(free))
+    state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    fitting.fit(free, X, LABELS, np.arange(5), Task(0, 0, np.arange(N) < 30))
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
+
+
+def of_structure(model, y):
+    return structure.structure(model.fit(X, y), X, y)
+
+
+def test_what_lies_in_a_model_is_counted():
+    assert of_structure(KNeighborsClassifier(3), LABELS)["stored"] == N
+    svm = make_pipeline(StandardScaler(), SVC())
+    assert of_structure(svm, LABELS)["stored"] == svm.fit(X, LABELS)[-1].n_support_.sum()
+    line = of_structure(LinearRegression(), NUMBERS)
+    assert line["parameters"] == 4 and line["degrees_of_freedom"] == N - 4
+    assert "stored" not in line
+    tree = DecisionTreeClassifier(min_samples_leaf=3, random_state=0).fit(X, LABELS)
+    leaves = [int(n) for n, left in zip(tree.tree_.n_node_samples, tree.tree_.children_left,
+                                        strict=True) if left == -1]  # fmt: skip
+    of = structure.structure(tree, X, LABELS)
+    assert of["smallest_leaf"] == min(leaves)
+    assert of["small_leaf"] == sum(n for n in leaves if n < structure.LEAST)
+
+
+def test_files_are_read_and_pickles_are_not(tmp_path, as_users_run):
+    pytest.importorskip("pandas")
+    csv = tmp_path / "people.csv"
+    rows = [f"{i},{v:.6f},{'ab'[i % 2]},{i // 2}" for i, v in enumerate(X[:, 0])]
+    csv.write_text("\n".join(["age,height,ill,who", *rows]) + "\n")
+    table = reading.table(str(csv), "ill", "who", ("ill",), ("age",))()
+    assert table.label_names == ("a", "b") and list(table.x.columns) == ["height"]
+    same = table.person[:, None] == table.person
+    assert (same == (np.arange(N)[:, None] // 2 == np.arange(N) // 2)).all()
+    with pytest.raises(ValueError, match="has no column 'y'; it has age, height, ill, who"):
+        reading.table(str(csv))()
+    (tmp_path / "model.skops").write_bytes(pickle.dumps(DecisionTreeClassifier()))
+    with pytest.raises(ValueError, match="is a pickle, which is never opened"):
+        reading.estimator(tmp_path / "model.skops")
+
+
+@pytest.mark.parametrize(
+    "estimator, y, says",
+    [
+        (StandardScaler(), LABELS, "has no predict"), (KNeighborsClassifier, LABELS, "instance"),
+        (KNeighborsClassifier(1), NUMBERS, "fractions"), (KNeighborsRegressor(1), LABELS * np.nan,
+         "NaN"), (KNeighborsClassifier(1), LABELS[:9], "x has 60 rows"),
+        (KNeighborsClassifier(1), LABELS * 0, "one class only"),
+        (KNeighborsClassifier(99), LABELS, "model 0 could not be fitted on its 30 records"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_audited_is_refused_in_one_line(tmp_path, estimator, y, says):
+    with pytest.raises(ValueError, match=says) as error:
+        audit(estimator, y, tmp_path)
+    assert "\n" not in str(error.value)
