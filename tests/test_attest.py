@@ -70,7 +70,7 @@ def test_it_fails_closed(tmp_path, changes, run, begun, says):
 @pytest.mark.parametrize(
     "old, new, says",
     [
-        ('figure = "auc"', 'figure = "auc"', "is not one of"),
+        ('figure = "auc"', 'figure = "area"', "is not one of"),
         ("review = 0.9", "review = 0.99", "0 <= review <= refuse"),
         ("refuse = 0.95", "", "must have figure"), ("by =", "bye =", "lacks 'by'"),
         ("models = 2", "models = 2\nleast = 3", "no field called 'least'"),

@@ -16,10 +16,20 @@ from sklearn.tree import DecisionTreeClassifier
 
 import jaxmia
 from jaxmia import metrics, signals
-from jaxmia.command import app
+from jaxmia.attacks import attack_every_model
+from jaxmia.command import inputs
+from jaxmia.command.audit import in_memory
+from jaxmia.command.inputs import Score
 from jaxmia.estimators import Procedure, fitting, procedure, reading, structure
 from jaxmia.estimators.fitting import Task
+from jaxmia.estimators.tabled import tabled
+from jaxmia.evaluation import evidence
 from jaxmia.evaluation.groups import of_groups
+from jaxmia.fits import fit
+from jaxmia.options import Options
+from jaxmia.storage.files import write_sealed
+from jaxmia.training.progress import Progress
+from jaxmia.work import opened
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -31,6 +41,26 @@ NUMBERS = RNG.normal(size=N)
 def audit(estimator, y, path, **settings):
     settings = {"models": 8, "jobs": 1, "quiet": True} | settings
     return jaxmia.audit(estimator, settings.pop("x", X), y, out=path, **settings)
+
+
+def fitted(estimator, y, path, models=8, people=None, seed=0):
+    """The signals and the membership of a run whose models are fitted, and not yet evaluated."""
+    recipe = Procedure(estimator)
+    table = tabled(X, y, people, {}, recipe.regression, "table")
+    attacks = ("lira_online", "global_threshold")
+    experiment = jaxmia.Experiment("small", in_memory(table), recipe, models, attacks=attacks,
+                                   seed=seed)  # fmt: skip
+    work = opened(experiment, Options(workdir=path, width=1, progress=Progress(quiet=True)))
+    assert fit(work)
+    assert not fit(work)
+    run = jaxmia.Run.open(path)
+    return run.signals, run.member
+
+
+def rates(of, name):
+    """AUC and TPR at 0.1 % of an attack on every model."""
+    score = attack_every_model(*of, [name])[name]
+    return metrics.auc(score, of[1]), metrics.tpr_at_fpr(score, of[1], 0.001)
 
 
 def test_log_odds_are_exact_where_one_minus_p_is_not():
@@ -53,95 +83,78 @@ def test_what_is_no_probability_is_refused(p, says):
         signals.log_odds(np.array([p]), np.array([0]))
 
 
-def scored(folder, *words):
-    with pytest.raises(SystemExit) as end:
-        app.main(["score", "--out", str(folder / "out"), *words])
-        raise SystemExit(0)
-    return end.value.code
-
-
-def test_probabilities_are_scored_as_their_log_odds(tmp_path, capsys):
-    member = RNG.random((8, 40)) < 0.5
-    p = RNG.dirichlet(np.ones(3) / 9, size=(8, 40))
+def test_probabilities_are_read_as_their_log_odds(tmp_path):
+    member = RNG.random((3, 40)) < 0.5
+    p = RNG.dirichlet(np.ones(3) / 9, size=(3, 40))
     p = np.where(p < 1e-3, 0, p)
     p /= p.sum(-1, keepdims=True)
     y = RNG.integers(3, size=40)
-    own = np.take_along_axis(p, np.broadcast_to(y[:, None], (8, 40, 1)), 2)[..., 0]
-    rest = np.array([[sum(row) - row[c] for row, c in zip(m, y, strict=True)] for m in p])
+    own = np.take_along_axis(p, np.broadcast_to(y[:, None], (3, 40, 1)), 2)[..., 0]
+    rest = [[sum(q for c, q in enumerate(row) if c != k) for row, k in zip(m, y, strict=True)]
+            for m in p.tolist()]  # fmt: skip
     with np.errstate(divide="ignore"):
-        phi = np.log(own) - np.log(np.where(rest < 1e-9, 0, rest))
+        phi = np.log(own) - np.log(rest)
     assert np.isinf(phi).any()
-    files = {"p": p, "y": y, "member": member, "phi": phi}
-    for name, array in files.items():
+    for name, array in {"p": p, "y": y, "member": member, "target": p[0]}.items():
         np.save(tmp_path / f"{name}.npy", array)
-    at = {name: str(tmp_path / f"{name}.npy") for name in files}
-    same = ["--member", at["member"], "--attacks", "lira_online", "global_threshold"]
-    assert scored(tmp_path, "--probabilities", at["p"], "--labels", at["y"], *same) == 0
-    by_p = dict(np.load(tmp_path / "out/scores.npz"))
-    assert scored(tmp_path, "--signals", at["phi"], *same) == 0
-    by_phi = dict(np.load(tmp_path / "out/scores.npz"))
-    for name in by_phi:
-        np.testing.assert_allclose(by_p[name], by_phi[name], rtol=1e-9)
+    options = Score(
+        out=tmp_path / "out", probabilities=tmp_path / "p.npy", labels=tmp_path / "y.npy",
+        member=tmp_path / "member.npy", target=tmp_path / "target.npy",
+    )  # fmt: skip
+    inputs.check(options)
+    read, _ = inputs.references(options)
+    np.testing.assert_allclose(read.phi[..., 0], phi, rtol=1e-12)
+    np.testing.assert_array_equal(np.asarray(read.margin)[..., 0] > 0, p.argmax(-1) == y)
+    (target,), _ = inputs.targets_of(options, read)
+    np.testing.assert_allclose(target.phi[:, 0], phi[0], rtol=1e-12)
     np.save(tmp_path / "p.npy", p * 2)
-    assert scored(tmp_path, "--probabilities", at["p"], "--labels", at["y"], *same) == 2
-    assert "is not between 0 and 1" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="--probabilities: .* is not between 0 and 1"):
+        inputs.references(options)
 
 
 def test_a_nearest_neighbour_is_fully_exposed(tmp_path):
-    """A stored record has an error of exactly 0, and no other has: every attack finds all."""
-    of = audit(KNeighborsRegressor(1), NUMBERS, tmp_path)
-    for name, attack in of.summary["attacks"].items():
-        assert attack["tpr_at_fpr"]["0.001"] == 1.0 and attack["auc"] == 1.0, name
-    checks = of.summary["structure"]["checks"]
-    assert checks["stored"]["value"] == N // 2 and checks["stored"]["risk"]
-    assert (of.path / "report/index.html").read_text().count("lie in the model as they are") == 1
+    """A stored record has an error of exactly 0, and no other has; labels of noise tell most."""
+    numbers = fitted(KNeighborsRegressor(1), NUMBERS, tmp_path / "numbers")
+    assert (np.isposinf(numbers[0].phi[..., 0]) == numbers[1]).all()
+    for name in ("lira_online", "global_threshold"):
+        assert rates(numbers, name) == (1.0, 1.0), name
+    labels = fitted(KNeighborsClassifier(1), LABELS, tmp_path / "labels", models=16)
+    auc, tpr = rates(labels, "lira_online")
+    assert np.isinf(labels[0].phi).all() and auc > 0.9 and tpr > 0.3
 
 
-def test_a_nearest_neighbour_of_noise_labels_is_exposed(tmp_path):
-    of = audit(KNeighborsClassifier(1), LABELS, tmp_path, models=16)
-    lira = of.summary["attacks"]["lira_online"]
-    assert lira["auc"] > 0.9 and lira["tpr_at_fpr"]["0.01"] > 0.4
-    assert of.summary["train_accuracy"] == 1.0 and of.summary["test_accuracy"] < 0.5
-    assert any("are infinite" in note for note in of.summary["notes"])
-
-
-@pytest.mark.parametrize("y", [(np.arange(N) % 5 == 0).astype(int), None])
-def test_a_majority_rule_is_not_exposed_and_is_called_no_evidence(tmp_path, y):
-    """Its answers are one and the same whoever was a member; a mean moves by 1/n of a record."""
-    estimator = DummyRegressor() if y is None else DummyClassifier(strategy="most_frequent")
-    of = audit(estimator, NUMBERS if y is None else y, tmp_path)
-    for name, attack in of.summary["attacks"].items():
-        if y is not None and attack["auc"] is not None and name != "correctness":
-            assert attack["auc"] == 0.5, name
-            assert attack["tpr_at_fpr"]["0.001"] == 0.0, name
-    words = "naming its mean" if y is None else "naming its commonest class"
-    assert any("no evidence" in w and words in w for w in of.summary["warnings"])
+def test_a_majority_rule_is_not_exposed_and_is_called_no_evidence(tmp_path):
+    """Its answers are one and the same whoever was a member."""
+    y = (np.arange(N) % 5 == 0).astype(int)
+    of = fitted(DummyClassifier(strategy="most_frequent"), y, tmp_path / "labels")
+    for name in ("lira_online", "global_threshold"):
+        assert rates(of, name) == (0.5, 0.0), name
+    (line,) = evidence.of_models(np.asarray(of[0].margin)[..., 0], of[1], y)
+    assert "answer every record alike" in line and "no sign that what learns is safe" in line
+    phi, member = fitted(DummyRegressor(), NUMBERS, tmp_path / "numbers")
+    (line,) = evidence.of_regressions(np.asarray(phi.phi)[..., 0], member, NUMBERS)
+    assert "8 of 8" in line and "naming its mean" in line
+    phi, member = fitted(LinearRegression(), NUMBERS, tmp_path / "line")
+    assert not evidence.of_regressions(np.asarray(phi.phi)[..., 0], member, NUMBERS)
 
 
 def test_an_audit_goes_on_where_it_was_left_to_the_same_numbers(tmp_path):
     """Models that are finished are not fitted again; one that is gone is, to the same bits."""
     tree = DecisionTreeClassifier(max_features=1)
-    first = audit(tree, LABELS, tmp_path / "a")
+    phi = np.asarray(fitted(tree, LABELS, tmp_path / "a")[0].phi)
+    assert not np.array_equal(phi[0], phi[2])
+    more = fitted(tree, LABELS, tmp_path / "b", models=10)[0]
+    np.testing.assert_array_equal(np.asarray(more.phi)[:8], phi)
     record = tmp_path / "a/blocks/0000.json"
-    before = json.loads(record.read_text())["seconds"]
-    store = jaxmia.Run.open(tmp_path / "a")
-    phi = np.asarray(store.signals.phi)
-    again = audit(tree, LABELS, tmp_path / "b", models=10, seed=0)
-    np.testing.assert_array_equal(np.asarray(jaxmia.Run.open(tmp_path / "b").signals.phi)[:8], phi)
-    assert not np.array_equal(phi[0], phi[2]) and again.scores["base"].shape == (10, N)
-    content = json.loads(record.read_text())
-    content["models"].remove(3)
-    del content["sha256"]
-    from jaxmia.storage.files import write_sealed
-
+    before = json.loads(record.read_text())
+    content = before | {"models": [m for m in before["models"] if m != 3]}
     write_sealed(record, content)
-    resumed = audit(tree, LABELS, tmp_path / "a")
+    again = fitted(tree, LABELS, tmp_path / "a")[0]
+    np.testing.assert_array_equal(np.asarray(again.phi), phi)
     after = json.loads(record.read_text())["seconds"]
-    assert [m for m in before if before[m] != after[m]] == ["3"]
-    for name, score in first.scores.items():
-        np.testing.assert_array_equal(resumed.scores[name], score)
+    assert [m for m, seconds in before["seconds"].items() if after[m] != seconds] == ["3"]
     with pytest.raises(ValueError, match="belongs to another experiment"):
-        audit(DecisionTreeClassifier(max_features=2), LABELS, tmp_path / "a")
+        fitted(DecisionTreeClassifier(max_features=2), LABELS, tmp_path / "a")
 
 
 def test_people_are_in_or_out_together_and_groups_are_told_apart(tmp_path):
@@ -154,6 +167,9 @@ def test_people_are_in_or_out_together_and_groups_are_told_apart(tmp_path):
     assert {row["group"]: row["records"] for row in table["groups"]} == {"m": 30, "w": 30}
     page = (of.path / "report/index.html").read_text()
     assert "Exposure by sex" in page and table["states"].split(":")[0] in page
+    checks = of.summary["structure"]["checks"]
+    assert checks["stored"]["risk"] and checks["stored"]["value"] == N // 2
+    assert "lie in the model as they are" in page
     lines = (of.path / "report/records.csv").read_text().splitlines()
     assert len(lines) == N + 1 and lines[0].startswith("example,label,")
     assert len((of.path / "report/groups.csv").read_text().splitlines()) == 5
@@ -177,6 +193,7 @@ def test_the_worst_group_is_the_one_that_is_found():
     assert of["groups"][0]["auc"] == 1.0
 
 
+@pytest.mark.soak
 def test_a_fitted_estimator_is_attacked_itself_if_its_members_are_told(tmp_path):
     member = np.arange(N) < 40
     tree = DecisionTreeClassifier(random_state=0).fit(X[member], LABELS[member])
@@ -190,9 +207,9 @@ def test_a_fitted_estimator_is_attacked_itself_if_its_members_are_told(tmp_path)
 
 def test_a_class_that_a_half_lacks_has_probability_zero(tmp_path):
     labels = np.where(np.arange(N) == 7, "rare", np.where(X[:, 0] > 0, "yes", "no"))
-    of = audit(make_pipeline(StandardScaler(), LogisticRegression()), labels, tmp_path)
-    phi = np.asarray(jaxmia.Run.open(of.path).signals.phi)[:, 7, 0]
-    assert (np.isneginf(phi) == ~of.member[:, 7]).all()
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    signals_, member = fitted(pipe, labels, tmp_path)
+    assert (np.isneginf(signals_.phi[:, 7, 0]) == ~member[:, 7]).all()
 
 
 def test_randomness_is_of_seed_and_model_and_fixed_numbers_stay():

@@ -10,6 +10,7 @@ from jaxmia.command.terminal import guarded, parsed, plain
 COMMANDS = {
     "score": "score",
     "audit": "audit",
+    "attest": "attest",
     "export": "export",
     "report": "report",
     "doctor": "doctor",

@@ -214,7 +214,7 @@ def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndar
     name = "--target"
     if asked is not None:
         name = "--target-logits" if options.target_logits else "--target-probabilities"
-    of = of_probabilities if as_probabilities else of_logits
+    as_signals = of_probabilities if as_probabilities else of_logits
     like = _like(signals, as_logits)
     answers = array(name, file, "f", (2, 3) if as_logits and like[-1] > 1 else (1, 2, 3))
     full = 2 if not as_logits and like[-1] == 1 else 3
@@ -245,7 +245,9 @@ def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndar
             )
     targets = []
     for i, z in enumerate(answers):
-        own = of(name, z, _labels(options, signals)) if as_logits else Signals(z, signals.y)
+        own = Signals(z, signals.y)
+        if as_logits:
+            own = as_signals(name, z, _labels(options, signals))
         own_population = None if population is None else population[i]
         within = {k: v[i] for k, v in inside.items()}
         targets.append(replace(own, population=own_population, **within))
