@@ -15,12 +15,12 @@ from jaxmia.report import attestation
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(60, 2)), RNG.normal(size=60)
-BEGUN = date(2026, 5, 1)
+DAY = date(2026, 5, 1)
 
 
-def text(review=0.9, refuse=0.95, figure="auc", attacks=("base",), chosen="2020-01-31", models=2):
+def text(review=0.9, refuse=0.95, figure="auc", attacks=("base",), day="2020-01-31", models=2):
     return (
-        f'question = "May it go out?"\nby = "The office"\nchosen = {chosen}\n'
+        f'question = "May it go out?"\nby = "The office"\nchosen = {day}\n'
         f"attacks = {list(attacks)}\nmodels = {models}\n"
         f'[[limit]]\nfigure = "{figure}"\nreview = {review}\nrefuse = {refuse}\n'
     )
@@ -44,25 +44,25 @@ def summary(low=0.5, value=0.6, high=0.7, **more):
 )
 def test_a_figure_passes_by_the_upper_end_of_its_interval(tmp_path, review, refuse, decision):
     rules = read(tmp_path, review=review, refuse=refuse)
-    assert policy.decide(rules, summary(), BEGUN).decision == decision
+    assert policy.decide(rules, summary(), DAY).decision == decision
 
 
 @pytest.mark.parametrize(
-    "changes, run, begun, says",
+    "changes, run, day, says",
     [
         ({}, summary(), None, "does not say when"),
         ({}, summary(), date(2019, 1, 1), "after the run"),
-        ({"attacks": ("base", "lira_online")}, summary(), BEGUN, "lira_online was not made"),
-        ({"models": 9}, summary(), BEGUN, "8 models attack, 9"),
-        ({}, summary(warnings=["no evidence"]), BEGUN, "doubted: no evidence"),
-        ({}, summary(low=None), BEGUN, "no interval"),
-        ({"figure": "tpr_at_fpr.0.001", "review": 0.1}, summary(), BEGUN, "no interval"),
-        ({"figure": "groups.0.01", "review": 0.1}, summary(), BEGUN, "not have this figure"),
-        ({"figure": "structure.stored", "review": 0}, summary(), BEGUN, "not have this figure"),
+        ({"attacks": ("base", "lira_online")}, summary(), DAY, "lira_online was not made"),
+        ({"models": 9}, summary(), DAY, "8 models attack, 9"),
+        ({}, summary(warnings=["no evidence"]), DAY, "doubted: no evidence"),
+        ({}, summary(low=None), DAY, "no interval"),
+        ({"figure": "tpr_at_fpr.0.001", "review": 0.1}, summary(), DAY, "no interval"),
+        ({"figure": "groups.0.01", "review": 0.1}, summary(), DAY, "not have this figure"),
+        ({"figure": "structure.stored", "review": 0}, summary(), DAY, "not have this figure"),
     ],
 )
-def test_it_fails_closed(tmp_path, changes, run, begun, says):
-    of = policy.decide(read(tmp_path, **changes), run, begun)
+def test_it_fails_closed(tmp_path, changes, run, day, says):
+    of = policy.decide(read(tmp_path, **changes), run, day)
     assert of.decision == "refuse"
     assert any(says in line for line in [*of.reasons, *(v.reason for v in of.verdicts)])
 

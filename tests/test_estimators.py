@@ -66,8 +66,8 @@ def rates(of, name):
 def test_log_odds_are_exact_where_one_minus_p_is_not():
     """Against logarithms of fractions, some of sums below 1e-16."""
     p = np.array([[0.25, 0.5, 0.25], [1.0, 1e-20, 3e-20], [0.0, 1.0, 0.0], [1e-300, 1.0, 0.0]])
-    wanted = [math.log(1 / 3), -math.log(4e-20), -math.inf, math.log(1e-300)]
-    np.testing.assert_allclose(signals.log_odds(p, np.zeros(4, int)), wanted, rtol=1e-14)
+    exact = [math.log(1 / 3), -math.log(4e-20), -math.inf, math.log(1e-300)]
+    np.testing.assert_allclose(signals.log_odds(p, np.zeros(4, int)), exact, rtol=1e-14)
     assert signals.log_odds(p, np.ones(4, int))[2] == math.inf
     one = signals.log_odds(np.array([[0.2], [1.0], [np.nan]]), np.array([1, 1, 1]))
     np.testing.assert_allclose(one, [math.log(0.25), math.inf, math.nan])
@@ -235,8 +235,8 @@ def test_what_lies_in_a_model_is_counted():
     assert line["parameters"] == 4 and line["degrees_of_freedom"] == N - 4
     assert "stored" not in line
     tree = DecisionTreeClassifier(min_samples_leaf=3, random_state=0).fit(X, LABELS)
-    leaves = [int(n) for n, left in zip(tree.tree_.n_node_samples, tree.tree_.children_left,
-                                        strict=True) if left == -1]  # fmt: skip
+    leaves = [int(n) for n, child in zip(tree.tree_.n_node_samples, tree.tree_.children_left,
+                                        strict=True) if child == -1]  # fmt: skip
     of = structure.structure(tree, X, LABELS)
     assert of["smallest_leaf"] == min(leaves)
     assert of["small_leaf"] == sum(n for n in leaves if n < structure.LEAST)

@@ -43,7 +43,7 @@ def main(options: Command) -> None:
     summary = read_json(options.run / "summary.json")
     if not isinstance(summary, dict) or "attacks" not in summary:
         raise ValueError(f"{options.run / 'summary.json'}: was not written by jaxmia")
-    decision = policy.decide(rules, summary, _begun(options.run))
+    decision = policy.decide(rules, summary, _first_day(options.run))
     wrong, worst = _scores(options.run, summary)
     if wrong:
         decision = decision._replace(decision="refuse", reasons=[*decision.reasons, *wrong])
@@ -60,7 +60,7 @@ def main(options: Command) -> None:
         raise SystemExit(1)
 
 
-def _begun(folder: Path) -> date | None:
+def _first_day(folder: Path) -> date | None:
     """The day of the first model that was finished: by the run's log, or that of its shadows."""
     for place in (folder, folder.parent):
         file = place / "log.jsonl"
@@ -85,8 +85,10 @@ def _scores(folder: Path, summary: dict[str, Any]) -> tuple[list[str], list[tupl
         return [*out, "the scores lie without their membership"], []
     ranked = rank_all(arrays, member)
     for name, fields in summary["attacks"].items():
-        known = fields["auc"] is not None
-        if known and (name not in ranked or abs(auc_of(ranked[name].curve) - fields["auc"]) > SAME):
+        defined = fields["auc"] is not None
+        if defined and (
+            name not in ranked or abs(auc_of(ranked[name].curve) - fields["auc"]) > SAME
+        ):
             out.append(f"the scores of {name} are others than those that the summary speaks of")
     curves = exposure.count(ranked)
     if not curves:

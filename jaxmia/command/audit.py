@@ -85,9 +85,9 @@ def main(options: Command) -> None:
         command=_command(options),
     )  # fmt: skip
     settings = (options.models, options.seed, options.attacks)
-    done = _audit(estimator, procedure, source, member, settings, how)
-    show(done.summary, options.json, options.quiet)
-    how.progress.say(f"report: {done.path / 'report' / 'index.html'}")
+    result = _audit(estimator, procedure, source, member, settings, how)
+    show(result.summary, options.json, options.quiet)
+    how.progress.say(f"report: {result.path / 'report' / 'index.html'}")
 
 
 def _command(options: Command) -> str:

@@ -208,11 +208,11 @@ def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndar
     """The given targets' signals, and their membership if it was told."""
     as_probabilities = bool(options.probabilities or options.target_probabilities)
     as_logits = as_probabilities or bool(options.logits or options.target_logits)
-    asked = options.target_logits or options.target_probabilities
-    file = asked or options.target
+    of_pool = options.target_logits or options.target_probabilities
+    file = of_pool or options.target
     assert file is not None
     name = "--target"
-    if asked is not None:
+    if of_pool is not None:
         name = "--target-logits" if options.target_logits else "--target-probabilities"
     as_signals = of_probabilities if as_probabilities else of_logits
     like = _like(signals, as_logits)
@@ -223,7 +223,7 @@ def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndar
         full, one = answers.ndim, False
     answers = answers[None] if one else answers
     answers = answers.reshape(len(answers), -1, like[-1]) if answers.ndim == 2 else answers
-    classes = answers.shape[-1] if asked is not None else like[-1]
+    classes = answers.shape[-1] if of_pool is not None else like[-1]
     if answers.shape[1:] != (like[0], classes):
         raise ValueError(f"{name}: has {answers.shape[1:]} for each model, not {like}")
     population = None

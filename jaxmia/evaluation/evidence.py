@@ -79,13 +79,13 @@ def of_regressions(
     phi is the negative logarithm of the squared error, summed over what is predicted.
     """
     target = np.asarray(y, np.float64).reshape(len(y), -1)
-    known = member & ~np.isnan(phi)
-    judged = np.flatnonzero(known.any(1))
+    numeric = member & ~np.isnan(phi)
+    judged = np.flatnonzero(numeric.any(1))
     errors = np.exp(-phi.astype(np.float64))
     weak = [
         t
         for t in judged.tolist()
-        if errors[t, known[t]].mean() > (1 - LITTLE) * target[known[t]].var(0).sum()
+        if errors[t, numeric[t]].mean() > (1 - LITTLE) * target[numeric[t]].var(0).sum()
     ]
     if not weak:
         return []

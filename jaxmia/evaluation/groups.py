@@ -12,7 +12,7 @@ from jaxmia.evaluation.figures import LEVELS
 from jaxmia.metrics import Ranked
 
 CONFIDENCE = 0.95  # of all intervals of one column together
-SHOWN = ("0.01", "0.001")  # FPRs of the pooled threshold
+RATES = ("0.01", "0.001")  # FPRs of the pooled threshold
 
 
 def of_groups(ranked: Mapping[str, Ranked], groups: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def of_groups(ranked: Mapping[str, Ranked], groups: Mapping[str, np.ndarray]) ->
     lead = next(iter(exposure.count(ranked)), None)
     if lead is None:
         return {}
-    cuts = exposure.reach(ranked[lead].curve, [LEVELS[level] for level in SHOWN]).threshold
-    exposed = dict(zip(SHOWN, exposure.exposures(ranked[lead], cuts), strict=True))
+    cuts = exposure.reach(ranked[lead].curve, [LEVELS[level] for level in RATES]).threshold
+    exposed = dict(zip(RATES, exposure.exposures(ranked[lead], cuts), strict=True))
     return {name: _column(name, lead, ranked[lead], exposed, v) for name, v in groups.items()}
 
 
@@ -46,7 +46,7 @@ def _column(
         rows.append(
             {"group": value, "records": records, "auc": auc, "auc_interval": ends, "at": at}
         )
-    worst = max(rows, key=lambda row: [row["at"][v]["tpr"] or 0 for v in reversed(SHOWN)])
+    worst = max(rows, key=lambda row: [row["at"][v]["tpr"] or 0 for v in reversed(RATES)])
     out = {"attack": attack, "confidence": CONFIDENCE, "groups": rows, "worst": worst["group"]}
     return out | {"states": _states(name, worst, rows)}
 
@@ -82,17 +82,17 @@ def _auc(of: Ranked, inside: np.ndarray, confidence: float) -> tuple[Any, Any]:
 
 def _states(name: str, worst: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Who is found most, and whether the intervals tell it apart from the least exposed."""
-    level = SHOWN[-1]
+    level = RATES[-1]
     at = worst["at"][level]
     if at["tpr"] is None:
         return f"{name}: no group has members"
     low, high = at["tpr_interval"]
     who = f"{name}: most exposed is {worst['group']!r} ({worst['records']:,} records)"
-    found = f"{at['tpr']:.2%} of its members found at 0.1 % FPR ({low:.2%} to {high:.2%})"
+    share = f"{at['tpr']:.2%} of its members found at 0.1 % FPR ({low:.2%} to {high:.2%})"
     others = [r["at"][level]["tpr_interval"] for r in rows if r is not worst]
     apart = [ends for ends in others if ends is not None and ends[1] < low]
     if not others:
-        return f"{who}: {found}; there is no other group"
+        return f"{who}: {share}; there is no other group"
     if not apart:
-        return f"{who}: {found}; no group is surely less exposed"
-    return f"{who}: {found}; surely more than {len(apart)} of the {len(others)} others"
+        return f"{who}: {share}; no group is surely less exposed"
+    return f"{who}: {share}; surely more than {len(apart)} of the {len(others)} others"

@@ -114,13 +114,15 @@ def _limit(file: Path, row: Any) -> Limit:
     return Limit(row["figure"], *map(float, numbers))
 
 
-def decide(policy: Policy, summary: Mapping[str, Any], begun: date | None) -> Decision:
-    """What follows from a run's summary; `begun` is the day on which its first model was ready."""
+def decide(policy: Policy, summary: Mapping[str, Any], first_day: date | None) -> Decision:
+    """What follows from a run's summary; `first_day` is that on which its first model was ready."""
     reasons = [f"the run is doubted: {line}" for line in summary.get("warnings", [])]
-    if begun is None:
+    if first_day is None:
         reasons.append("the run does not say when it was begun")
-    elif policy.chosen_on > begun:
-        reasons.append(f"the limits were chosen on {policy.chosen_on}, after the run of {begun}")
+    elif policy.chosen_on > first_day:
+        reasons.append(
+            f"the limits were chosen on {policy.chosen_on}, after the run of {first_day}"
+        )
     for name in policy.attacks:
         if summary["attacks"].get(name, {}).get("auc") is None:
             reasons.append(f"the attack {name} was not made")

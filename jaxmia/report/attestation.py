@@ -64,7 +64,7 @@ def contents(
         "limits": [_row(v) for v in decision.verdicts],
         "groups": [of["states"] for of in summary.get("groups", {}).values()],
         "structure": [check["states"] for check in structure.values()],
-        "worst": [f"{i} ({found} of {models})" for i, found, models in worst[:WORST]],
+        "worst": [f"{i} ({hits} of {models})" for i, hits, models in worst[:WORST]],
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) or "not stated",
         "digests": [f"{name}: {digest}" for name, digest in digests.items()],
         "policy": policy.digest,
