@@ -2,7 +2,12 @@
 
 import json
 import math
+import os
 import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +36,7 @@ from jaxmia.storage.files import write_sealed
 from jaxmia.training.progress import Progress
 from jaxmia.work import opened
 
+ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
 N = 60
 X = RNG.normal(size=(N, 3))
@@ -233,7 +239,7 @@ def test_what_lies_in_a_model_is_counted():
     assert of_structure(svm, LABELS)["stored"] == svm.fit(X, LABELS)[-1].n_support_.sum()
     line = of_structure(LinearRegression(), NUMBERS)
     assert line["parameters"] == 4 and line["degrees_of_freedom"] == N - 4
-    assert "stored" not in line
+    assert line["stored"] == 0
     tree = DecisionTreeClassifier(min_samples_leaf=3, random_state=0).fit(X, LABELS)
     leaves = [int(n) for n, child in zip(tree.tree_.n_node_samples, tree.tree_.children_left,
                                         strict=True) if child == -1]  # fmt: skip
@@ -272,3 +278,42 @@ def test_what_cannot_be_audited_is_refused_in_one_line(tmp_path, estimator, y, s
     with pytest.raises(ValueError, match=says) as error:
         audit(estimator, y, tmp_path)
     assert "\n" not in str(error.value)
+
+
+CHILD = """
+import sys, time
+import numpy as np
+from sklearn.tree import DecisionTreeClassifier
+from jaxmia import audit
+
+class Slow(DecisionTreeClassifier):
+    def fit(self, x, y):
+        time.sleep(0.3)
+        return super().fit(x, y)
+
+rng = np.random.default_rng(0)
+audit(Slow(max_features=1), rng.normal(size=(80, 3)), rng.integers(3, size=80), models=24, jobs=2,
+      out=sys.argv[1])
+"""
+
+
+@pytest.mark.soak
+def test_an_audit_that_was_killed_goes_on_to_the_same_scores(tmp_path):
+    """In two processes, killed without warning while some models are finished; and in one piece."""
+    (tmp_path / "child.py").write_text(CHILD)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    call = [sys.executable, str(tmp_path / "child.py")]
+    record = tmp_path / "killed/blocks/0000.json"
+    process = subprocess.Popen([*call, str(tmp_path / "killed")], env=environment)
+    while process.poll() is None and not record.exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    finished = json.loads(record.read_text())["models"]
+    assert 0 < len(finished) < 16 and not (tmp_path / "killed/summary.json").exists()
+    for name in ("killed", "whole"):
+        subprocess.run([*call, str(tmp_path / name)], env=environment, check=True)
+    one, other = (dict(np.load(tmp_path / n / "scores.npz")) for n in ("killed", "whole"))
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])

@@ -30,7 +30,7 @@ def structure(model: Any, x: Any, target: np.ndarray) -> dict[str, Any]:
     ):
         if value is not None:
             out[name] = value
-    if hasattr(last, "coef_") and "parameters" in out and "stored" not in out:
+    if hasattr(last, "coef_") and "parameters" in out and not out.get("stored"):
         out["degrees_of_freedom"] = out["records"] - out["parameters"]
     return out
 
@@ -44,14 +44,17 @@ def _last(model: Any, x: Any) -> tuple[Any, Any]:
 
 
 def _stored(model: Any, inputs: Any) -> int | None:
-    """How many records are, number by number, rows of some array in the model."""
+    """How many records are, number by number, rows of some array in the model.
+
+    None where they are no numbers; others than as they are (rounded, in a tree) none is recognised.
+    """
     table = _numbers(inputs)
     if table is None:
         return None
     rows: set[bytes] = set()
     for array in _arrays(model, table.shape[1]):
         rows |= set(_as_bytes(array))
-    return sum(row in rows for row in _as_bytes(table)) if rows else None
+    return sum(row in rows for row in _as_bytes(table))
 
 
 def _numbers(inputs: Any) -> np.ndarray | None:

@@ -34,6 +34,8 @@ def _median(rows: Sequence[Mapping[str, Any]], name: str) -> int:
 
 def _state(name: str, value: int, many: int) -> tuple[str, bool]:
     share = f"{value:,} of {many:,} training records"
+    if name == "stored" and not value:
+        return "no training record was recognised in the model as it is", False
     if name == "stored":
         return f"{share} lie in the model as they are: who has its file has them", value > 0
     if name == "small_leaf":
