@@ -12,6 +12,7 @@ import importlib
 _LAZY = {
     "Experiment": "experiment",
     "Run": "storage.run",
+    "audit": "command.audit",
     "cli": "command.experiment",
     "run": "pipeline",
 }

@@ -11,10 +11,12 @@ from jaxtyping import Int
 from jaxmia import augment, design, machine
 from jaxmia import data as sources
 from jaxmia.attacks import ATTACKS as LADDER
+from jaxmia.estimators import Procedure, Table, table
 from jaxmia.training.trainer import DTYPES
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
 
+LIBRARIES = ("scikit-learn", "xgboost", "lightgbm", "catboost")  # of estimators
 LEAST_SETS = 4  # trained twice: two halves of the pool with each example, two without
 ATTACKS = (
     "lira_online",
@@ -30,6 +32,8 @@ ATTACKS = (
 class Experiment:
     """Plain values: `data() -> Data`, `design(seed, M, N) -> member`, `views(x) -> [Q, ...]`.
 
+    A `recipe` trains networks; a `Procedure` fits estimators, and its `data()` are a `Table`.
+
     `views` sees one example as the network does; its view 0 is the example itself. `copies(x)` are
     the changed copies of which label-only attacks count how many keep the label. `outputs(logits)`
     is what a model's answers go through, a defence. On the sets of the first `repeat_sets` models
@@ -37,8 +41,8 @@ class Experiment:
     """
 
     name: str
-    data: Callable[[], Data]
-    recipe: Recipe
+    data: Callable[[], Data] | Callable[[], Table]
+    recipe: Recipe | Procedure
     models: int = 128
     design: Callable = design.complementary_halves
     views: Callable = augment.itself
@@ -61,13 +65,8 @@ class Experiment:
             raise ValueError(
                 f"repeat_sets={self.repeat_sets} must be 0, or {LEAST_SETS} to models={self.models}"
             )
-        if self.recipe.epochs < 1 or self.recipe.batch_size < 1:
-            raise ValueError(
-                f"epochs={self.recipe.epochs} and batch_size={self.recipe.batch_size} "
-                "must be 1 or more"
-            )
-        if self.recipe.dtype not in DTYPES:
-            raise ValueError(f"recipe.dtype={self.recipe.dtype!r} is not one of {DTYPES}")
+        if isinstance(self.recipe, Recipe):
+            _check_recipe(self.recipe)
         for name in self.attacks:
             if name not in LADDER:
                 raise ValueError(
@@ -77,10 +76,19 @@ class Experiment:
             raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")
 
 
-def identity(experiment: Experiment, data: Data) -> dict[str, Any]:
+def _check_recipe(recipe: Recipe) -> None:
+    if recipe.epochs < 1 or recipe.batch_size < 1:
+        raise ValueError(
+            f"epochs={recipe.epochs} and batch_size={recipe.batch_size} must be 1 or more"
+        )
+    if recipe.dtype not in DTYPES:
+        raise ValueError(f"recipe.dtype={recipe.dtype!r} is not one of {DTYPES}")
+
+
+def identity(experiment: Experiment, data: Data | Table) -> dict[str, Any]:
     """What every start of a run must agree on: not the attacks, not a larger number of models."""
     out = {
-        "pool": sources.digest(data),
+        "pool": table.digest(data) if isinstance(data, Table) else sources.digest(data),
         "examples": len(data.y),
         "recipe": describe(experiment.recipe),
         "design": describe(experiment.design),
@@ -106,13 +114,13 @@ def about(experiment: Experiment) -> dict[str, Any]:
         "models": experiment.models,
         "repeat_sets": experiment.repeat_sets,
         "attacks": list(experiment.attacks),
-        "versions": machine.versions(),
+        "versions": machine.versions(LIBRARIES * isinstance(experiment.recipe, Procedure)),
         "device": machine.device(),
         "git": machine.revision(),
     }
 
 
-def members(experiment: Experiment, data: Data) -> int:
+def members(experiment: Experiment, data: Data | Table) -> int:
     """How many members a model is expected to have."""
     return expected_members(experiment, len(data.y), data.person)
 
@@ -130,7 +138,7 @@ def drawing(experiment: Experiment, person: Int[np.ndarray, " N"] | None) -> Cal
     return experiment.design if person is None else design.of_people(experiment.design, person)
 
 
-def membership(experiment: Experiment, data: Data) -> np.ndarray:
+def membership(experiment: Experiment, data: Data | Table) -> np.ndarray:
     """Who is in which model's training set; raises `ValueError` for a model without members."""
     draw = drawing(experiment, data.person)
     member = np.asarray(draw(experiment.seed, experiment.models, len(data.y)), bool)

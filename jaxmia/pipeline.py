@@ -9,8 +9,10 @@ import numpy as np
 
 from jaxmia import machine
 from jaxmia.blocks import train
+from jaxmia.estimators import Procedure
 from jaxmia.evaluation.evaluate import current, evaluate
 from jaxmia.experiment import Experiment
+from jaxmia.fits import fit
 from jaxmia.options import Options
 from jaxmia.report import inputs
 from jaxmia.report.write import write
@@ -32,7 +34,8 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     here = processes.start(machine.cache_folder() / "programs")
     work = opened(experiment, _of_process(options or Options(), here))
     store, say = work.store, work.options.progress.say
-    trained = any([train(part) for part in work.parts])
+    make = fit if isinstance(experiment.recipe, Procedure) else train
+    trained = any([make(part) for part in work.parts])
     for part in work.parts:
         if work.options.shard_count > 1 and not part.missing():
             for line in part.store.verify():  # the blocks of the others, too

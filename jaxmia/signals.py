@@ -27,6 +27,55 @@ def phi(logits: Float[Array, "*N C"], labels: Int[Array, "*N"]) -> Float[jax.Arr
     return _of_true(z, true) - jax.nn.logsumexp(jnp.where(true, -jnp.inf, z), axis=-1)
 
 
+def log_odds(
+    probabilities: Float[Array, "*N C"], labels: Int[Array, "*N"]
+) -> Float[np.ndarray, "*N"]:
+    """phi of probabilities: `log p_y - log sum_{c != y} p_c`, on the host in float64.
+
+    The others are summed, not taken from 1: what is left of them beside a p_y that rounds to 1 is
+    not lost. +inf where they have nothing, -inf where p_y is 0. A single column is the probability
+    of class 1. Raises `ValueError` for what is no probability, and for labels out of range.
+    """
+    p = _probabilities(probabilities)
+    y = np.asarray(_checked(p, labels))
+    true = np.arange(p.shape[-1]) == y[..., None]
+    with np.errstate(divide="ignore"):
+        return np.log(np.where(true, p, 0).sum(-1)) - np.log(np.where(true, 0, p).sum(-1))
+
+
+def logits_of(probabilities: Float[Array, "*N C"]) -> Float[np.ndarray, "*N D"]:
+    """Logits with these probabilities: their logarithms, -inf for 0; of both for a single column.
+
+    Raises `ValueError` for what is no probability.
+    """
+    with np.errstate(divide="ignore"):
+        return np.log(_probabilities(probabilities))
+
+
+OFF = 1e-2  # how far from 1 the sum of a row may be: float16 and rounded answers are
+
+
+def _probabilities(values: Array) -> Float[np.ndarray, "*N D"]:
+    """In float64, two columns for one; NaN is not known, and stays."""
+    p = np.asarray(values, np.float64)
+    if not p.shape[-1]:
+        raise ValueError(f"probabilities: have shape {p.shape}, at least one class is needed")
+    outside = (p < 0) | (p > 1)
+    if outside.any():
+        at = np.unravel_index(int(outside.argmax()), p.shape)
+        place = list(map(int, at))
+        raise ValueError(f"probabilities: {p[at]:.6g} at {place} is not between 0 and 1")
+    if p.shape[-1] == 1:
+        return np.concatenate([1 - p, p], axis=-1)
+    total = p.sum(-1)
+    off = np.abs(total - 1) > OFF
+    if off.any():
+        at = np.unravel_index(int(off.argmax()), off.shape)
+        place = list(map(int, at))
+        raise ValueError(f"probabilities: the classes at {place} sum to {total[at]:.6g}, not to 1")
+    return p
+
+
 def margin(logits: Float[Array, "*N C"], labels: Int[Array, "*N"]) -> Float[jax.Array, "*N"]:
     """`z_y - max_{c != y} z_c`: above 0 exactly where the prediction is right."""
     z, true = _apart(logits, labels)

@@ -10,6 +10,7 @@ from jaxmia import data as sources
 from jaxmia import design
 from jaxmia.attacks import ATTACKS, needed
 from jaxmia.attacks.references import LeaveOut, leave_out
+from jaxmia.estimators import Procedure, Table
 from jaxmia.experiment import Experiment, about, identity, membership
 from jaxmia.options import Options
 from jaxmia.storage.files import writable
@@ -17,6 +18,10 @@ from jaxmia.storage.store import Store
 from jaxmia.training import block, gradients, parallel
 from jaxmia.training.plan import Plan, choose
 from jaxmia.types import SIGNALS, Data
+
+FITS = 16  # estimators of one block: they share a lock, a record and a chunk of every array
+OF_REGRESSION = ("phi",)
+OF_CLASSIFIER = ("phi", "y", "margin", "entropy", "modified_entropy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +34,7 @@ class Work:
 
     experiment: Experiment
     options: Options
-    data: Data
+    data: Data | Table
     member: Bool[np.ndarray, "M N"]
     leave_out: LeaveOut
     store: Store
@@ -60,7 +65,8 @@ def opened(experiment: Experiment, options: Options) -> Work:
     path = _path(experiment, options)
     if not Store.there(path):
         writable(path, path / "report")
-    data = sources.usable(experiment.data())
+    data = experiment.data()
+    data = data if isinstance(data, Table) else sources.usable(data)
     member = membership(experiment, data)
     check(experiment, data)
     store, plan = _folder(experiment, options, data)
@@ -77,7 +83,8 @@ def _repeats(work: Work) -> Work:
     are as small as they are few.
     """
     count, options = work.experiment.repeat_sets, replace(work.options, keep_logits=False)
-    together = work.plan.width * parallel.mesh().devices.size
+    estimators = isinstance(work.experiment.recipe, Procedure)
+    together = 1 if estimators else work.plan.width * parallel.mesh().devices.size
     block = min(work.plan.block, together * -(-count // together))
     own = replace(work.experiment, models=count, repeat_sets=0, attacks=(), copies=None)
     same = {**identity(work.experiment, work.data), "repeats": "the same sets, other seeds"}
@@ -89,8 +96,11 @@ def _repeats(work: Work) -> Work:
     )
 
 
-def check(experiment: Experiment, data: Data) -> None:
+def check(experiment: Experiment, data: Data | Table) -> None:
     """Raises `ValueError` for what recipe, data and copies cannot provide for the attacks."""
+    if isinstance(experiment.recipe, Procedure) or isinstance(data, Table):
+        _check_estimator(experiment, data)
+        return
     block.examples(experiment.recipe, data)  # what cannot be trained at all
     for name in experiment.attacks:
         for signal in ATTACKS[name].needs:
@@ -105,11 +115,27 @@ def check(experiment: Experiment, data: Data) -> None:
                 gradients.last_kernel(experiment.recipe.model(data), data)
 
 
+def _check_estimator(experiment: Experiment, data: Data | Table) -> None:
+    if not (isinstance(experiment.recipe, Procedure) and isinstance(data, Table)):
+        raise ValueError("recipe: estimators go with a Table, networks with Data")
+    regression = data.values is None
+    if regression != experiment.recipe.regression:
+        kinds = ("a classifier", "a regressor")
+        raise ValueError(f"recipe: {kinds[not regression]} does not go with such labels")
+    for name in experiment.attacks:
+        own = OF_REGRESSION if regression else OF_CLASSIFIER
+        if lacking := [s for s in ATTACKS[name].needs if s not in own]:
+            kind = "a regression" if regression else "an estimator"
+            raise ValueError(
+                f"attacks: {name} needs {SIGNALS[lacking[0]].words}, which {kind} does not give"
+            )
+
+
 def _path(experiment: Experiment, options: Options) -> Path:
     return Path(options.workdir or Path("checkpoints") / experiment.name)
 
 
-def _folder(experiment: Experiment, options: Options, data: Data) -> tuple[Store, Plan]:
+def _folder(experiment: Experiment, options: Options, data: Data | Table) -> tuple[Store, Plan]:
     """The run folder, and the plan that its first start chose."""
     path = _path(experiment, options)
     if Store.there(path):
@@ -123,6 +149,8 @@ def _folder(experiment: Experiment, options: Options, data: Data) -> tuple[Store
                 f"models={experiment.models}: {path} has {there}, and design={experiment.design!r} "
                 "balances its columns over just so many; take another workdir"
             )
+    elif isinstance(experiment.recipe, Procedure):
+        plan = Plan(1, options.block or FITS, "none")
     else:
         share = -(-experiment.models // options.shard_count)
         how = (options.width, options.block, options.progress.say)

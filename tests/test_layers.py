@@ -18,10 +18,10 @@ FLOORS = (
     ("recipes", "privacy", "attacks"),
     ("storage",),
     ("models",),
-    ("training",),
+    ("training", "estimators"),
     ("defences", "federated", "experiment", "options"),
     ("work",),
-    ("blocks", "evaluation"),
+    ("blocks", "fits", "evaluation"),
     ("report",),
     ("pipeline",),
     ("command",),
@@ -35,7 +35,7 @@ ONLY = {
     "optax": {"recipes", "training", "attacks"},
     "matplotlib": {"report"},
 }
-HEAVY = {*ONLY, "tensorflow", "sklearn", "torch"}
+HEAVY = {*ONLY, "tensorflow", "sklearn", "torch", "pandas", "skops", "joblib"}
 # what a folder's __init__ may load nevertheless: networks are Flax's, recipes are optax's
 LOADS = {
     "models": {"flax", "optax"},

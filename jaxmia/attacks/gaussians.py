@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 CENTRES = ("mean", "median")
 ROUNDING = 1e-13  # of the squares of all references, below which those of the rest say nothing
-LOST = 1e-6  # of the squares of all about their mean, below which the rest's have too few digits
+REMAINDER = 1e-6  # of the squares of all about their mean: below it the rest has too few digits
 FAR = 1e4  # |phi| from which on one model alone could make a mean or take its digits: no logit
 
 
@@ -48,7 +48,7 @@ def side(
     total, squares = x.sum(0)[None], square.sum(0)[None]
     least = ROUNDING * squares
     about_mean = squares - total**2 / np.maximum(w.sum(0), 1)
-    few = np.where(about_mean > least, LOST * about_mean, -1.0)
+    few = np.where(about_mean > least, REMAINDER * about_mean, -1.0)
     for model in leaving:
         total = _less(total, _take(x, model))
         squares = _less(squares, _take(square, model))
@@ -60,9 +60,9 @@ def side(
     fit = GaussianFit(n, np.add(middle, origin, out=middle), squares, _level(phi))
     small = squares <= np.maximum(least, few)
     if small.any():
-        lost = small & (squares <= few) & ((n > 1) | (about_mean > FAR * FAR))
+        anew = small & (squares <= few) & ((n > 1) | (about_mean > FAR * FAR))
         squares[small] = 0.0  # what rounding leaves there depends on who left
-        _sum_anew(fit, phi, weight, leaving, lost, centre)
+        _sum_anew(fit, phi, weight, leaving, anew, centre)
     return fit
 
 
@@ -71,15 +71,15 @@ def _sum_anew(
     phi: Float[np.ndarray, "M n Q"],
     weight: Bool[np.ndarray, "M n"],
     leaving: list[Int[np.ndarray, "T n"]],
-    lost: Bool[np.ndarray, "T n Q"],
+    anew: Bool[np.ndarray, "T n Q"],
     centre: str,
 ) -> None:
-    """Writes the centre and squares where they are `lost`, of what is left alone."""
-    t, j, q = np.nonzero(lost)
+    """Writes the centre and squares of what is left, summed by itself, where it says so (`anew`)."""
+    t, j, q = np.nonzero(anew)
     keep = weight[:, j].copy()
     for model in leaving:
-        gone = np.broadcast_to(model, lost.shape[:2])[t, j]
-        keep[gone[gone >= 0], np.flatnonzero(gone >= 0)] = False
+        away = np.broadcast_to(model, anew.shape[:2])[t, j]
+        keep[away[away >= 0], np.flatnonzero(away >= 0)] = False
     x, n = np.where(keep, phi[:, j, q], 0.0), keep.sum(0)
     mean = x.sum(0) / n
     squares = np.where(keep, x - mean, 0.0)
@@ -129,7 +129,7 @@ def _take(a: np.ndarray, model: np.ndarray) -> np.ndarray:
 def _median(
     x: np.ndarray, weight: np.ndarray, leaving: list[np.ndarray], n: np.ndarray
 ) -> np.ndarray:
-    """The median of what is left: one sort, and a shift past each rank that is gone."""
+    """The median of what is left: one sort, and a shift past each rank that is away."""
     w = weight[..., None]
     key = np.where(w, x, np.inf)
     order = np.argsort(key, axis=0, kind="stable")

@@ -9,6 +9,8 @@ from jaxmia.command.terminal import guarded, parsed, plain
 # each has the options `Command`, whose docstring is its line of help, and `main(options)`
 COMMANDS = {
     "score": "score",
+    "audit": "audit",
+    "attest": "attest",
     "audit-dp": "audit_dp",
     "export": "export",
     "report": "report",

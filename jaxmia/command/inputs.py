@@ -8,9 +8,9 @@ import numpy as np
 
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
+from jaxmia.command.answers import of_logits, of_probabilities
 from jaxmia.data import fields as columns
 from jaxmia.evaluation import constant
-from jaxmia.signals import OF_LOGITS
 from jaxmia.storage.run import Run
 from jaxmia.storage.sources import WORDS, opened
 from jaxmia.types import SIGNALS, Signals
@@ -24,19 +24,23 @@ TARGET = tuple(f"target_{of}" for of in ("member", "population", *INSIDE))  # of
 NEEDS = {
     "signals": ("member",),
     "logits": ("member",),
-    "labels": ("signals", "logits"),
-    "member": ("signals", "logits"),
+    "probabilities": ("member",),
+    "labels": ("signals", "logits", "probabilities"),
+    "member": ("signals", "logits", "probabilities"),
     "target_logits": ("run",),
-    **{of: ("signals", "logits") for of in ("population", *INSIDE)},
-    **{of: ("target", "target_logits") for of in TARGET},
+    "target_probabilities": ("run",),
+    **{of: ("signals", "logits", "probabilities") for of in ("population", *INSIDE)},
+    **{of: ("target", "target_logits", "target_probabilities") for of in TARGET},
 }
 EXCLUDES = {
-    "signals": ("logits",),
-    "run": ("signals", "logits", "labels", "member", "population", *INSIDE),
-    "target_logits": ("target",),
+    "signals": ("logits", "probabilities"),
+    "logits": ("probabilities",),
+    "run": ("signals", "logits", "probabilities", "labels", "member", "population", *INSIDE),
+    "target_logits": ("target", "target_probabilities"),
+    "target_probabilities": ("target",),
 }
-IN_MEMORY = ("run", "logits", "labels", "population", "person", "show_examples", "curve",
-             "target_logits", "target_population", *INSIDE,
+IN_MEMORY = ("run", "logits", "probabilities", "labels", "population", "person", "show_examples",
+             "curve", "target_logits", "target_probabilities", "target_population", *INSIDE,
              *(f"target_{of}" for of in INSIDE))  # fmt: skip  # what streaming cannot do
 
 
@@ -52,14 +56,18 @@ class Score:
     """phi [M, N] or [M, N, Q] of the models (.npy); or give --logits and --labels, or --run."""
     logits: Path | None = None
     """Logits [M, N, C] (C = 1: a binary model's single logit), instead of --signals."""
+    probabilities: Path | None = None
+    """Probabilities [M, N, C] (C = 1: of class 1), instead of --signals; exactly 0 and 1 too."""
     labels: Path | None = None
     """Whole numbers [N], the true classes: with --logits, and where attacks want them."""
     run: Path | None = None
     """A run folder, whose shadow models are the references: instead of all of the above."""
     target: Path | None = None
-    """phi (or logits) of one target, or of several; without it every model is attacked in turn."""
+    """phi (logits, probabilities) of one target or several; without it every model is attacked."""
     target_logits: Path | None = None
     """Logits [N, C] of a target asked about the pool of --run, instead of --target."""
+    target_probabilities: Path | None = None
+    """Probabilities [N, C] of such a target, instead of --target."""
     target_member: Path | None = None
     """0/1 [N] or [T, N] of the targets; without it there are scores, but no metrics."""
     population: Path | None = None
@@ -95,7 +103,7 @@ class Score:
 def check(options: Score) -> None:
     """Raises `ValueError` for options that do not go together, or that nothing would read."""
     present = {f.name for f in fields(options) if getattr(options, f.name) not in (None, False)}
-    if not present & {"signals", "logits", "run"}:
+    if not present & {"signals", "logits", "probabilities", "run"}:
         raise ValueError("give either --signals and --member, or --logits and --labels, or --run")
     if not options.attacks:
         raise ValueError("--attacks: names none; --attacks help lists them")
@@ -105,9 +113,10 @@ def check(options: Score) -> None:
     for name, others in NEEDS.items():
         if name in present and not present & set(others):
             raise ValueError(f"{_flag(name)} needs {' or '.join(map(_flag, others))}")
-    if "logits" in present and "labels" not in present:
-        raise ValueError("--logits needs --labels")
-    targets = present & {"target", "target_logits"}
+    for name in ("logits", "probabilities"):
+        if name in present and "labels" not in present:
+            raise ValueError(f"{_flag(name)} needs --labels")
+    targets = present & {"target", "target_logits", "target_probabilities"}
     if targets and "run" not in present:
         for of in ("population", *INSIDE):
             if (of in present) != (f"target_{of}" in present):
@@ -167,11 +176,15 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
     if options.run is not None:
         return _of_run(options)
     assert options.member is not None
-    if options.logits is not None:
+    answers = options.logits or options.probabilities
+    if answers is not None:
         assert options.labels is not None
         y = _whole("--labels", options.labels)
-        signals = _of_logits("--logits", array("--logits", options.logits, "f", (3,)), y)
+        name = "--logits" if options.logits else "--probabilities"
+        of = of_logits if options.logits else of_probabilities
+        signals = of(name, array(name, answers, "f", (3,)), y)
     else:
+        name = "--signals"
         assert options.signals is not None
         phi = array("--signals", options.signals, "f", (2, 3))
         signals = Signals(phi.reshape(*phi.shape[:2], -1), _labels_of(options, phi.shape[1]))
@@ -187,19 +200,21 @@ def references(options: Score) -> tuple[Signals, np.ndarray]:
         raise ValueError(
             f"--signals: has {shape[0]} models and {shape[1]} examples, 2 of each are needed"
         )
-    constant.refuse(
-        "--signals" if options.logits is None else "--logits",
-        constant.span(np.asarray(signals.phi)),
-    )
+    constant.refuse(name, constant.span(np.asarray(signals.phi)))
     return replace(signals, population=population, **_inside(options, "", shape)), member
 
 
 def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndarray | None]:
     """The given targets' signals, and their membership if it was told."""
-    as_logits = options.logits is not None or options.target_logits is not None
-    file = options.target_logits or options.target
+    as_probabilities = bool(options.probabilities or options.target_probabilities)
+    as_logits = as_probabilities or bool(options.logits or options.target_logits)
+    of_pool = options.target_logits or options.target_probabilities
+    file = of_pool or options.target
     assert file is not None
-    name = "--target-logits" if options.target_logits else "--target"
+    name = "--target"
+    if of_pool is not None:
+        name = "--target-logits" if options.target_logits else "--target-probabilities"
+    as_signals = of_probabilities if as_probabilities else of_logits
     like = _like(signals, as_logits)
     answers = array(name, file, "f", (2, 3) if as_logits and like[-1] > 1 else (1, 2, 3))
     full = 2 if not as_logits and like[-1] == 1 else 3
@@ -208,7 +223,7 @@ def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndar
         full, one = answers.ndim, False
     answers = answers[None] if one else answers
     answers = answers.reshape(len(answers), -1, like[-1]) if answers.ndim == 2 else answers
-    classes = answers.shape[-1] if options.target_logits else like[-1]
+    classes = answers.shape[-1] if of_pool is not None else like[-1]
     if answers.shape[1:] != (like[0], classes):
         raise ValueError(f"{name}: has {answers.shape[1:]} for each model, not {like}")
     population = None
@@ -230,12 +245,14 @@ def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndar
             )
     targets = []
     for i, z in enumerate(answers):
-        own = _of_logits(name, z, _labels(options, signals)) if as_logits else Signals(z, signals.y)
+        own = Signals(z, signals.y)
+        if as_logits:
+            own = as_signals(name, z, _labels(options, signals))
         own_population = None if population is None else population[i]
         within = {k: v[i] for k, v in inside.items()}
         targets.append(replace(own, population=own_population, **within))
-    of = constant.span(np.stack([np.asarray(t.phi) for t in targets]))
-    constant.refuse(name, of, constant.span(np.asarray(signals.phi)))
+    spans = constant.span(np.stack([np.asarray(t.phi) for t in targets]))
+    constant.refuse(name, spans, constant.span(np.asarray(signals.phi)))
     if options.target_member is None:
         return targets, None
     truth = membership("--target-member", options.target_member, (1, 2), None)
@@ -278,7 +295,7 @@ def _like(signals: Signals, as_logits: bool) -> tuple[int, int]:
     if signals.logits is not None:
         return np.asarray(signals.logits).shape[1:]
     if np.asarray(signals.phi).shape[-1] != 1:
-        raise ValueError("--target-logits: the run has several views; give their phi as --target")
+        raise ValueError("the run has several views: give the target's phi of them as --target")
     assert signals.y is not None
     return len(signals.y), max(2, int(signals.y.max()) + 1)
 
@@ -308,27 +325,6 @@ def _whole(name: str, file: Path) -> np.ndarray:
 def _ids(name: str, file: Path, count: int) -> np.ndarray:
     """What each of `count` belongs to, as int64: whole numbers of any type, or strings."""
     return columns.persons(name, file.name, array(name, file, "iufbUS", (1, 2)), count)
-
-
-def _of_logits(name: str, z: np.ndarray, y: np.ndarray) -> Signals:
-    if len(y) != z.shape[-2]:
-        raise ValueError(f"--labels: has {len(y)} examples, {name} has {z.shape[-2]}")
-    if z.shape[-1] > 1 and z.min() >= 0 and z.max() <= 1 and np.allclose(z.sum(-1), 1, atol=1e-3):
-        raise ValueError(
-            f"{name}: all rows are from 0 to 1 and sum to 1: these are probabilities; give logits, "
-            "or the logarithms of the probabilities"
-        )
-    y = y.astype(np.int32)
-    rows = z.reshape(-1, *z.shape[-2:])
-    labels = np.broadcast_to(y, rows.shape[1:-1])
-    of_rows = [
-        {k: of(row.astype(np.float32), labels) for k, of in OF_LOGITS.items()} for row in rows
-    ]
-    of_logits = {
-        k: np.stack([np.asarray(of[k]) for of in of_rows]).reshape(*z.shape[:-1], 1)
-        for k in OF_LOGITS
-    }
-    return Signals(y=y, logits=z, **of_logits)
 
 
 def membership(name: str, file: Path, ndim: tuple[int, ...], shape: tuple | None) -> np.ndarray:

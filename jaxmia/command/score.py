@@ -67,15 +67,15 @@ def explain(options: Score) -> str:
         shape = Store(options.run).arrays.open("phi").shape
         size = memory.in_memory(shape, 4, len(options.attacks))
         return f"in memory: at most {memory.in_words(size)}"
-    name = "signals" if options.signals is not None else "logits"
-    file = options.signals or options.logits
-    assert file is not None
+    names = ("signals", "logits", "probabilities")
+    name = next(n for n in names if getattr(options, n) is not None)
+    file = getattr(options, name)
     array = opened(f"--{name}", file)
     item = getattr(array.dtype, "numpy_dtype", array.dtype).itemsize
     if streams(options):
         size = memory.streamed(array.shape, item)
         return f"from disk: at most {memory.in_words(size)}"
-    classes = array.shape[2] if name == "logits" else 0
+    classes = array.shape[2] if name != "signals" else 0
     shape = array.shape[:2] if classes else array.shape
     size = memory.in_memory(shape, item, len(options.attacks), classes)
     return f"in memory: at most {memory.in_words(size)}"
@@ -98,7 +98,7 @@ def score(options: Score) -> dict[str, Any]:
     select(options.attacks, signals)
     targets: list[Signals] | None = None
     truth: np.ndarray | None = member
-    if options.target is not None or options.target_logits is not None:
+    if options.target or options.target_logits or options.target_probabilities:
         targets, truth = targets_of(options, signals)
         select(options.attacks, targets[0])
         if targets[0].population is None:  # thresholds are fitted on scores of the same kind

@@ -9,7 +9,9 @@ import numpy as np
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.infinite import of_phi
+from jaxmia.estimators import Table
 from jaxmia.evaluation import evidence, own_fpr, records
+from jaxmia.evaluation.groups import of_groups
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
@@ -19,7 +21,7 @@ from jaxmia.metrics import Ranked, rank_all
 from jaxmia.storage.files import read_json
 from jaxmia.storage.run import read_signals
 from jaxmia.training import quantiles
-from jaxmia.types import Signals
+from jaxmia.types import Recipe, Signals
 from jaxmia.work import Work
 
 STATES = ("signals", "repeats")  # fields of a summary's `experiment`
@@ -39,6 +41,7 @@ def evaluate(work: Work) -> Evaluated:
     signals, _ = read_signals(work.store, experiment.models)
     with progress.stage(f"attacking {experiment.models} models"):
         if "quantile_regression" in experiment.attacks:
+            assert isinstance(experiment.recipe, Recipe)
             expected = quantiles.expected(
                 experiment.recipe, experiment.seed, work.data, signals, work.plan.convolution
             )
@@ -65,10 +68,11 @@ def evaluate(work: Work) -> Evaluated:
     )
     if work.options.command:
         summary["command"] = work.options.command
-    if signals.margin is not None:
-        margin, y = np.asarray(signals.margin)[..., 0], np.asarray(signals.y)
-        if warnings := evidence.of_models(margin, work.member, y):
-            summary["warnings"] = warnings
+    if warnings := _warnings(work, signals):
+        summary["warnings"] = warnings
+    if isinstance(work.data, Table) and work.data.groups:
+        with progress.stage("measuring groups"):
+            summary["groups"] = of_groups(ranked, work.data.groups)
     with progress.stage("an attacker without the pool"):
         if pool := without_pool(
             signals, work.member, summary["attacks"], work.leave_out, _again(work)
@@ -77,6 +81,16 @@ def evaluate(work: Work) -> Evaluated:
     with progress.stage("power with fewer models"):
         summary["curve"] = power(signals, work.member, experiment.attacks, work.leave_out)
     return Evaluated(ranked, summary, signals)
+
+
+def _warnings(work: Work, signals: Signals) -> list[str]:
+    """What says that the models are no evidence."""
+    if signals.margin is not None:
+        margin, y = np.asarray(signals.margin)[..., 0], np.asarray(signals.y)
+        return evidence.of_models(margin, work.member, y)
+    if isinstance(work.data, Table):
+        return evidence.of_regressions(np.asarray(signals.phi)[..., 0], work.member, work.data.y)
+    return []
 
 
 def _states(work: Work) -> dict[str, str]:

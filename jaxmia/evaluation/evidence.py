@@ -11,6 +11,7 @@ from jaxmia.evaluation.plausible import some
 
 FAR, SIGMAS = 0.1, 6  # an accuracy off the median by this much, and by so many deviations
 APART = 4  # deviations by which the commonest class must fall short of all members
+LITTLE = 1e-6  # of the variance: a regression that explains less has learnt nothing
 LEVEL = 1e-3  # of what each sentence says of sound models, at most
 
 
@@ -29,6 +30,12 @@ def of_models(
     judged = np.flatnonzero(inside.any(1))
     if not len(judged):
         return []
+    alike = judged[_alike(margin[judged], y)]
+    if len(alike) == len(judged):
+        return [
+            f"The {whose} are no evidence: all {len(judged)} answer every record alike. They "
+            "learnt nothing of any, which is no sign that what learns is safe."
+        ]
     inside, right = inside[judged], (inside & (margin > 0))[judged]
     weak = judged[_weak(inside, right, y)]
     out = []
@@ -52,6 +59,40 @@ def of_models(
             f"chance (lowest {rate.min():.2f}, highest {rate.max():.2f})."
         )
     return out
+
+
+def _alike(margin: Float[np.ndarray, "T N"], y: Int[np.ndarray, " N"]) -> Bool[np.ndarray, " T"]:
+    """Models whose margin is one and the same number for all examples of a class, of any class."""
+    order = np.argsort(y, kind="stable")
+    first = np.flatnonzero(np.diff(y[order], prepend=-1))
+    if len(first) == len(y):
+        return np.zeros(len(margin), bool)
+    low, high = (np.minimum.reduceat(m[:, order], first, axis=1) for m in (margin, -margin))
+    return (low == -high).all(1)
+
+
+def of_regressions(
+    phi: Float[np.ndarray, "T N"], member: Bool[np.ndarray, "T N"], y: Float[np.ndarray, "N ..."]
+) -> list[str]:
+    """A sentence if regressions learnt nothing: their errors are those of naming the mean.
+
+    phi is the negative logarithm of the squared error, summed over what is predicted.
+    """
+    target = np.asarray(y, np.float64).reshape(len(y), -1)
+    numeric = member & ~np.isnan(phi)
+    judged = np.flatnonzero(numeric.any(1))
+    errors = np.exp(-phi.astype(np.float64))
+    weak = [
+        t
+        for t in judged.tolist()
+        if errors[t, numeric[t]].mean() > (1 - LITTLE) * target[numeric[t]].var(0).sum()
+    ]
+    if not weak:
+        return []
+    return [
+        f"The models are no evidence: {len(weak)} of {len(judged)} ({some(np.array(weak))}) are no "
+        "better on their own training data than naming its mean."
+    ]
 
 
 def _weak(inside: np.ndarray, right: np.ndarray, y: np.ndarray) -> Bool[np.ndarray, " T"]:

@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 
 from jaxmia import defences
+from jaxmia.estimators import Procedure
+from jaxmia.evaluation import structure
 from jaxmia.experiment import Experiment, expected_members
 from jaxmia.storage.store import Store
+from jaxmia.types import Recipe
 
 
 def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
@@ -18,7 +21,8 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
         accuracy[key] = float(np.mean(values)) if values else float("nan")
     gap = accuracy["train_accuracy"] - accuracy["test_accuracy"]
     expected = expected_members(experiment, store.identity["examples"], store.read("person"))
-    private = defences.guarantee(experiment.recipe, expected)
+    recipe = experiment.recipe
+    private = defences.guarantee(recipe, expected) if isinstance(recipe, Recipe) else None
     rates = {**accuracy, "generalization_gap": gap}
     seconds = sum(s for r in records for s in r.get("seconds", {}).values())
     attempts = {int(m): n for r in records for m, n in r.get("attempts", {}).items()}
@@ -30,6 +34,7 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
             m for r in records for m in r.get("diverged", []) if _counts(m, experiment)
         ),
         **({"retrained": retrained} if retrained else {}),
+        **(_of_estimators(experiment, records) if isinstance(recipe, Procedure) else {}),
         "models_per_hour": finished / seconds * 3600 if seconds else None,
         **({"differential_privacy": private._asdict()} if private else {}),
         "experiment": {
@@ -40,6 +45,17 @@ def of_run(experiment: Experiment, store: Store) -> dict[str, Any]:
             **{k: store.experiment["about"][k] for k in ("versions", "device", "git")},
         },
     }
+
+
+def _of_estimators(experiment: Experiment, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which models are attacked, in words, and what lies in them."""
+    models = experiment.models
+    attacked = (
+        f"each of {models} models in turn, which the estimator's procedure fitted anew, the others "
+        "as references; the estimator itself is none of them"
+    )
+    inside = structure.of_models(records, models)
+    return {"attacked": attacked} | ({"structure": inside} if inside else {})
 
 
 def _counts(model: str | int, experiment: Experiment) -> bool:

@@ -7,7 +7,7 @@ from scipy.special import ndtri
 from jaxmia.metrics import auc_and_sd, rank, roc_counts
 from jaxmia.types import Array
 
-LOST = 5  # with fewer, bounds at 95 % were above the truth in up to 14 % of draws
+OVERLAP = 5  # with fewer, bounds at 95 % were above the truth in up to 14 % of draws
 
 
 def mu_from_auc(
@@ -18,7 +18,7 @@ def mu_from_auc(
     No score has an AUC above `Phi(mu / sqrt 2)`, so that mu is at least
     `sqrt 2 (Phi^-1(A) - z sd / phi(Phi^-1(A)))` with DeLong's sd: its confidence is a limit for
     many trials, unlike that of `mu_joint`. A score that is NaN counts as the lowest. NaN where the
-    sides overlap too little for the limit: fewer than `LOST` of a side, n (1 - A), come out below.
+    sides overlap too little for the limit: fewer than `OVERLAP` of a side, n (1 - A), come out below.
     Raises `ValueError` for a confidence outside (0, 1), or fewer than two trials on a side.
     """
     if not 0 < confidence < 1:
@@ -31,7 +31,7 @@ def mu_from_auc(
             "of each are needed"
         )
     area, sd = auc_and_sd(curve)
-    if min(curve.tp[-1], curve.fp[-1]) * (1 - area) < LOST:
+    if min(curve.tp[-1], curve.fp[-1]) * (1 - area) < OVERLAP:
         return float("nan")
     if area <= 0.5:
         return 0.0

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmia.attacks.references import LeaveOut
+from jaxmia.estimators import Table
 from jaxmia.types import Data, Signals
 
 
@@ -45,7 +46,7 @@ def of_run(
     signals: Signals,
     member: np.ndarray,
     leave_out: LeaveOut,
-    data: Data | None = None,
+    data: Data | Table | None = None,
     examples: bool = False,
 ) -> ReportInputs:
     """A run's own material. The examples themselves only if they are public, or asked for.

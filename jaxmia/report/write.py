@@ -12,9 +12,13 @@ from jaxtyping import Bool, Float
 
 from jaxmia.evaluation import figures, own_fpr
 from jaxmia.evaluation.exposure import (
+    DEFAULT,
     Exposure,
+    count,
+    exposures,
     exposures_of_rows,
     level_key,
+    reach,
     strongest_first,
 )
 from jaxmia.evaluation.summary import Stage
@@ -94,7 +98,9 @@ def report(
     """Writes the page, every chart as SVG, PNG and CSV, and the numbers of attacks and examples."""
     inputs = inputs or ReportInputs()
     contents = look(ranked, summary, inputs)
-    return _files(folder, contents, draw(contents, member, phi, summary, inputs), summary, inputs)
+    charts = draw(contents, member, phi, summary, inputs)
+    files = [_csv(folder / "records.csv", *_records(ranked, inputs))] if contents.curves else []
+    return [*files, *_files(folder, contents, charts, summary, inputs)]
 
 
 def report_from_disk(
@@ -127,6 +133,8 @@ def _files(
     files.append(_csv(folder / "attacks.csv", *_attacks(summary, contents)))
     if contents.exposed:
         files.append(_csv(folder / "examples.csv", *_examples(contents, inputs)))
+    if summary.get("groups"):
+        files.append(_csv(folder / "groups.csv", *_groups(summary["groups"])))
     files.append(folder / "index.html")
     write_bytes(files[-1], page(folder, contents, charts, summary, inputs).encode())
     return files
@@ -199,6 +207,36 @@ def _examples(contents: Contents, inputs: ReportInputs) -> tuple[tuple[str, ...]
         none if means is None else means.outside.tolist(),
     )
     return head, zip(*columns, strict=True)
+
+
+def _records(
+    ranked: Mapping[str, Ranked], inputs: ReportInputs
+) -> tuple[tuple[str, ...], Iterable[tuple]]:
+    """Records by attacks: the share of its models in which each finds it at 0.1 % FPR."""
+    shares = {}
+    for name, curve in count(ranked).items():
+        (exposed,) = exposures(ranked[name], reach(curve, [DEFAULT]).threshold)
+        shares[name] = exposed.share.tolist()
+    examples = len(next(iter(shares.values())))
+    labels = [None] * examples if inputs.y is None else np.asarray(inputs.y).tolist()
+    columns = (range(examples), labels, *shares.values())
+    return ("example", "label", *shares), zip(*columns, strict=True)
+
+
+def _groups(groups: Mapping[str, Any]) -> tuple[tuple[str, ...], Iterable[tuple]]:
+    """Every group of every column, at each FPR of the one threshold that all records have."""
+    head = (
+        "column", "group", "records", "attack", "at_fpr", "tpr", "tpr_low", "tpr_high",
+        "fpr", "fpr_low", "fpr_high", "auc", "auc_low", "auc_high",
+    )  # fmt: skip
+    none, rows = (None, None), []
+    for name, of in groups.items():
+        for row in of["groups"]:
+            for level, at in row["at"].items():
+                rates = [v for k in ("tpr", "fpr") for v in (at[k], *(at[f"{k}_interval"] or none))]
+                auc = (row["auc"], *(row["auc_interval"] or none))
+                rows.append((name, row["group"], row["records"], of["attack"], level, *rates, *auc))
+    return head, rows
 
 
 def _csv(path: Path, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:

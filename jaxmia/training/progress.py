@@ -41,13 +41,15 @@ class Progress:
                 self._bar = stack.enter_context(bar)
                 self._task = self._bar.add_task("compiling", total=float(models * epochs))
             else:
-                self.say(f"training {models} models, {epochs} epochs each, in {_count(blocks)}")
+                each = f", {epochs} epochs each" if epochs > 1 else ""
+                self.say(f"training {models} models{each}, in {_count(blocks)}")
             yield
         self._bar = None
         seconds = time.time() - self._start
         if self._trained:
             rate = self._trained / epochs / max(seconds, 1e-9) * 3600
-            self.say(f"trained for {_clock(seconds)}: {rate:,.0f} models/h, compiling included")
+            compiling = ", compiling included" if epochs > 1 else ""
+            self.say(f"trained for {_clock(seconds)}: {rate:,.0f} models/h{compiling}")
 
     @contextlib.contextmanager
     def stage(self, what: str) -> Iterator[None]:
@@ -77,8 +79,9 @@ class Progress:
         rate = self._trained / self._epochs / seconds * 3600
         remaining = (whole - epochs) / self._trained * seconds
         block = f"block {max(1, self._block)}/{self._blocks}, " if self._blocks > 1 else ""
+        at = f"epoch {epoch}/{self._epochs}, " if self._epochs > 1 else ""
         text = (
-            f"{block}epoch {epoch}/{self._epochs}, {epochs // self._epochs}/{self._models} models, "
+            f"{block}{at}{epochs // self._epochs}/{self._models} models, "
             f"{rate:,.0f} models/h, {_clock(remaining)} left"
         )
         if self._bar is not None:

@@ -1,0 +1,98 @@
+"""Exposure by group: how many of a sex, a region, a diagnosis are found, and who bears the most."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxmia import metrics
+from jaxmia.evaluation import exposure
+from jaxmia.evaluation.exposure import Exposure
+from jaxmia.evaluation.figures import LEVELS
+from jaxmia.metrics import Ranked
+
+CONFIDENCE = 0.95  # of all intervals of one column together
+RATES = ("0.01", "0.001")  # FPRs of the pooled threshold
+
+
+def of_groups(ranked: Mapping[str, Ranked], groups: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Under each column's name what the strongest attack finds of each of its groups.
+
+    At the one threshold that all records have: the TPR and FPR of a group are the shares of its
+    members and of its non-members above it. Intervals are those of `metrics.clustered`, the AUC's
+    of a bootstrap over records, each at 1 - 0.05 / G, so that all G of a column hold together with
+    a probability of 95 % (Bonferroni).
+    """
+    lead = next(iter(exposure.count(ranked)), None)
+    if lead is None:
+        return {}
+    cuts = exposure.reach(ranked[lead].curve, [LEVELS[level] for level in RATES]).threshold
+    exposed = dict(zip(RATES, exposure.exposures(ranked[lead], cuts), strict=True))
+    return {name: _column(name, lead, ranked[lead], exposed, v) for name, v in groups.items()}
+
+
+def _column(
+    name: str, attack: str, of: Ranked, exposed: Mapping[str, Exposure], values: np.ndarray
+) -> dict[str, Any]:
+    names, index = np.unique(values, return_inverse=True)
+    index = index.reshape(-1)
+    each = 1 - (1 - CONFIDENCE) / len(names)
+    rates = {level: _rates(e, index, each) for level, e in exposed.items()}
+    rows = []
+    for g, value in enumerate(names.tolist()):
+        at = {level: {k: v[g] for k, v in of.items()} for level, of in rates.items()}
+        auc, ends = _auc(of, index == g, each)
+        records = int((index == g).sum())
+        rows.append(
+            {"group": value, "records": records, "auc": auc, "auc_interval": ends, "at": at}
+        )
+    worst = max(rows, key=lambda row: [row["at"][v]["tpr"] or 0 for v in reversed(RATES)])
+    out = {"attack": attack, "confidence": CONFIDENCE, "groups": rows, "worst": worst["group"]}
+    return out | {"states": _states(name, worst, rows)}
+
+
+def _rates(exposed: Exposure, index: np.ndarray, confidence: float) -> dict[str, list[Any]]:
+    """TPR and FPR of every group, with their intervals; None where there are no such scores."""
+    out: dict[str, list[Any]] = {}
+    sides = {"tpr": (exposed.hits, exposed.models), "fpr": (exposed.alarms, exposed.others)}
+    for name, (hits, trials) in sides.items():
+        size = int(index.max()) + 1
+        total, above = (np.bincount(index, v, size) for v in (trials, hits))
+        ends = [np.full(size, np.nan) for _ in range(2)]
+        for end, values in zip(
+            ends, metrics.clustered(hits, trials, index, confidence), strict=True
+        ):
+            end[: len(values)] = values
+        out[name] = [
+            h / n if n else None for h, n in zip(above.tolist(), total.tolist(), strict=True)
+        ]
+        pairs = zip(total.tolist(), *(e.tolist() for e in ends), strict=True)
+        out[f"{name}_interval"] = [[low, high] if n else None for n, low, high in pairs]
+    return out
+
+
+def _auc(of: Ranked, inside: np.ndarray, confidence: float) -> tuple[Any, Any]:
+    """The AUC among a group's own scores, and its interval; None where one side has none."""
+    part = metrics.rank(of.score[:, inside], of.member[:, inside])
+    if not part.curve.both:
+        return None, None
+    spans = metrics.bootstrap_of(part, (), confidence=confidence)
+    return float(metrics.auc_of(part.curve)), [float(v) for v in spans.auc]
+
+
+def _states(name: str, worst: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Who is found most, and whether the intervals tell it apart from the least exposed."""
+    level = RATES[-1]
+    at = worst["at"][level]
+    if at["tpr"] is None:
+        return f"{name}: no group has members"
+    low, high = at["tpr_interval"]
+    who = f"{name}: most exposed is {worst['group']!r} ({worst['records']:,} records)"
+    share = f"{at['tpr']:.2%} of its members found at 0.1 % FPR ({low:.2%} to {high:.2%})"
+    others = [r["at"][level]["tpr_interval"] for r in rows if r is not worst]
+    apart = [ends for ends in others if ends is not None and ends[1] < low]
+    if not others:
+        return f"{who}: {share}; there is no other group"
+    if not apart:
+        return f"{who}: {share}; no group is surely less exposed"
+    return f"{who}: {share}; surely more than {len(apart)} of the {len(others)} others"
