@@ -74,7 +74,7 @@ def _sum_anew(
     anew: Bool[np.ndarray, "T n Q"],
     centre: str,
 ) -> None:
-    """Writes the centre and squares of what is left, summed by itself, where it says so (`anew`)."""
+    """Writes the centre and squares of what is left, where it is summed by itself (`anew`)."""
     t, j, q = np.nonzero(anew)
     keep = weight[:, j].copy()
     for model in leaving:

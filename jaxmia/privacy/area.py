@@ -18,8 +18,8 @@ def mu_from_auc(
     No score has an AUC above `Phi(mu / sqrt 2)`, so that mu is at least
     `sqrt 2 (Phi^-1(A) - z sd / phi(Phi^-1(A)))` with DeLong's sd: its confidence is a limit for
     many trials, unlike that of `mu_joint`. A score that is NaN counts as the lowest. NaN where the
-    sides overlap too little for the limit: fewer than `OVERLAP` of a side, n (1 - A), come out below.
-    Raises `ValueError` for a confidence outside (0, 1), or fewer than two trials on a side.
+    sides overlap too little for the limit: fewer than `OVERLAP` of a side, n (1 - A), come out
+    below. Raises `ValueError` for a confidence outside (0, 1), or fewer than two trials on a side.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} must be above 0 and below 1")
