@@ -26,7 +26,7 @@ def train(work: Work) -> bool:
     compiled, busy = programs_of(work), None
     experiment, progress = work.experiment, work.options.progress
     whole = sum(len(models) for number, models in work.missing() if work.mine(number))
-    shows = progress.models(whole, experiment.recipe.epochs, len(todo))
+    shows = progress.models(whole, experiment.networks.epochs, len(todo))
     with Interrupt() as interrupt, shows:
         for number in todo:
             progress.block()
@@ -82,7 +82,7 @@ def _block(work: Work, compiled: Programs, number: int, models: list[int]) -> Bl
 def _finish(work: Work, block: Block, interrupt: Interrupt) -> None:
     """Trains and queries a block, writes its signals, then the record that vouches for them."""
     options, store, data = work.options, work.store, work.data
-    start, epochs = time.time(), work.experiment.recipe.epochs
+    start, epochs = time.time(), work.experiment.networks.epochs
     block.train(epochs, options.checkpoint_seconds, options.progress, interrupt)
     result = block.query(sources.held_out(data))
     if options.keep_shadows:

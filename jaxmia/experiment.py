@@ -75,6 +75,13 @@ class Experiment:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")
 
+    @property
+    def networks(self) -> Recipe:
+        """How networks are trained; raises `ValueError` where estimators are fitted instead."""
+        if not isinstance(self.recipe, Recipe):
+            raise ValueError("recipe: these are estimators; this is for networks alone")
+        return self.recipe
+
 
 def _check_recipe(recipe: Recipe) -> None:
     if recipe.epochs < 1 or recipe.batch_size < 1:

@@ -88,7 +88,8 @@ def order_statistics_p_value(canaries: int, guesses: int, correct: int, mu: floa
     def bound(log_weight: float) -> float:
         return np.log1p(chance * np.expm1(log_weight)).sum() - log_weight * wrong
 
-    return float(np.exp(minimize_scalar(bound, bounds=(-40, 0), method="bounded").fun))
+    least: Any = minimize_scalar(bound, bounds=(-40, 0), method="bounded")
+    return float(np.exp(least.fun))
 
 
 def least_refuting(guesses: int, refutes: Callable[[int], bool]) -> int:

@@ -33,7 +33,7 @@ from jaxmia.experiment import Experiment
 from jaxmia.options import Options
 from jaxmia.training import block, parallel, processes
 from jaxmia.training.progress import Progress
-from jaxmia.types import Signals
+from jaxmia.types import Data, Signals
 
 TWINS = {
     "gradient_norm": "global_threshold",
@@ -163,6 +163,7 @@ def speed(flags: Flags) -> float:
     """Seconds for the gradient norms of all models on the pool and the test part: median of 3."""
     setup = configured(flags)
     whole = setup.data()
+    assert isinstance(whole, Data)
     whole = replace(
         whole, x=np.concatenate([whole.x, whole.x_test]), y=np.concatenate([whole.y, whole.y_test])
     )

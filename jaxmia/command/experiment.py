@@ -24,7 +24,7 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
 
     Ends the process: 0 done, 2 the input or the command was wrong, 1 anything else.
     """
-    recipe = experiment.recipe
+    recipe = experiment.networks
     default = Flags(
         models=experiment.models,
         epochs=recipe.epochs,

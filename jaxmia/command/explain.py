@@ -29,7 +29,8 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
     trials = trials or measure(experiment.recipe, data, mesh, [(plan.width, plan.convolution)])
     trial = next(t for t in trials if (t.width, t.convolution) == (plan.width, plan.convolution))
     expected = members(experiment, data)
-    steps = expected // min(experiment.recipe.batch_size, expected) * experiment.recipe.epochs
+    recipe = experiment.networks
+    steps = expected // min(recipe.batch_size, expected) * recipe.epochs
     models = experiment.models + experiment.repeat_sets
     seconds = trial.step_seconds * steps * models
     blocks = -(-experiment.models // plan.block)
@@ -68,7 +69,7 @@ def _private(experiment: Experiment, data: Data, members: int, width: int) -> li
     if guarantee is None:
         return []
     params, _ = jax.eval_shape(
-        experiment.recipe.model(data).init, jax.random.key(0, impl="threefry2x32")
+        experiment.networks.model(data).init, jax.random.key(0, impl="threefry2x32")
     )
     one = 4 * width * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     whole = slots(schedule(experiment.recipe, members)[0], len(data.y))

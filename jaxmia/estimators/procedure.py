@@ -68,7 +68,7 @@ def seeded(estimator: Any, seed: int, model: int) -> Any:
     """
     from sklearn.base import clone
 
-    own = clone(estimator)
+    own: Any = clone(estimator)
     settings = sorted(own.get_params(deep=True).items())
     free = [
         name

@@ -21,7 +21,7 @@ from jaxmia.metrics import Ranked, rank_all
 from jaxmia.storage.files import read_json
 from jaxmia.storage.run import read_signals
 from jaxmia.training import quantiles
-from jaxmia.types import Recipe, Signals
+from jaxmia.types import Signals
 from jaxmia.work import Work
 
 STATES = ("signals", "repeats")  # fields of a summary's `experiment`
@@ -41,9 +41,8 @@ def evaluate(work: Work) -> Evaluated:
     signals, _ = read_signals(work.store, experiment.models)
     with progress.stage(f"attacking {experiment.models} models"):
         if "quantile_regression" in experiment.attacks:
-            assert isinstance(experiment.recipe, Recipe)
             expected = quantiles.expected(
-                experiment.recipe, experiment.seed, work.data, signals, work.plan.convolution
+                experiment.networks, experiment.seed, work.data, signals, work.plan.convolution
             )
             signals = replace(signals, expected=expected)
         scores = attack_every_model(signals, work.member, experiment.attacks, work.leave_out)
