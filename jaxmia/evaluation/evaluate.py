@@ -75,7 +75,7 @@ def evaluate(work: Work) -> Evaluated:
             summary["groups"] = of_groups(ranked, work.data.groups)
     with progress.stage("an attacker without the pool"):
         if pool := without_pool(
-            signals, work.member, summary["attacks"], work.leave_out, _again(work)
+            signals, work.member, summary["attacks"], work.leave_out, _again(work), work.data.person
         ):
             summary["finite_pool"] = pool
     with progress.stage("power with fewer models"):
