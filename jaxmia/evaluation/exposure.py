@@ -218,12 +218,7 @@ def by_class(
     hits = np.bincount(y, exposed.hits).astype(np.int64)
     members = np.bincount(y, exposed.models).astype(np.int64)
     label = np.flatnonzero(members)
-    own = exposed.hits, exposed.models, y
-    if person is not None:
-        pairs, at = np.unique(np.stack([y, person]), axis=1, return_inverse=True)
-        sums = (np.bincount(at.reshape(-1), count).astype(np.int64) for count in own[:2])
-        own = *sums, pairs[0]
-    low, high = clustered(*own)
+    low, high = clustered(exposed.hits, exposed.models, y, person=person)
     return Classes(label, hits[label], members[label], low[label], high[label])
 
 

@@ -30,15 +30,21 @@ def clustered(
     trials: Int[np.ndarray, " N"],
     group: Int[np.ndarray, " N"],
     confidence: float = 0.95,
+    person: Int[np.ndarray, " N"] | None = None,
 ) -> tuple[Float[np.ndarray, " G"], Float[np.ndarray, " G"]]:
     """Each group's interval of `sum(hits) / sum(trials)` over its examples, whose trials agree.
 
     Clopper-Pearson's with as many trials as have the variance that the examples show, their few
     degrees of freedom counted (Korn & Graubard 1998); an example is one trial where all or none are
-    hits. NaN for a group without trials.
+    hits. With `person`, whose each example is, persons stand in their places. NaN for a group
+    without trials.
     """
     from scipy.special import stdtrit
 
+    if person is not None:
+        pairs, at = np.unique(np.stack([group, person]), axis=1, return_inverse=True)
+        sums = [np.bincount(at.reshape(-1), count) for count in (hits, trials)]
+        hits, trials, group = sums[0], sums[1], pairs[0]
     group = np.asarray(group)[trials > 0]
     hits, trials = hits[trials > 0], trials[trials > 0]
     size = int(group.max(initial=-1)) + 1
