@@ -83,18 +83,6 @@ def ends(values: np.ndarray) -> list[float]:
     return [float(v) for v in np.quantile(values, [0.025, 0.975])]
 
 
-def of_people(
-    scores: dict[str, np.ndarray], member: np.ndarray, person: np.ndarray
-) -> dict[str, dict[str, list[float]]]:
-    """By attack and level: the 95 % ends of the TPR on records, where persons are drawn."""
-    weight = by_person(person)
-    out = {}
-    for name, score in scores.items():
-        of_draws = rates(score, member, weight, LEVELS)
-        out[name] = {f"{level:g}": ends(r) for level, r in zip(LEVELS, of_draws.T, strict=True)}
-    return out
-
-
 def by_person(person: np.ndarray) -> np.ndarray:
     """How often each record is in each draw of as many persons `[D, N]`."""
     ids, whose = np.unique(person, return_inverse=True)

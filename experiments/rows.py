@@ -87,8 +87,7 @@ def there(name: str) -> bool:
 def of_run(run: Run) -> list[dict[str, Any]]:
     """A row for each attack of a finished run, on records and on the people whose they are.
 
-    `below` is how much less an attack on records finds than `BEST` does, `persons_drawn` its
-    intervals where an interval that draws records alone would be too narrow.
+    `below` is how much less an attack on records finds than `BEST` does.
     """
     summary, identity = run.summary, run.summary["experiment"]
     when = time.localtime((run.path / "summary.json").stat().st_mtime)
@@ -104,14 +103,11 @@ def of_run(run: Run) -> list[dict[str, Any]]:
         "hardware": hardware(),
     }  # fmt: skip
     less = paired.below(run.scores, run.member, BEST, run.person) if BEST in run.scores else {}
-    spans = {} if run.person is None else paired.of_people(run.scores, run.member, run.person)
     out = []
     for name, figures in summary["attacks"].items():
         out.append({"attack": name, "unit": "records"} | terse(figures) | common)
         if name in less:
             out[-1]["below"] = less[name]
-        if name in spans:
-            out[-1]["persons_drawn"] = spans[name]
     people = summary.get("people", {"attacks": {}})
     count = {"people": people.get("count")}
     for name, figures in people["attacks"].items():

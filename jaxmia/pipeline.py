@@ -62,7 +62,7 @@ def _report(work: Work) -> Run:
     ranked, summary, signals = evaluate(work)
     contents = inputs.of_run(
         work.store.records(), signals, work.member, work.leave_out, work.data,
-        work.options.show_examples,
+        work.options.show_examples, work.data.person,
     )  # fmt: skip
     phi, stage = np.asarray(signals.phi)[..., 0], work.options.progress.stage
     write(work.store.path, ranked, work.member, phi, summary, contents, stage)

@@ -25,6 +25,17 @@ def sample(seed, examples):
     return lira.leave_one_out(phi, member), member
 
 
+def crowd(seed, persons, records=4, targets=16):
+    """Scores `[T, N]` of records, whose persons share most; membership, and whose they are."""
+    rng = np.random.default_rng(seed)
+    person = np.repeat(np.arange(persons), records)
+    member = design.complementary_halves(seed, targets, persons)
+    leak = 0.1 + 0.12 * np.exp(1.4 * rng.normal(size=persons))
+    shared = rng.normal(size=persons) + 0.5 * rng.normal(size=member.shape) + leak * member
+    score = shared[:, person] + 0.5 * rng.normal(size=(targets, len(person)))
+    return score, member[:, person], person
+
+
 def large(examples=200_000, seed=10**6):
     """The pooled scores of members and of non-members, each sorted, of so many examples."""
     sides = [], []

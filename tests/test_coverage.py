@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
+from jaxmia import metrics
 from jaxmia.attacks import calibration
 from jaxmia.evaluation import no_false_alarm
 from jaxmia.evaluation.exposure import by_class, exposures, level_key
@@ -73,6 +74,20 @@ def others(draws, examples=1438, seed=0):
     return shares(rows)
 
 
+def of_persons(draws, persons=300, by_person=True):
+    """Of records that belong to persons, whose records agree."""
+    score, member, _ = population.crowd(10**6, 40_000)
+    whole = metrics.figures(score, member, [0.01, 0.1])
+    truth = {"auc": whole.auc} | dict(zip(("0.01", "0.1"), whole.tpr_at_fpr, strict=True))
+    rows = []
+    for seed in range(draws):
+        score, member, person = population.crowd(seed, persons)
+        spans = intervals(rank(score, member), person if by_person else None)
+        ends = {"auc": spans["auc"]} | spans["by_fpr"]
+        rows.append({k: ends[k][0] <= true <= ends[k][1] for k, true in truth.items()})
+    return shares(rows)
+
+
 def least(share, draws, tail=1e-3):
     """What a coverage falls short of in one of 1 / tail experiments."""
     return stats.binom.ppf(tail, draws, share) / draws
@@ -113,6 +128,14 @@ def test_intervals_of_one_target_and_others_cover_in_hundreds_of_draws():
         for name, (share, draws) in coverage.items():
             print(f"{name:<20}{share:.3f}")
             assert share >= 0.89 - 3 * np.sqrt(0.93 * 0.07 / draws), (name, share)
+
+
+@pytest.mark.soak
+def test_intervals_of_persons_cover_and_those_of_their_records_do_not():
+    for name, (share, draws) in of_persons(200).items():
+        print(f"{name:<20}{share:.3f}")
+        assert share >= 0.9 - 3 * np.sqrt(0.93 * 0.07 / draws), (name, share)
+    assert of_persons(50, by_person=False)["auc"][0] < 0.8
 
 
 @pytest.mark.soak

@@ -197,6 +197,15 @@ def test_the_worst_group_is_the_one_that_is_found():
             assert at[side] == pytest.approx(rate, abs=1e-12)
             assert at[f"{side}_interval"][0] <= rate <= at[f"{side}_interval"][1]
     assert of["groups"][0]["auc"] == 1.0
+    person = np.repeat(np.arange(50), 3)  # records that say the same are no more than one
+    thrice = metrics.rank_all({"only": score[:, person]}, member[:, person])
+    for row, other in zip(
+        of["groups"], of_groups(thrice, {"g": group[person]}, person)["g"]["groups"], strict=True
+    ):
+        for side in ("tpr", "fpr"):
+            want = row["at"]["0.01"][f"{side}_interval"]
+            np.testing.assert_allclose(other["at"]["0.01"][f"{side}_interval"], want, atol=0.01)
+        np.testing.assert_allclose(other["auc_interval"], row["auc_interval"], atol=1e-6)
 
 
 @pytest.mark.soak

@@ -14,7 +14,8 @@ from row_pages import check_page
 import jaxmia
 from experiments.pages import finite_pool
 from experiments.studies import finite_pool as study
-from experiments.studies.finite_pool import figures, toy
+from experiments.studies.finite_pool_queries import attacked
+from experiments.studies.finite_pool_toy import figures, toy
 from jaxmia import data, design, metrics, recipes
 from jaxmia.attacks import ATTACKS, attack_every_model, leave_out
 from jaxmia.command import app
@@ -299,10 +300,10 @@ def test_small_pools_are_attacked_by_equal_numbers_of_references():
     rng = np.random.default_rng(4)
     member = design.fixed_size(20)(0, 120, 80)
     shift = np.where(member, 2.0, 0.0)[..., None]
-    score, truth = study.attacked(shift + rng.standard_normal((120, 80, 1)), member, 20, 10, 0)
+    score, truth = attacked(shift + rng.standard_normal((120, 80, 1)), member, 20, 10, 0)
     assert score.shape == truth.shape == (20, 80) and np.isfinite(score).all()
     assert abs(metrics.auc(score, truth) - 0.92) < 0.03  # Phi(2 / sqrt(2))
-    score, _ = study.attacked(shift, member, 110, 10, 0)
+    score, _ = attacked(shift, member, 110, 10, 0)
     assert np.isnan(score).any()  # an example without references on a side cannot be scored
 
 

@@ -11,10 +11,12 @@ from rich.console import Console
 from scipy import stats
 
 from jaxmia import design, metrics
+from jaxmia.attacks import leave_out
 from jaxmia.command import app
-from jaxmia.evaluation import figures, no_false_alarm
+from jaxmia.evaluation import figures, no_false_alarm, own_fpr
 from jaxmia.evaluation.exposure import LEVELS, Exposure, by_class, level_key, levels
 from jaxmia.evaluation.intervals import FPRS
+from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
 from jaxmia.report import charts
 from jaxmia.report.table import remarks, table
@@ -199,6 +201,47 @@ def test_limits_of_one_target_are_those_of_thresholds_that_may_have_the_fpr():
         assert high == pytest.approx(at + np.hypot(tpr(many) - at, own.high - at))
 
 
+@pytest.mark.parametrize("targets", [12, 1])
+def test_intervals_draw_persons_where_there_are_some(targets):
+    """Records of one person that all say the same are no more than one record of each."""
+    rng = np.random.default_rng(5)
+    member = design.complementary_halves(0, max(2, targets), 500)[:targets]
+    score = rng.normal(size=member.shape) + member * rng.exponential(1.5, 500)
+    p = rng.random(member.shape) ** (1 + member)
+    person = rng.permutation(np.repeat(np.arange(500), 4))
+
+    def of(records, whose):
+        s, m = score[:, records], member[:, records]
+        ranked = {"lira_online": metrics.rank(s, m)}
+        shadows = Shadows(ranked, m, leave_out(m)) if targets > 1 else None
+        called = [[(side & (p <= a))[:, records].sum(0) for side in (~member, member)]
+                  for a in own_fpr.NOMINAL]  # fmt: skip
+        own = own_fpr.CountsByExample(np.stack([(~m).sum(0), m.sum(0)]), np.array(called))
+        return summarise(ranked, m, queries=1, about={}, shadows=shadows, person=whose,
+                         own={"lira_online": own})["attacks"]["lira_online"]  # fmt: skip
+
+    each, whole, alone = of(np.arange(500), None), of(person, person), of(person, None)
+    spans, people = each["intervals"], whole["intervals"]
+    assert people["drawn"] == "persons" and "drawn" not in spans
+    assert "over persons" in whole["states"]["auc"]
+    assert "over persons" in whole["states"]["tpr_at_own_fpr"]["0.01"]
+    np.testing.assert_allclose(people["auc"], spans["auc"], atol=1e-3 if targets > 1 else 0.02)
+    for level in ("0.01", "0.1") if targets > 1 else ("0.02", "0.1"):
+        low, high = spans["by_fpr"][level]
+        tolerance = 0.1 * (high - low) if targets > 1 else 1e-9
+        np.testing.assert_allclose(people["by_fpr"][level], [low, high], atol=tolerance)
+    assert (people["by_fpr"]["0.00001"], people["kind"]["by_fpr"]["0.00001"]) == (None, None)
+    own, none = (a["at_no_false_alarm"]["fpr_at_most"] for a in (whole, each))
+    assert own == none
+    own, none = (a["intervals"]["tpr_at_own_fpr"]["0.01"] for a in (whole, each))
+    np.testing.assert_allclose(own, none)
+    width = [np.ptp(a["intervals"]["auc"]) for a in (alone, each)]
+    assert width[0] < 0.7 * width[1]  # as if records were people of their own
+    if targets > 1:
+        ends = [[a["posterior"]["reliability"][k] for k in ("low", "high")] for a in (whole, each)]
+        np.testing.assert_allclose(*ends, atol=0.02)
+
+
 def test_shares_of_classes_are_as_sure_as_their_examples():
     one = np.ones(200, np.int64)
     rng = np.random.default_rng(0)
@@ -214,6 +257,9 @@ def test_shares_of_classes_are_as_sure_as_their_examples():
     np.testing.assert_allclose(none[1], 1 - 0.025 ** (1 / 100))
     exposed = Exposure(64 * hits, 64 * one, hits.astype(float), 0 * one, 64 * one)
     np.testing.assert_allclose([by_class(exposed, y).low, by_class(exposed, y).high], many)
+    records = np.repeat(np.arange(200), 3)
+    several = by_class(Exposure(*(a[records] for a in exposed)), y[records], records)
+    np.testing.assert_allclose([several.low, several.high], many, atol=1e-3)
 
 
 def test_a_summary_of_an_earlier_version_is_drawn_without_intervals(tmp_path):

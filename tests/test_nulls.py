@@ -8,7 +8,10 @@ import pytest
 from nulls import DESIGNS, DRAWS, EACH, NULLS, case, failures
 
 from jaxmia import design
-from jaxmia.attacks import ATTACKS, attack_every_model, lira, networks
+from jaxmia.attacks import ATTACKS, attack_every_model, leave_out, lira, networks
+from jaxmia.evaluation import shadow_thresholds
+from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.metrics import rank
 
 REFERENCED = [name for name, attack in ATTACKS.items() if "models trained" in attack.attacker.knows]
 NETWORKS = [name for name in REFERENCED if ATTACKS[name].trains]
@@ -66,6 +69,23 @@ def test_whether_the_target_is_in_changes_none_of_its_scores(name, null, monkeyp
             np.testing.assert_allclose(
                 a[attack][0], b[attack][0], rtol=1e-6, atol=1e-6, err_msg=f"{attack}, {models}"
             )
+
+
+@pytest.mark.parametrize("models", [4, 8])
+def test_thresholds_fitted_on_shadows_do_not_tell_the_targets_side(models):
+    """Of few examples each has a say in a threshold; under balanced columns others stay IN."""
+    signals, member = case("balanced_columns", models, 4000 // models, "no effect")
+    phi, differences = np.asarray(signals.phi)[..., 0], []
+    for at in range(0, phi.shape[1], EACH):
+        s, m = phi[:, at : at + EACH], member[:, at : at + EACH]
+        ranked = {"global_threshold": rank(s, m)}
+        shadows = Shadows(ranked, m, leave_out(m))
+        fitted = shadow_thresholds.of_attack("global_threshold", *ranked.values(), shadows)
+        rates = fitted["at_shadow_threshold"]["0.01"]
+        best = 2 * fitted["balanced_accuracy_shadow_threshold"] - 1
+        differences.append((rates["tpr"] - rates["fpr"], best))
+    mean, error = np.mean(differences, 0), np.std(differences, 0) / np.sqrt(len(differences))
+    assert (np.abs(mean) < 4 * error).all(), (mean, error)
 
 
 @pytest.mark.soak

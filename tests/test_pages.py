@@ -77,8 +77,11 @@ def test_a_run_is_a_row_for_each_attack_on_records_and_on_people(tmp_path):
     ]
     lira, plain, people, _ = lines
     assert set(plain["below"]) == {"0.01", "0.001", "1e-05"} and "below" not in lira
-    low, high = plain["persons_drawn"]["0.01"]
-    assert 0 <= low <= high <= 1 and people["people"] == 60 and people["non_members"] < 4 * 60
+    assert (
+        lira["intervals"]["drawn"] == "persons"
+        and people["people"] == 60
+        and people["non_members"] < 4 * 60
+    )
     assert lira["models"] == 4 and lira["hardware"] and lira["time"] and lira["seed"] == 0
     assert sets.rate(lira, "0.01").endswith("]")
 
@@ -122,6 +125,14 @@ def test_strength_and_attacker_are_picked_on_the_other_half():
     assert defences.reported(canaries["d s=1"])["tpr"]["0.001"] == 0.1
 
 
+def test_cells_done_in_several_commands_stand_side_by_side(tmp_path):
+    flags, order = study.Flags(results=tmp_path), ["none", "d s=1", "d s=2"]
+    for name, auc in (("d s=2", 0.1), ("none", 0.2), ("d s=2", 0.3), ("d s=1", 0.4)):
+        study.keep([{"cell": name, "auc": auc}], flags, order)
+    lines = [json.loads(line) for line in (tmp_path / "defences_digits.jsonl").open()]
+    assert [(r["cell"], r["auc"]) for r in lines] == [("none", 0.2), ("d s=1", 0.4), ("d s=2", 0.3)]
+
+
 @pytest.mark.soak
 def test_the_page_of_defences_is_made_of_what_the_study_keeps(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
@@ -135,7 +146,7 @@ def test_the_page_of_defences_is_made_of_what_the_study_keeps(tmp_path, monkeypa
             lines.append(study.row(name, kind, own, own))
     rows.keep(tmp_path, "defences_digits", lines, {"seed": 0, "command": "x"} | rows.about())
     monkeypatch.setattr(rows, "RESULTS", tmp_path)
-    text = {name: part() for name, part in defences.PARTS.items() if name != "earlier"}
+    text = {name: part() for name, part in defences.PARTS.items()}
     assert text["every"].count("\n") == len(lines) // 2 + 1
     assert "without noise" in text["best"] and "HAMP" in text["claims"]
     frontier(lines, tmp_path / "frontier.svg")

@@ -82,6 +82,15 @@ def test_thresholds_leave_out_who_leaves(seed, ties):
     leaving = np.array([[t, t ^ 1] for t in range(6)])
     best = thresholds.best(score, member, leaving)
     cuts = thresholds.at_fpr(score, member, leaving, [0.0, 0.1])
+    beside = np.array([[(t + 2 + n) % 6 if n % 3 else -1 for n in range(40)] for t in range(6)])
+    less = thresholds.at_fpr(score, member, leaving, [0.1], beside)[0]
+    for t, pair in enumerate(leaving):
+        rest = score.copy()
+        rest[pair] = np.nan
+        single = np.flatnonzero(beside[t] >= 0)
+        rest[beside[t][single], single] = np.nan
+        want = thresholds.at_fpr(rest, member, np.full((1, 1), -1), [0.1])[0, 0]
+        np.testing.assert_equal(less[t], want)
     for t, pair in enumerate(leaving):
         s, m = np.delete(score, pair, 0), np.delete(member, pair, 0)
         there = ~np.isnan(s)

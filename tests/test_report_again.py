@@ -40,7 +40,9 @@ def test_a_second_result_leaves_nothing_of_the_first_but_a_users_own_files(score
     score()
     score("--stream", "always")
     charts = {
-        f"{name}.{ending}" for name in ("roc", "exposure") for ending in ("svg", "png", "csv")
+        f"{name}.{ending}"
+        for name in ("roc", "exposure", "p_values")
+        for ending in ("svg", "png", "csv")
     }
     tables = {"attacks.csv", "examples.csv", "index.html"}
     assert {p.name for p in report.iterdir()} == {"mine.svg", *charts, *tables}

@@ -85,11 +85,17 @@ def test_from_disk_as_in_memory(files, capsys, monkeypatch):
         for field in ("members", "non_members", "not_scorable", "resolution"):
             assert a[field] == b[field], (name, field)
         assert abs(a["auc"] - b["auc"]) <= a["rounding"] + 1e-6 < 1e-3, name
+        assert a["tpr_at_own_fpr"] == b["tpr_at_own_fpr"], name  # None of those without p-values
+        if a["tpr_at_own_fpr"]:
+            real, curve = b["p_values"]["fpr"], b["p_values"]["calibration"]["real"]
+            assert a["p_values"]["fpr"] == real and a["p_values"]["calibration"]["real"] == curve
         exact = metrics.figures(scores[name], scores["member"], [0.01])
         assert abs(a["tpr_at_fpr"]["0.01"] - exact.tpr_at_fpr[0]) < 0.01
         for t, f in (("auc", 1e-5), ("balanced_accuracy", 1e-5)):
             np.testing.assert_allclose(a["targets"][t], b["targets"][t], atol=f, err_msg=name)
+    assert summary["attacks"]["lira_offline"]["p_values"]["fpr"]["0.01"] > 0
     assert (folder / "streamed/report/roc.svg").exists()
+    assert "<strong>nobody</strong>" in (folder / "streamed/report/index.html").read_text()
     assert not [p for p in (folder / "streamed").iterdir() if p.name.startswith(".")]
 
 
@@ -113,6 +119,8 @@ def test_given_targets_from_disk(tmp_path, capsys, monkeypatch):
     for name in NAMES[:3]:
         a, b = summary["attacks"][name]["auc"], want["attacks"][name]["auc"]
         assert abs(a - b) <= summary["attacks"][name]["rounding"] + 1e-6
+        own = [s["attacks"][name]["tpr_at_own_fpr"] for s in (summary, want)]
+        assert own[0] == own[1], name
 
 
 def test_large_signals_stay_on_disk_by_themselves(tmp_path, capsys, monkeypatch):

@@ -182,27 +182,7 @@ def _claims() -> str:
     return "\n".join(f"- {claim}" for claim in claims)
 
 
-def _earlier() -> str:
-    """Every strength as an earlier version measured it: by LiRA alone, on all examples."""
-    lines = rows.read("defences_digits_earlier")
-    by = {(r["cell"], r["examples"], r["attack"]): r for r in lines}
-    heads = (
-        "defence", "test accuracy", "AUC", "TPR at 0.1 % FPR", "non-adaptive", "canaries: AUC",
-        "TPR at 0.1 % FPR", "non-adaptive",
-    )  # fmt: skip
-    body = []
-    for cell in dict.fromkeys(r["cell"] for r in lines):
-        cells_of = [cell, f"{by[cell, 'natural', 'adaptive']['test_accuracy']:.3f}"]
-        for kind in ("natural", "canaries"):
-            own, other = (by[cell, kind, how] for how in ("adaptive", "non-adaptive"))
-            cells_of += [f"{own['auc']:.3f}", words.span(own["tpr"], own["tpr_interval"])]
-            cells_of.append(words.percent(other["tpr"]))
-        body.append(cells_of)
-    return words.table(heads, body)
-
-
 PARTS = {
-    "earlier": _earlier,
     "best": lambda: best(_rows()),
     "every": _every,
     "attackers": _attackers,

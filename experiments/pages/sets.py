@@ -15,12 +15,10 @@ WHAT = {
 
 
 def rate(row: Row, level: str) -> str:
-    """The TPR at a level, with its interval where this is one that draws examples."""
+    """The TPR at a level, with its interval where this is one that draws examples or persons."""
     share, ends = row["tpr_at_fpr"][level], row["intervals"]["tpr_at_fpr"][level]
-    if "persons_drawn" in row:
-        return words.span(share, row["persons_drawn"][f"{float(level):g}"])
-    draws_examples = row["intervals"]["kind"]["tpr_at_fpr"][level] == "bca"
-    return words.span(share, ends) if draws_examples and ends else words.percent(share)
+    bootstrapped = row["intervals"]["kind"]["tpr_at_fpr"][level] == "bca"
+    return words.span(share, ends) if bootstrapped and ends else words.percent(share)
 
 
 def own_rate(row: Row) -> str:

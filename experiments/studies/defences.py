@@ -9,8 +9,9 @@ trained and asked alike (adaptive); and by LiRA with undefended models (non-adap
 defences share the undefended models. A strength and an attacker that are picked on figures look
 better on the same figures than they are: so both are picked on one half of the examples, and
 reported on the other. A cell's folder is a run of its own; rerunning goes on where it stopped. Rows
-go to RESULTS/defences_DATA.jsonl, the frontier and the histograms of the loss to FIGURES; `--draw`
-draws the frontier again from the rows.
+go to RESULTS/defences_DATA.jsonl cell by cell, in place of those that the cell had, so that cells
+may be done in several commands (`--only`); the frontier and the histograms of the loss to FIGURES;
+`--draw` draws the frontier again from the rows.
 """
 
 import json
@@ -183,27 +184,40 @@ def run(flags: Flags) -> None:
     defences_figures.frontier(lines, flags.figures / f"defences_{flags.data}.svg")
 
 
+def keep(lines: list[dict[str, Any]], flags: Flags, order: list[str]) -> None:
+    """A cell's rows, in place of those that it had, beside those of others in the grid's order."""
+    file = flags.results / f"defences_{flags.data}.jsonl"
+    former = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    others = [row for row in former if row["cell"] != lines[0]["cell"]]
+    rows.keep(
+        flags.results,
+        f"defences_{flags.data}",
+        sorted(others + lines, key=lambda row: order.index(row["cell"])),
+        {},
+    )
+
+
 def grid(flags: Flags) -> None:
     """All cells, and their rows."""
     setup = SETUPS[flags.data]()
-    lines: list[dict[str, Any]] = []
     plain: dict[str, Any] = {}
     losses: dict[str, Answers] = {}
+    module = "experiments.studies.defences"
+    common = {"seed": 0, "command": rows.command(module, replace(flags, figures=Flags.figures))}
+    common |= rows.about()
     titles = {"none": "no defence", "mixup alpha=1": "mixup", "mixup_mmd weight=3": "mixup + MMD"}
     for name in selected(flags, [*setup.cells, *OUTPUTS]):
         pair = runs(flags, setup, name) if name in setup.cells else plain
-        plain = plain or pair
+        plain, lines = plain or pair, []
         for kind in ("natural", "canaries"):
             run, columns = pair[kind]
             own = answers(run, columns, OUTPUTS.get(name))
             lines.append(row(name, kind, own, answers(*plain[kind])))
             if kind == "natural" and name in titles:
                 losses[titles[name]] = own
-        print(f"{name:<26} {page.line(lines[-2])}  canaries {page.line(lines[-1])}", flush=True)
+        keep([r | common for r in lines], flags, [*setup.cells, *OUTPUTS])
+        print(f"{name:<26} {page.line(lines[0])}  canaries {page.line(lines[1])}", flush=True)
         jax.clear_caches()  # another cell is another program
-    module = "experiments.studies.defences"
-    common = {"seed": 0, "command": rows.command(module, replace(flags, figures=Flags.figures))}
-    rows.keep(flags.results, f"defences_{flags.data}", lines, common | rows.about())
     if len(losses) == len(titles):
         path = flags.figures / f"defences_{flags.data}_losses.svg"
         pairs = {k: (s.signals.phi[..., 0], s.member) for k, s in losses.items()}

@@ -20,15 +20,24 @@ import numpy as np
 from rich.console import Console
 
 from experiments import rows
-from jaxmia import data, federated, machine, metrics
-from jaxmia.attacks import ATTACKS, lira
+from experiments.studies.federated_attacks import (
+    NAMES,
+    Setting,
+    rates,
+    scores,
+    signals,
+    spread,
+    trained,
+)
+from experiments.studies.federated_figures import cosines_figure, rounds_figure, varied_figure
+from jaxmia import federated, machine
+from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.references import leave_out
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.summary import summarise
-from jaxmia.federated import Federation, Observed
+from jaxmia.federated import Observed
 from jaxmia.metrics import rank_all
-from jaxmia.models import mlp
 from jaxmia.report import figures
 from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.table import table
@@ -36,48 +45,19 @@ from jaxmia.report.write import write
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
 
-NAMES = {
-    "global_threshold": "loss of the server's model",
-    "cosine": "cosine, accumulated",
-    "gradient_difference": "difference, accumulated",
-    "cosine_lira_online_global_variance": "cosine, LiRA on shadow federations",
-    "gradient_difference_lira_online_global_variance": "difference, LiRA on shadow federations",
-}
-
-
-SHORT = ("loss", "cosine", "difference", "cosine, LiRA", "diff., LiRA")  # the same, in a table
+SHORT = ("loss", "cosine", "difference", "cosine, LiRA", "diff., LiRA")  # NAMES, in a table
 
 
 @dataclass(frozen=True)
-class Flags:
+class Flags(Setting):
     """The federation in the middle, and what is varied around it."""
 
-    clients: int = 16
-    """Clients of a federation."""
-    rounds: int = 50
-    """Rounds of averaging."""
-    width: int = 64
-    """Units of each of the two hidden layers."""
-    rate: float = 0.1
-    """The clients' learning rate."""
-    batch_size: int = 8
-    """Examples of a client's step."""
-    epochs: int = 1
-    """Epochs of a client in a round."""
-    participation: float = 1.0
-    """Share of the clients in a round."""
-    federations: int = 16
-    """Federations, an even number: each is attacked with the others as shadows."""
     vary_clients: tuple[int, ...] = (4, 64)
     """Other numbers of clients."""
     vary_width: tuple[int, ...] = (16, 256)
     """Other widths."""
     vary_participation: tuple[float, ...] = (0.25,)
     """Other shares of clients in a round."""
-    examples: int = 1408
-    """Of the pool: a multiple of twice every number of clients."""
-    seed: int = 0
-    """Everything random comes from it."""
     out: Path = Path("checkpoints/federated")
     """Folder for scores, summary and figures."""
     results: Path | None = None
@@ -86,72 +66,6 @@ class Flags:
     """Four federations of 4 clients and 5 rounds, of two widths."""
     json: bool = False
     """Print the summary as JSON on stdout."""
-
-
-def trained(flags: Flags, say: Any) -> Observed:
-    """All federations of one setting, observed."""
-    model = mlp(flags.width, flags.width)
-    recipe = federated.plain_sgd(
-        model, rate=flags.rate, batch_size=flags.batch_size, epochs=flags.epochs
-    )
-    settings = Federation(recipe, flags.clients, flags.rounds, flags.participation)
-    source = data.first(data.digits(), flags.examples)()
-    return federated.federate(settings, source, flags.federations, flags.seed, say=say)
-
-
-def signals(observation: Observed, flags: Flags) -> dict[str, np.ndarray]:
-    """`[M, N, R, 1 + L]` of both forms; the batch is no larger than what a client holds."""
-    own = flags.examples // flags.clients // 2
-    size = min(flags.batch_size, own)
-    return {
-        "cosine": federated.cosine(observation),
-        "gradient_difference": federated.gradient_difference(observation, flags.rate, size),
-    }
-
-
-def calibrated(score: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """LiRA on a score, every federation in turn.
-
-    One variance for all examples: the spread comes from who else is at the client.
-    """
-    return lira.leave_one_out(score.astype(np.float32), member, variance="global")
-
-
-def scores(observation: Observed, flags: Flags, upto: int | None = None) -> dict[str, np.ndarray]:
-    """Every attack's `[M, N]` after so many rounds."""
-    last = observation.phi[..., :upto]
-    by_attack = {"global_threshold": _last(last)}
-    for name, signal in signals(observation, flags).items():
-        by_attack[name] = federated.accumulated(signal[..., :upto, 0])
-        by_attack[f"{name}_lira_online_global_variance"] = calibrated(
-            by_attack[name], observation.member
-        )
-    return {name: by_attack[name] for name in NAMES}
-
-
-def _last(phi: np.ndarray) -> np.ndarray:
-    """phi in the last round in which the client took part."""
-    there = ~np.isnan(phi)
-    at = phi.shape[-1] - 1 - np.argmax(there[..., ::-1], axis=-1)
-    return np.take_along_axis(phi, at[..., None], -1)[..., 0].astype(np.float64)
-
-
-def rates(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
-    """AUC and TPR at 0.1 % FPR."""
-    rate = metrics.tpr_at_fpr(score, member, 1e-3)
-    return {"auc": metrics.auc(score, member), "tpr_at_0.001": rate}
-
-
-def spread(score: np.ndarray, member: np.ndarray) -> dict[str, Any]:
-    """The same with 95 % intervals, over examples, and how many scores there are."""
-    ends = metrics.bootstrap(score, member, (1e-3,))
-    there = ~np.isnan(score)
-    return rates(score, member) | {
-        "auc_interval": ends.auc.tolist(),
-        "tpr_interval": ends.tpr_at_fpr[0].tolist(),
-        "members": int((member & there).sum()),
-        "non_members": int((~member & there).sum()),
-    }
 
 
 def by_round(observation: Observed, flags: Flags) -> list[dict[str, Any]]:
@@ -206,81 +120,6 @@ def varied(flags: Flags, middle: Observed, say: Any) -> dict[str, list[dict[str,
     return out
 
 
-def lines(panel: Any, rows: list[dict[str, Any]], field: str, figure: str, names: Any) -> None:
-    """A line for each attack over a field."""
-    for i, (name, label) in enumerate(names.items()):
-        y = [r[name][figure] for r in rows]
-        panel.plot(
-            [r[field] for r in rows], y, label=label, marker="o", ms=4, lw=1.6,
-            color=figures.COLOURS[i % 7], ls=":" if name.endswith("round") else "-",
-        )  # fmt: skip
-    panel.set(ylabel={"auc": "AUC", "tpr_at_0.001": "TPR at 0.1 % FPR"}[figure])
-
-
-def rounds_figure(rows: list[dict[str, Any]]) -> Any:
-    """Both figures against the round, of one round and accumulated."""
-    figure, _ = figures.blank(9.6, 4.4, 2)
-    names = NAMES | {
-        "cosine_of_round": "cosine, that round alone",
-        "gradient_difference_of_round": "difference, that round alone",
-    }
-    for panel, of in zip(figure.axes, ("auc", "tpr_at_0.001"), strict=True):
-        lines(panel, rows, "round", of, names)
-        panel.set(xscale="log", xlabel="round")
-    figure.axes[0].set_title("What each round adds", loc="left", fontsize=11)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return figure
-
-
-def varied_figure(rows: dict[str, list[dict[str, Any]]]) -> Any:
-    """AUC against clients and width, and below TPR."""
-    figure, _ = figures.blank(11.5, 4.4, 4)
-    names = NAMES | {"cosine_of_first_round": "cosine, first round alone"}
-    slots = [(k, of) for k in ("clients", "width") for of in ("auc", "tpr_at_0.001")]
-    for panel, (field, of) in zip(figure.axes, slots, strict=True):
-        lines(panel, rows[field], field, of, names)
-        ticks = [r[field] for r in rows[field]]
-        words = "units of a hidden layer" if field == "width" else field
-        panel.set(xscale="log", xlabel=words)
-        panel.set_xticks(ticks, [str(t) for t in ticks])
-        panel.minorticks_off()
-    figure.axes[0].set_title("More clients, more parameters", loc="left", fontsize=11)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return figure
-
-
-def cosines_figure(observation: Observed, flags: Flags) -> Any:
-    """Histograms of the cosines of members and non-members: in the first round, the last, all."""
-    cosine = signals(observation, flags)["cosine"][..., 0]
-    parts = {
-        "first round": cosine[..., 0],
-        "last round": cosine[..., -1],
-        "mean over rounds": federated.accumulated(cosine),
-    }
-    figure, _ = figures.blank(11.5, 3.6, 3)
-    for panel, (name, values) in zip(figure.axes, parts.items(), strict=True):
-        present = ~np.isnan(values)
-        low, high = np.quantile(values[present], [0.001, 0.999]).tolist()
-        bins = np.linspace(low, high, 61)
-        for mask, colour, label in (
-            (observation.member & present, figures.COLOURS[1], "members"),
-            (~observation.member & present, figures.COLOURS[0], "non-members"),
-        ):
-            count, _ = np.histogram(np.clip(values[mask], bins[0], bins[-1]), bins)
-            density = count / mask.sum() / np.diff(bins)
-            panel.stairs(density, bins, fill=True, alpha=0.35, color=colour)
-            panel.stairs(density, bins, color=colour, lw=1.4, label=label)
-        panel.set(xlabel=f"cosine, {name}")
-    figure.axes[0].set(ylabel="density")
-    figure.axes[0].legend(frameon=False, fontsize=9)
-    figure.axes[0].set_title(
-        "An example's gradient and its client's update", loc="left", fontsize=11
-    )
-    return figure
-
-
 def run(flags: Flags) -> dict[str, Any]:
     """Trains, observes, attacks, varies; writes the report and the figures."""
     processes.start(machine.cache_folder() / "programs")
@@ -299,7 +138,7 @@ def run(flags: Flags) -> dict[str, Any]:
     pictures = {
         "rounds": rounds_figure(about["rounds"]),
         "varied": varied_figure(about["varied"]),
-        "cosines": cosines_figure(observation, flags),
+        "cosines": cosines_figure(signals(observation, flags)["cosine"][..., 0], member),
     }
     for name, figure in pictures.items():
         for ending in ("svg", "png"):

@@ -189,7 +189,8 @@ def crossed_of(
 class Reliability(NamedTuple):
     """Stated probabilities against what came true, by bins of the stated; empty ones are left out.
 
-    `low` and `high` are the 95 % ends had the examples been others (`metrics.clustered`).
+    `low` and `high` are the 95 % ends had the examples, or the persons, been others
+    (`metrics.clustered`).
     """
 
     stated: Float[np.ndarray, " B"]
@@ -205,12 +206,18 @@ class Reliability(NamedTuple):
 
 
 def reliability(
-    stated: Float[Array, "*T N"], member: Bool[Array, "*T N"], bins: Sequence[float] = BINS
+    stated: Float[Array, "*T N"],
+    member: Bool[Array, "*T N"],
+    bins: Sequence[float] = BINS,
+    person: Int[Array, " N"] | None = None,
 ) -> Reliability:
-    """How often what was stated came true."""
+    """How often what was stated came true; examples of one `person` stand or fall together."""
     p, truth = np.asarray(stated, np.float64), np.asarray(member, bool)
-    scored, examples = ~np.isnan(p), p.shape[-1]
-    example = np.broadcast_to(np.arange(examples), p.shape)[scored]
+    scored, unit = ~np.isnan(p), np.arange(p.shape[-1])
+    if person is not None:
+        unit = np.unique(np.asarray(person), return_inverse=True)[1].reshape(-1)
+    examples = int(unit.max()) + 1
+    example = np.broadcast_to(unit, p.shape)[scored]
     p, truth = p[scored], truth[scored]
     at = np.clip(np.searchsorted(np.asarray(bins), p, side="right") - 1, 0, len(bins) - 2)
     count = np.bincount(at, minlength=len(bins) - 1)

@@ -298,15 +298,21 @@ def _student(
     return tail((phi - out.centre) / out.scale, out.freedom)
 
 
+def prediction_totals(job: Inputs, mode: str) -> list[np.ndarray]:
+    """What all examples together say for `predictions`; that of several panels adds up."""
+    return _totals(job, _VarianceModel(mode, "student_t", "mean"))
+
+
 def predictions(
-    job: Inputs, mode: str
+    job: Inputs, mode: str, totals: list[np.ndarray] | None = None
 ) -> Callable[[slice], tuple[Float[np.ndarray, "T n Q"], dict[str, StudentT]]]:
     """Of any chunk the targets' phi, and the Student-t laws of their references.
 
-    "out", and with mode "online" also "in"; NaN where there is no reference.
+    "out", and with mode "online" also "in"; NaN where there is no reference. `totals` are
+    `prediction_totals` of all examples, if these are a panel.
     """
     law = _VarianceModel(mode, "student_t", "mean")
-    spread = _Prior(law, _totals(job, law))
+    spread = _Prior(law, prediction_totals(job, mode) if totals is None else totals)
 
     def of(at: slice) -> tuple[np.ndarray, dict[str, StudentT]]:
         target, sides = _sides(job, law, at)

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from scipy.special import stdtr
 
 from jaxmia.attacks.by_example import Inputs
-from jaxmia.attacks.lira import ENOUGH, predictions
+from jaxmia.attacks.lira import ENOUGH, prediction_totals, predictions
 from jaxmia.attacks.student import StudentT
 
 KINDS = ("upper", "ratio")
@@ -43,20 +43,27 @@ def p_values(job: Inputs, kind: str) -> Float[np.ndarray, "T N"]:
     return np.concatenate(by_chunk(job, (kind,), lambda at, p: p[kind]), axis=1)
 
 
+def totals(job: Inputs, kinds: Sequence[str]) -> list[np.ndarray]:
+    """What all examples have to say in each one's laws; that of several panels adds up."""
+    return prediction_totals(_one_view(job), _mode(kinds))
+
+
 def by_chunk(
     job: Inputs,
     kinds: Sequence[str],
     work: Callable[[slice, dict[str, Float[np.ndarray, "T n"]]], Any],
+    of_all: list[np.ndarray] | None = None,
 ) -> list[Any]:
     """`work(at, p_values by kind)` of every chunk of examples, in their order.
 
-    Raises `ValueError` for a kind that is none.
+    `of_all` are the `totals` of all examples, if these are a panel. Raises `ValueError` for a kind
+    that is none.
     """
     for kind in kinds:
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r} is not one of {KINDS}")
     one = _one_view(job)
-    laws = predictions(one, "online" if "ratio" in kinds else "offline")
+    laws = predictions(one, _mode(kinds), of_all)
 
     def of(at: slice) -> Any:
         phi, of_sides = laws(at)
@@ -64,6 +71,11 @@ def by_chunk(
             return work(at, _values(phi[..., 0], of_sides, kinds))
 
     return one.map(of)
+
+
+def _mode(kinds: Sequence[str]) -> str:
+    """LiRA's, whose laws these p-values are of."""
+    return "online" if "ratio" in kinds else "offline"
 
 
 def _one_view(job: Inputs) -> Inputs:

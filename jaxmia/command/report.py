@@ -68,6 +68,7 @@ def main(options: Command) -> None:
         leave_out(run.member),
         data,
         options.show_examples,
+        run.person,
     )
     inputs = inputs._replace(price=options.price)
     if less := losses(run.path / "report", inputs):

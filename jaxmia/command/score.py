@@ -104,6 +104,7 @@ def score(options: Score) -> dict[str, Any]:
         if targets[0].population is None:  # thresholds are fitted on scores of the same kind
             signals = replace(signals, population=None)
     inputs = _report_inputs(options, signals, member, leaves if targets is None else None)
+    inputs = inputs._replace(person=person)
     stage, every, own = Progress().stage, {}, {}
     if truth is not None:
         with stage(f"attacking {len(member)} models"):
@@ -145,7 +146,7 @@ def score(options: Score) -> dict[str, Any]:
     if targets is None:
         with stage("an attacker without the pool"):
             again = _again(options)
-            if pool := without_pool(signals, member, summary["attacks"], leaves, again):
+            if pool := without_pool(signals, member, summary["attacks"], leaves, again, person):
                 summary["finite_pool"] = pool
     write(options.out, ranked, truth, as_infinite(phi), summary, inputs, stage)
     return summary

@@ -71,10 +71,10 @@ def evaluate(work: Work) -> Evaluated:
         summary["warnings"] = warnings
     if isinstance(work.data, Table) and work.data.groups:
         with progress.stage("measuring groups"):
-            summary["groups"] = of_groups(ranked, work.data.groups)
+            summary["groups"] = of_groups(ranked, work.data.groups, work.data.person)
     with progress.stage("an attacker without the pool"):
         if pool := without_pool(
-            signals, work.member, summary["attacks"], work.leave_out, _again(work)
+            signals, work.member, summary["attacks"], work.leave_out, _again(work), work.data.person
         ):
             summary["finite_pool"] = pool
     with progress.stage("power with fewer models"):

@@ -197,7 +197,7 @@ def majority(exposed: Exposure) -> Majority:
 
 class Classes(NamedTuple):
     """Members found, by class, with the 95 % interval of the share at the threshold, had the
-    examples been others.
+    examples, or the persons, been others.
     """
 
     label: Int[np.ndarray, " C"]
@@ -207,13 +207,18 @@ class Classes(NamedTuple):
     high: Float[np.ndarray, " C"]
 
 
-def by_class(exposed: Exposure, y: Int[np.ndarray, " N"]) -> Classes:
-    """Sums exposure over the examples of each class that has members."""
+def by_class(
+    exposed: Exposure, y: Int[np.ndarray, " N"], person: Int[np.ndarray, " N"] | None = None
+) -> Classes:
+    """Sums exposure over the examples of each class that has members.
+
+    Examples of one `person` stand or fall together.
+    """
     y = np.asarray(y)
     hits = np.bincount(y, exposed.hits).astype(np.int64)
     members = np.bincount(y, exposed.models).astype(np.int64)
     label = np.flatnonzero(members)
-    low, high = clustered(exposed.hits, exposed.models, y)
+    low, high = clustered(exposed.hits, exposed.models, y, person=person)
     return Classes(label, hits[label], members[label], low[label], high[label])
 
 

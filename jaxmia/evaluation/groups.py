@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxmia import metrics
 from jaxmia.evaluation import exposure
@@ -15,33 +16,44 @@ CONFIDENCE = 0.95  # of all intervals of one column together
 RATES = ("0.01", "0.001")  # FPRs of the pooled threshold
 
 
-def of_groups(ranked: Mapping[str, Ranked], groups: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def of_groups(
+    ranked: Mapping[str, Ranked],
+    groups: Mapping[str, np.ndarray],
+    person: Int[np.ndarray, " N"] | None = None,
+) -> dict[str, Any]:
     """Under each column's name what the strongest attack finds of each of its groups.
 
     At the one threshold that all records have: the TPR and FPR of a group are the shares of its
     members and of its non-members above it. Intervals are those of `metrics.clustered`, the AUC's
     of a bootstrap over records, each at 1 - 0.05 / G, so that all G of a column hold together with
-    a probability of 95 % (Bonferroni).
+    a probability of 95 % (Bonferroni). Where records belong to persons, these stand in their place.
     """
     lead = next(iter(exposure.count(ranked)), None)
     if lead is None:
         return {}
     cuts = exposure.reach(ranked[lead].curve, [LEVELS[level] for level in RATES]).threshold
     exposed = dict(zip(RATES, exposure.exposures(ranked[lead], cuts), strict=True))
-    return {name: _column(name, lead, ranked[lead], exposed, v) for name, v in groups.items()}
+    return {
+        name: _column(name, lead, ranked[lead], exposed, v, person) for name, v in groups.items()
+    }
 
 
 def _column(
-    name: str, attack: str, of: Ranked, exposed: Mapping[str, Exposure], values: np.ndarray
+    name: str,
+    attack: str,
+    of: Ranked,
+    exposed: Mapping[str, Exposure],
+    values: np.ndarray,
+    person: np.ndarray | None,
 ) -> dict[str, Any]:
     names, index = np.unique(values, return_inverse=True)
     index = index.reshape(-1)
     each = 1 - (1 - CONFIDENCE) / len(names)
-    rates = {level: _rates(e, index, each) for level, e in exposed.items()}
+    rates = {level: _rates(e, index, each, person) for level, e in exposed.items()}
     rows = []
     for g, value in enumerate(names.tolist()):
         at = {level: {k: v[g] for k, v in of.items()} for level, of in rates.items()}
-        auc, ends = _auc(of, index == g, each)
+        auc, ends = _auc(of, index == g, each, person)
         records = int((index == g).sum())
         rows.append(
             {"group": value, "records": records, "auc": auc, "auc_interval": ends, "at": at}
@@ -51,7 +63,9 @@ def _column(
     return out | {"states": _states(name, worst, rows)}
 
 
-def _rates(exposed: Exposure, index: np.ndarray, confidence: float) -> dict[str, list[Any]]:
+def _rates(
+    exposed: Exposure, index: np.ndarray, confidence: float, person: np.ndarray | None
+) -> dict[str, list[Any]]:
     """TPR and FPR of every group, with their intervals; None where there are no such scores."""
     out: dict[str, list[Any]] = {}
     sides = {"tpr": (exposed.hits, exposed.models), "fpr": (exposed.alarms, exposed.others)}
@@ -59,9 +73,8 @@ def _rates(exposed: Exposure, index: np.ndarray, confidence: float) -> dict[str,
         size = int(index.max()) + 1
         total, above = (np.bincount(index, v, size) for v in (trials, hits))
         ends = [np.full(size, np.nan) for _ in range(2)]
-        for end, values in zip(
-            ends, metrics.clustered(hits, trials, index, confidence), strict=True
-        ):
+        spans = metrics.clustered(hits, trials, index, confidence, person)
+        for end, values in zip(ends, spans, strict=True):
             end[: len(values)] = values
         out[name] = [
             h / n if n else None for h, n in zip(above.tolist(), total.tolist(), strict=True)
@@ -71,12 +84,15 @@ def _rates(exposed: Exposure, index: np.ndarray, confidence: float) -> dict[str,
     return out
 
 
-def _auc(of: Ranked, inside: np.ndarray, confidence: float) -> tuple[Any, Any]:
+def _auc(
+    of: Ranked, inside: np.ndarray, confidence: float, person: np.ndarray | None
+) -> tuple[Any, Any]:
     """The AUC among a group's own scores, and its interval; None where one side has none."""
     part = metrics.rank(of.score[:, inside], of.member[:, inside])
     if not part.curve.both:
         return None, None
-    spans = metrics.bootstrap_of(part, (), confidence=confidence)
+    whose = None if person is None else person[inside]
+    spans = metrics.bootstrap_of(part, (), person=whose, confidence=confidence)
     return float(metrics.auc_of(part.curve)), [float(v) for v in spans.auc]
 
 

@@ -11,13 +11,13 @@ from jaxmia.metrics import RocCounts, clopper_pearson, tpr_at_fpr_of
 def fields(curve: RocCounts, examples: int, alone: bool) -> dict[str, Any]:
     """The TPR at no false alarm among `n` non-member scores of so many examples, for a summary.
 
-    `fpr_at_most` is the upper 95 % limit of the FPR there: Clopper-Pearson's, each example counting
-    once, since scores of the same example may agree. Of one target `alone` there is also
+    `fpr_at_most` is the upper 95 % limit of the FPR there: Clopper-Pearson's, each example (or
+    person) counting once, since its scores may agree. Of one target `alone` there is also
     `tpr_at_fpr`, None at every FPR that its non-members are too few to vouch for.
     """
     others = int(curve.fp[-1])
     rates = {
-        level: tpr_at_fpr_of(curve, fpr) if stated(fpr, others, alone=True) else None
+        level: tpr_at_fpr_of(curve, fpr) if stated(fpr, examples, alone=True) else None
         for level, fpr in figures.LEVELS.items()
     }
     none = {

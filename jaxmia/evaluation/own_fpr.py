@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, Num
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs, every_model
 from jaxmia.attacks.infinite import finite
-from jaxmia.attacks.p_values import LEAST, by_chunk, references
+from jaxmia.attacks.p_values import LEAST, by_chunk, references, totals
 from jaxmia.attacks.references import LeaveOut
 from jaxmia.evaluation.adversary import AVERAGE
 from jaxmia.evaluation.figures import Figure
@@ -59,14 +59,17 @@ class CountsByExample(NamedTuple):
 
 
 def counts(
-    job: Inputs, truth: Bool[np.ndarray, "T N"], kinds: Sequence[str]
+    job: Inputs,
+    truth: Bool[np.ndarray, "T N"],
+    kinds: Sequence[str],
+    of_all: list[np.ndarray] | None = None,
 ) -> dict[str, CountsByExample]:
     """The targets whose p-values are at most each of `NOMINAL`, by kind."""
 
     def of_chunk(at: slice, p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {kind: _binned(values, truth[:, at]) for kind, values in p.items()}
 
-    parts = by_chunk(job, kinds, of_chunk)
+    parts = by_chunk(job, kinds, of_chunk, of_all)
     out = {}
     for kind in kinds:
         every = np.concatenate([part[kind] for part in parts], axis=-1)
@@ -117,22 +120,43 @@ def of_targets(
     return _of_job(job, np.asarray(truth, bool), names)
 
 
-def _of_job(job: Inputs, truth: np.ndarray, names: Sequence[str]) -> dict[str, CountsByExample]:
-    of_names = kinds_of(names)
-    if not of_names or references(job) < LEAST:
-        return {}
-    of_kinds = counts(job, truth, sorted(set(of_names.values())))
-    return {name: of_kinds[kind] for name, kind in of_names.items()}
+def totals_of_panel(job: Inputs, names: Sequence[str]) -> list[np.ndarray]:
+    """What `sums_of_panel` takes of all examples, from one panel of them; it adds up."""
+    return totals(job, _kinds(job, names)) if _kinds(job, names) else []
 
 
-def measured(by_attack: Mapping[str, CountsByExample]) -> dict[str, dict[str, Any]]:
+def sums_of_panel(
+    job: Inputs, truth: Bool[np.ndarray, "T n"], names: Sequence[str], of_all: list[np.ndarray]
+) -> dict[str, tuple[Int[np.ndarray, "L 2"], Int[np.ndarray, " 2"]]]:
+    """By attack what `without_intervals` takes, from one panel of examples; it adds up."""
+    of_names = _of_job(job, truth, names, of_all)
+    return {name: (of.called.sum(-1), of.targets.sum(-1)) for name, of in of_names.items()}
+
+
+def _of_job(
+    job: Inputs, truth: np.ndarray, names: Sequence[str], of_all: list[np.ndarray] | None = None
+) -> dict[str, CountsByExample]:
+    kinds = _kinds(job, names)
+    of_kinds = counts(job, truth, kinds, of_all) if kinds else {}
+    return {name: of_kinds[kind] for name, kind in kinds_of(names).items() if kind in of_kinds}
+
+
+def _kinds(job: Inputs, names: Sequence[str]) -> list[str]:
+    """The p-values that there are; none with fewer than 6 references."""
+    return sorted(set(kinds_of(names).values())) if references(job) >= LEAST else []
+
+
+def measured(
+    by_attack: Mapping[str, CountsByExample], person: Int[np.ndarray, " N"] | None = None
+) -> dict[str, dict[str, Any]]:
     """For each attack `tpr_at_own_fpr`, its `interval`, and `p_values`: what becomes of them.
 
     Those are the `fpr` that p-values really have at the levels, its `interval`, and the
-    `calibration`: `real` rates at the `nominal` ones, with the `low` and `high` ends.
+    `calibration`: `real` rates at the `nominal` ones, with the `low` and `high` ends. Where
+    records belong to persons, the intervals are of draws of persons.
     """
     distinct = {id(of): of for of in by_attack.values()}
-    sides = [side for of in distinct.values() for side in _sides(of)]
+    sides = [side for of in distinct.values() for side in _sides(_by_person(of, person))]
     if not sides:
         return {}
     weight = draws.weights(len(sides[0].targets), DRAWS, 0)
@@ -140,6 +164,33 @@ def measured(by_attack: Mapping[str, CountsByExample]) -> dict[str, dict[str, An
     pairs = zip(distinct, distinct.values(), ends[::2], ends[1::2], strict=True)
     entries = {key: _entry(of, out, inside) for key, of, out, inside in pairs}
     return {name: entries[id(of)] for name, of in by_attack.items()}
+
+
+def _by_person(of: CountsByExample, person: Int[np.ndarray, " N"] | None) -> CountsByExample:
+    """The counts of all records of a person together."""
+    if person is None:
+        return of
+    unit = np.unique(np.asarray(person), return_inverse=True)[1].reshape(-1)
+    order = np.argsort(unit, kind="stable")
+    first = np.searchsorted(unit[order], np.arange(int(unit.max()) + 1))
+    return CountsByExample(*(np.add.reduceat(c[..., order], first, axis=-1) for c in of))
+
+
+def without_intervals(
+    called: Int[np.ndarray, "L 2"], targets: Int[np.ndarray, " 2"]
+) -> dict[str, Any]:
+    """The fields of an attack's summary from sums over all examples, which tell no intervals.
+
+    So many of the `targets` without and with an example are called at each p-value of `NOMINAL`.
+    """
+    false, tpr = (called / np.maximum(targets, 1)).T
+    return {
+        "tpr_at_own_fpr": dict(zip(LEVELS, tpr[AT].tolist(), strict=True)),
+        "p_values": {
+            "fpr": dict(zip(LEVELS, false[AT].tolist(), strict=True)),
+            "calibration": {"nominal": list(NOMINAL), "real": false.tolist()},
+        },
+    }
 
 
 class Side(NamedTuple):
@@ -190,8 +241,9 @@ def statements(fields: dict[str, Any], who: str) -> dict[str, Any]:
         value = figure.words.format(figure.text(figure.at(fields)))
         low, high = (figure.text(end) for end in figure.at(fields["intervals"]))
         real = figure.text(fields["p_values"]["fpr"][figure.level])
+        units = fields["intervals"].get("drawn", "examples")
         out[figure.level] = (
-            f"{value} (95 %: {low} to {high}, BCa bootstrap over examples); such p-values really "
+            f"{value} (95 %: {low} to {high}, BCa bootstrap over {units}); such p-values really "
             f"err on {real} of non-members. {who.replace(AVERAGE, OWN)}"
         )
     return {"tpr_at_own_fpr": out}

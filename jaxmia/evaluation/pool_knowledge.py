@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jaxmia import metrics
 from jaxmia.attacks import ATTACKS, attack_every_model
@@ -34,14 +34,15 @@ def without_pool(
     attacks: Mapping[str, dict[str, Any]],
     leaves: LeaveOut,
     again: Float[Array, "K N Q"] | None = None,
+    person: Int[np.ndarray, " N"] | None = None,
 ) -> dict[str, Any] | None:
     """The summary's `finite_pool`: the share of the data in phi's variance, corrected figures.
 
     `attacks` are the summary's, of the same models, each attacked in turn; `again` is phi of models
     trained once more on the sets of the first ones. Without it all variance is taken as due to the
     data, which bounds the correction. Of many signals only the strongest attack is made, on evenly
-    spaced examples. None for models that are no samples of one pool, or where nothing on phi was
-    scored.
+    spaced examples. Intervals draw persons where records belong to some. None for models that are
+    no samples of one pool, or where nothing on phi was scored.
     """
     fraction = sampling_fraction(member)
     names = _on_phi(attacks)
@@ -56,6 +57,7 @@ def without_pool(
     step = -(-numbers // (4 * NUMBERS))
     draws = 1 if share is None else max(1, min(DRAWS, NUMBERS // numbers))
     some, truth = signals.examples(slice(None, None, step)), member[:, ::step]
+    whose = None if person is None else person[::step]
     ranked = _ranked(some, truth, names, leaves, rho, draws)
     out: dict[str, Any] = {
         "fraction": fraction,
@@ -67,7 +69,7 @@ def without_pool(
         "rho_out": rho.outside,
         "examples": truth.shape[1],
         "draws": draws,
-        "attacks": {name: _figures(of, share is not None) for name, of in ranked.items()},
+        "attacks": {name: _figures(of, share is not None, whose) for name, of in ranked.items()},
     }
     return out | {"states": _sentence(out, names[0], attacks[names[0]])}
 
@@ -116,13 +118,13 @@ def _ranked(
     return {name: rank(np.concatenate(parts), truth) for name, parts in scores.items()}
 
 
-def _figures(ranked: Ranked, intervals: bool) -> dict[str, Any]:
-    """An attack's figures; those of an estimate with intervals over examples."""
+def _figures(ranked: Ranked, intervals: bool, person: np.ndarray | None) -> dict[str, Any]:
+    """An attack's figures; those of an estimate with intervals over examples, or persons."""
     if not ranked.curve.both:
         return figures.nothing()
     out = figures.tree(figures.values_of(ranked.curve))
     if intervals:
-        spans = metrics.bootstrap_of(ranked, list(LEVELS.values()))
+        spans = metrics.bootstrap_of(ranked, list(LEVELS.values()), person=person)
         ends = (spans.auc, spans.balanced_accuracy, *spans.tpr_at_fpr)
         out["intervals"] = figures.tree(np.asarray(pair).tolist() for pair in ends)
     return out

@@ -17,7 +17,7 @@ from jaxmia.attacks.calibration import (
     fit_calibration_of,
     reliability,
 )
-from jaxmia.attacks.references import LeaveOut
+from jaxmia.attacks.references import LeaveOut, left_out
 from jaxmia.metrics import Ranked
 
 LEAST = 200  # members and as many non-members that a calibration is fitted on, at least
@@ -43,8 +43,19 @@ class Shadows(NamedTuple):
         """The rows that are not fitted on for each of the targets; -1 for none."""
         return np.full((targets, 1), -1) if self.leave_out is None else self.leave_out.excluded
 
+    def beside(self, name: str) -> Int[np.ndarray, "M N"] | None:
+        """The row that is not fitted on besides, on each example another (`left_out`); or None."""
+        if self.leave_out is None or self.leave_out.kind != "opposite":
+            return None
+        return left_out(self.leave_out, self.member, 0, ~np.isnan(self.ranked[name].score))
 
-def of_attack(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str, Any]:
+
+def of_attack(
+    name: str,
+    ranked: Ranked,
+    shadows: Shadows | None,
+    person: Int[np.ndarray, " N"] | None = None,
+) -> dict[str, Any]:
     """Calibration and reliability of an attack's posteriors; nothing where there are too few."""
     if shadows is None or not _enough(shadows.ranked[name]):
         return {}
@@ -55,7 +66,7 @@ def of_attack(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str, A
         odds = crossed_of(ranked, shadows.leave_out.groups)
     else:
         return {}
-    return {"posterior": _entry(odds, ranked.member, shadows, fitted)}
+    return {"posterior": _entry(odds, ranked.member, shadows, fitted, person)}
 
 
 def of_people(
@@ -79,9 +90,13 @@ def _enough(ranked: Ranked) -> bool:
 
 
 def _entry(
-    odds: np.ndarray, member: np.ndarray, shadows: Shadows, fitted: Calibration
+    odds: np.ndarray,
+    member: np.ndarray,
+    shadows: Shadows,
+    fitted: Calibration,
+    person: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    diagram: Reliability = reliability(expit(odds), member)
+    diagram: Reliability = reliability(expit(odds), member, person=person)
     return {
         "prior": 0.5,
         "calibrated_on": "the references"

@@ -24,7 +24,15 @@ from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.infinite import LARGEST, Bounds, Extremes, extremes, within
 from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
-from jaxmia.evaluation import constant, counted, evidence, figures, no_false_alarm, plausible
+from jaxmia.evaluation import (
+    constant,
+    counted,
+    evidence,
+    figures,
+    no_false_alarm,
+    own_fpr,
+    plausible,
+)
 from jaxmia.evaluation.figures import LEVELS
 from jaxmia.evaluation.summary import SCHEMA
 from jaxmia.evaluation.unknown import NotScorable, Unknown, in_summary, reasons, unknown
@@ -36,10 +44,12 @@ from jaxmia.types import Attack
 
 PANEL_BYTES = 32 << 20
 ROW_BYTES = 64 << 20
+P_VALUES = "p-values"  # among the attacks' totals: those of their p-values, no attack's name
 STREAMED = (
     "streamed: scores are float32; pooled figures are of scores rounded to "
     f"{counted.MANTISSA} bits of mantissa, the AUC within `rounding`; left out: bootstrap "
-    "intervals, thresholds from shadows, posteriors, and all that is drawn of phi (--stream never)"
+    "intervals, concentration, thresholds from shadows, posteriors, and all that is drawn of phi "
+    "(--stream never)"
 )
 
 
@@ -77,6 +87,12 @@ class StreamedSignals(NamedTuple):
         if self.target is None:
             return _truth(self.member, self.member.rows(at))
         return None if self.truth is None else self.truth[at]
+
+    def columns(self, at: slice, job: Inputs) -> np.ndarray | None:
+        """Which targets were trained on each example of a panel."""
+        if self.target is None:
+            return job.member
+        return None if self.truth is None else self.truth[:, at]
 
 
 def streamable(names: tuple[str, ...]) -> dict[str, Attack]:
@@ -134,12 +150,14 @@ def attack(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".scores.", dir=out) as folder:
-            files, nan = _scored(streamed, attacks, totals, bounds, Path(folder))
+            files, nan, own = _scored(streamed, attacks, totals, bounds, Path(folder))
             with zipfile.ZipFile(beside, "w", allowZip64=True) as archive:
                 for name, file in files.items():
                     with scores.entry(archive, name, np.float32, shape) as entry:
                         fields, curve = _evaluated(streamed, file, nan, entry)
-                    summary["attacks"][name] = fields
+                    if fields["auc"] is not None and name in own:
+                        fields |= own_fpr.without_intervals(*own[name])
+                    summary["attacks"][name] = {"tpr_at_own_fpr": None, **fields}
                     if curve is not None:
                         curves[name] = curve
                     file.unlink()
@@ -172,7 +190,7 @@ def _totals(
     streamed: StreamedSignals, attacks: dict[str, Attack], bounds: Bounds | None
 ) -> tuple[dict[str, list], Extremes, Unknown, list[str]]:
     """The first pass: each attack's totals, what is infinite or not known, and doubts."""
-    totals: dict[str, list] = {name: [] for name in attacks}
+    totals: dict[str, list] = {name: [] for name in (*attacks, P_VALUES)}
     ends = extremes([] if streamed.target is None else [streamed.target])
     counts: list[Unknown] = []
     spans: list[constant.Span] = []
@@ -183,8 +201,9 @@ def _totals(
         spans.append(constant.span(job.reference))
         sums.append(_sums(streamed, at, job))
         job = _finite(job, bounds or Bounds(-LARGEST, LARGEST))  # of the first pass none are known
-        for name, one in attacks.items():
-            new = one.panels.totals(_views(job, one))
+        parts = {name: one.panels.totals(_views(job, one)) for name, one in attacks.items()}
+        parts[P_VALUES] = own_fpr.totals_of_panel(job, tuple(attacks)) if streamed.measured else []
+        for name, new in parts.items():
             totals[name] = [a + b for a, b in zip(totals[name] or [0] * len(new), new, strict=True)]
     references = constant.together(spans)
     constant.refuse(streamed.reference.name, references)
@@ -226,8 +245,12 @@ def _scored(
     totals: dict[str, list],
     bounds: Bounds | None,
     folder: Path,
-) -> tuple[dict[str, Path], Path]:
-    """The second pass: a file of float32 `[T, N]` for each attack, and one of what is NaN."""
+) -> tuple[dict[str, Path], Path, dict[str, list[np.ndarray]]]:
+    """The second pass: a file of float32 `[T, N]` for each attack, one of what is NaN, and sums.
+
+    Those are what becomes of p-values, of attacks that have some, where it is known.
+    """
+    own: dict[str, list[np.ndarray]] = {}
     files = {name: folder / f"{i}.raw" for i, name in enumerate(attacks)}
     nan = folder / "nan.raw"
     examples = streamed.reference.shape[1]
@@ -241,7 +264,11 @@ def _scored(
                 score = one.panels.scores(_views(job, one), totals[name])
                 score = np.clip(score, -LARGEST, LARGEST).astype(np.float32)
                 scores.put(outputs[name].fileno(), score, at.start, examples)
-    return files, nan
+            if (truth := streamed.columns(at, job)) is not None:
+                of_panel = own_fpr.sums_of_panel(job, truth, tuple(attacks), totals[P_VALUES])
+                for name, sums in of_panel.items():
+                    own[name] = [a + b for a, b in zip(own.get(name, (0, 0)), sums, strict=True)]
+    return files, nan, own
 
 
 def _finite(job: Inputs, bounds: Bounds | None) -> Inputs:

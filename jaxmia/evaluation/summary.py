@@ -11,19 +11,26 @@ from jaxmia import metrics, privacy
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import people as persons
 from jaxmia.attacks.attacker import UNKNOWN
-from jaxmia.evaluation import exposure, figures, no_false_alarm, own_fpr, posteriors
+from jaxmia.evaluation import (
+    exposure,
+    figures,
+    no_false_alarm,
+    own_fpr,
+    posteriors,
+    shadow_thresholds,
+)
 from jaxmia.evaluation.adversary import Adversary, adversary
 from jaxmia.evaluation.figures import LEVELS
-from jaxmia.evaluation.intervals import intervals
+from jaxmia.evaluation.intervals import intervals, trials
 from jaxmia.evaluation.own_fpr import CountsByExample
 from jaxmia.evaluation.posteriors import Shadows
+from jaxmia.evaluation.shadow_thresholds import PRIORS
 from jaxmia.evaluation.unknown import reasons
-from jaxmia.metrics import Ranked, thresholds
+from jaxmia.metrics import Ranked
 from jaxmia.types import Attack
 
 SCHEMA = 4
 Stage = Callable[[str], AbstractContextManager]  # says that something takes a while
-PRIORS = {"0.01": 0.01, "0.1": 0.1, "0.5": 0.5}
 
 
 def summarise(
@@ -53,18 +60,18 @@ def summarise(
     references = None if shadows is None else shadows.references
     who = adversary(member, person, design, references)
     with stage("measuring p-values") if own else nullcontext():
-        of_own = own_fpr.measured(own or {})
+        of_own = own_fpr.measured(own or {}, person)
     attacked = about.get("attacked", f"each of {models} models in turn, the others as references")
     results = {}
     for name, of in ranked.items():
         with stage(f"measuring {name}"):
-            results[name] = _attack(of) | _calibrated(name, of, shadows)
+            results[name] = _attack(of, person) | shadow_thresholds.of_attack(name, of, shadows)
             if own_nan is not None and results[name]["not_scorable"]:
                 results[name] |= reasons(of.score, own_nan(name)).in_summary()
             if results[name]["auc"] is not None:
                 results[name]["leak"] = _leak(of, relation)
                 if name in attacks and attacks[name].log_ratio:
-                    results[name] |= posteriors.of_attack(name, of, shadows)
+                    results[name] |= posteriors.of_attack(name, of, shadows, person)
             results[name]["attacker"] = _attacker(name, attacks)
             results[name] |= own_fpr.of_attack(results[name], of_own.get(name))
             results[name]["concentration"] = _concentration(of)
@@ -98,11 +105,12 @@ def _people(
     """The figures where not records are told apart but persons, by all of their records."""
     of_people = persons.people(person)
     inside = persons.member_of_people(member, of_people)
+    each = np.arange(len(of_people.ids))
     results = {}
     for name, of in ranked.items():
         ratio = name in attacks and attacks[name].log_ratio
         total = metrics.rank(persons.score_of_people(of.score, of_people, ratio), inside)
-        results[name] = _attack(total)
+        results[name] = _attack(total, each)
         if ratio and results[name]["auc"] is not None:
             results[name] |= posteriors.of_people(of, total, shadows, of_people)
         results[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
@@ -136,27 +144,6 @@ def _leak(ranked: Ranked, relation: str | None) -> dict[str, Any]:
     }
 
 
-def _calibrated(name: str, ranked: Ranked, shadows: Shadows | None) -> dict[str, Any]:
-    """What an attacker reaches who fits thresholds on shadow models alone."""
-    if shadows is None:
-        return {}
-    excluded = shadows.excluded(len(ranked.score))
-    on, of = (shadows.ranked[name], excluded), (ranked.score, ranked.member)
-    best = thresholds.rates_at(*of, thresholds.best_of(*on))
-    by_level = {}
-    cuts = thresholds.at_fpr_of(*on, list(LEVELS.values()))
-    for level, cut in zip(LEVELS, cuts, strict=True):
-        rates = thresholds.rates_at(*of, cut)
-        precision = {k: metrics.precision(*rates, prior) for k, prior in PRIORS.items()}
-        by_level[level] = _without_nan({**rates._asdict(), "precision": _without_nan(precision)})
-    return _without_nan(
-        {
-            "balanced_accuracy_shadow_threshold": (best.tpr + 1 - best.fpr) / 2,
-            "at_shadow_threshold": by_level,
-        }
-    )
-
-
 def _concentration(ranked: Ranked) -> dict[str, Any]:
     """By level, how much falls on the examples found in most of their models."""
     if not ranked.curve.both:
@@ -166,12 +153,8 @@ def _concentration(ranked: Ranked) -> dict[str, Any]:
     return {level: exposure.majority(of)._asdict() for level, of in levels}
 
 
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """As JSON holds it: what is not a number is None."""
-    return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}
-
-
-def _attack(ranked: Ranked) -> dict[str, Any]:
+def _attack(ranked: Ranked, person: Int[np.ndarray, " N"] | None) -> dict[str, Any]:
+    """The figures of scores, of records or (`person` then counts them) of persons."""
     members, others = int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])
     out: dict[str, Any] = {
         "members": members,
@@ -181,7 +164,7 @@ def _attack(ranked: Ranked) -> dict[str, Any]:
     if not (members and others):
         return out | figures.nothing()
     values = figures.tree(figures.values_of(ranked.curve))
-    examples = int((~ranked.member & ~np.isnan(ranked.score)).any(0).sum())
+    examples = trials(~ranked.member & ~np.isnan(ranked.score), person)
     return out | {
         **values,
         **no_false_alarm.fields(ranked.curve, examples, alone=len(ranked.score) == 1),
@@ -191,7 +174,7 @@ def _attack(ranked: Ranked) -> dict[str, Any]:
         ),
         "prior": members / (members + others),
         "resolution": 1 / others,
-        "intervals": intervals(ranked),
+        "intervals": intervals(ranked, person),
         "notes": [
             n for v in LEVELS.values() if "positives" not in (n := metrics.in_words(v, others))
         ],
@@ -213,21 +196,30 @@ def statements(
         value = figure.words.format(figure.text(at))
         if (ends := figure.at(spans)) is None:
             return f"{value}. {who}"
-        return f"{value} {_span(ends, figure.at(spans['kind']), figure.format)}. {who}"
+        return f"{value} {_span(ends, spans, figure)}. {who}"
 
     return figures.tree(map(sentence, figures.FIGURES)) | own_fpr.statements(fields, who)
 
 
+LIMITS = "thresholds that may have this FPR, of one target"
 KINDS = {
-    "bca": "BCa bootstrap over examples",
-    "clopper_pearson": "Clopper-Pearson, an example counting once",
-    "limits": "thresholds that may have this FPR, of one target",
+    "examples": {
+        "bca": "BCa bootstrap over examples",
+        "clopper_pearson": "Clopper-Pearson, an example counting once",
+        "limits": LIMITS,
+    },
+    "persons": {
+        "bca": "BCa bootstrap over persons",
+        "clopper_pearson": "Clopper-Pearson, a person counting once",
+        "limits": f"{LIMITS}, a person counting once",
+    },
 }
 
 
-def _span(ends: list[float], kind: str, style: str) -> str:
-    low, high = (style.format(end) for end in ends)
-    return f"(95 %: {low} to {high}, {KINDS[kind]})"
+def _span(ends: list[float], spans: dict[str, Any], figure: figures.Figure) -> str:
+    low, high = (figure.format.format(end) for end in ends)
+    kind = KINDS[spans.get("drawn", "examples")][figure.at(spans["kind"])]
+    return f"(95 %: {low} to {high}, {kind})"
 
 
 def _who(name: str, fields: dict[str, Any], attacked: str, adversary: Adversary) -> str:

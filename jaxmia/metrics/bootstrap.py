@@ -1,9 +1,10 @@
 """Bootstrap intervals of AUC and TPR at an FPR, over examples (Efron 1987: BCa; or percentile).
 
 Pooled targets share their examples: an example is drawn with all its targets, so that the interval
-is as wide as the examples make it, not as the T N scores would. A target alone has its members and
-its non-members drawn apart. The AUC of a draw is that of Hajek's projection, whose distance from
-the drawn AUC is of the order 1/n, where both move by the order of 1/sqrt(n).
+is as wide as the examples make it, not as the T N scores would; where examples belong to persons, a
+person with all of them. A target alone has its members and its non-members drawn apart. The AUC of
+a draw is that of Hajek's projection, whose distance from the drawn AUC is of the order 1/n, where
+both move by the order of 1/sqrt(n).
 """
 
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ def bootstrap(
     member: Bool[Array, "*T N"],
     levels: Sequence[float] = (1e-2, 1e-3),
     *,
+    person: Int[Array, " N"] | None = None,
     kind: str = "bca",
     confidence: float = 0.95,
     draws: int = 1000,
@@ -47,20 +49,23 @@ def bootstrap(
 ) -> Intervals:
     """Intervals of the pooled AUC and TPR at each FPR; an example is drawn with all its targets.
 
-    Of many pooled targets they cover also where an FPR allows no false positive, as long as about
-    one is to be expected. Of one target alone they do not where few are: `tpr_limits`. Raises
-    `ValueError` as `roc` does, and for options that do not fit.
+    With `person`, whose each example is, a person is drawn with all examples. Of many pooled
+    targets the intervals cover also where an FPR allows no false positive, as long as about one is
+    to be expected. Of one target alone they do not where few are: `tpr_limits`. Raises `ValueError`
+    as `roc` does, for options that do not fit, and for a `person` of another length.
     """
     scorable(score, member)
     return bootstrap_of(
-        rank(score, member), levels, kind=kind, confidence=confidence, draws=draws, seed=seed
-    )
+        rank(score, member), levels,
+        person=person, kind=kind, confidence=confidence, draws=draws, seed=seed,
+    )  # fmt: skip
 
 
 def bootstrap_of(
     ranked: Ranked,
     levels: Sequence[float] = (1e-2, 1e-3),
     *,
+    person: Int[Array, " N"] | None = None,
     kind: str = "bca",
     confidence: float = 0.95,
     draws: int = 1000,
@@ -68,20 +73,23 @@ def bootstrap_of(
 ) -> Intervals:
     """The same of scores that are ranked already, members and non-members among them."""
     _check(kind, confidence, draws)
-    if len(ranked.score) == 1:
+    if len(ranked.score) == 1 and person is None:
         alone = bootstrap_per_target(
             ranked.score, ranked.member, levels,
             kind=kind, confidence=confidence, draws=draws, seed=seed,
         )  # fmt: skip
         return Intervals(*(a[0] for a in alone))
     figures, says = figures_of(ranked.curve, ()), influence_of_examples(ranked)
-    weight = weights(ranked.score.shape[1], draws, seed)
+    unit = None if person is None else _numbered(person, ranked.score.shape[1])
+    if unit is not None:
+        says = np.stack([np.bincount(unit, say) for say in says])
+    weight = weights(says.shape[1], draws, seed)
     moves = moved(weight, says.T)
     spans = [
         ends(np.clip(x + moves[:, i], 0, 1), x, acceleration(says[i]), kind, confidence)
         for i, x in enumerate(figures[:2])
     ]
-    pooled = Pooled.of(ranked)
+    pooled = Pooled.of(ranked, unit)
     size = total(weight, np.stack([pooled.members, pooled.others], 1))
     replicates = pooled.replicates(weight, size, levels)
     rates = [
@@ -89,6 +97,13 @@ def bootstrap_of(
         for own, level in zip(replicates, levels, strict=True)
     ]
     return Intervals(spans[0], spans[1], np.array(rates).reshape(-1, 2))
+
+
+def _numbered(person: Int[Array, " N"], examples: int) -> Int[np.ndarray, " N"]:
+    """The persons counted from 0."""
+    if np.shape(person) != (examples,):
+        raise ValueError(f"person: has shape {np.shape(person)}, there are {examples} examples")
+    return np.unique(np.asarray(person), return_inverse=True)[1].reshape(-1)
 
 
 def bootstrap_per_target(

@@ -11,8 +11,8 @@ from jaxmia.types import Array
 
 
 def clopper_pearson(
-    hits: int | np.integer | np.ndarray,
-    trials: int | np.integer | np.ndarray,
+    hits: int | float | np.number | np.ndarray,
+    trials: int | float | np.number | np.ndarray,
     confidence: float = 0.95,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The exact interval of a proportion (Clopper & Pearson 1934), two-sided."""
@@ -30,15 +30,21 @@ def clustered(
     trials: Int[np.ndarray, " N"],
     group: Int[np.ndarray, " N"],
     confidence: float = 0.95,
+    person: Int[np.ndarray, " N"] | None = None,
 ) -> tuple[Float[np.ndarray, " G"], Float[np.ndarray, " G"]]:
     """Each group's interval of `sum(hits) / sum(trials)` over its examples, whose trials agree.
 
     Clopper-Pearson's with as many trials as have the variance that the examples show, their few
     degrees of freedom counted (Korn & Graubard 1998); an example is one trial where all or none are
-    hits. NaN for a group without trials.
+    hits. With `person`, whose each example is, persons stand in their places. NaN for a group
+    without trials.
     """
     from scipy.special import stdtrit
 
+    if person is not None:
+        pairs, at = np.unique(np.stack([group, person]), axis=1, return_inverse=True)
+        sums = [np.bincount(at.reshape(-1), count) for count in (hits, trials)]
+        hits, trials, group = sums[0], sums[1], pairs[0]
     group = np.asarray(group)[trials > 0]
     hits, trials = hits[trials > 0], trials[trials > 0]
     size = int(group.max(initial=-1)) + 1
@@ -60,7 +66,10 @@ RULE_OF_THREE = 3  # false positives to be expected before an FPR can be vouched
 
 
 def tpr_limits(
-    curve: RocCounts, levels: Sequence[float], confidence: float = 0.95
+    curve: RocCounts,
+    levels: Sequence[float],
+    confidence: float = 0.95,
+    trials: tuple[int, int] | None = None,
 ) -> Float[np.ndarray, "L 2"]:
     """One target's intervals of the TPR at a true FPR; NaN where non-members are too few for it.
 
@@ -69,16 +78,20 @@ def tpr_limits(
     limit exceeds it. What the members themselves leave open (Clopper-Pearson at the threshold) is
     added to either side in squares, as independent of it (Zou & Donner 2008). Too few are those of
     which fewer than `RULE_OF_THREE` are expected above: no threshold surely has so small an FPR.
+    `trials` are the members and the non-members that count, if they are fewer than the scores:
+    persons, all of whose records may agree.
     """
     members, others = int(curve.tp[-1]), int(curve.fp[-1])
-    low, high = clopper_pearson(np.arange(others + 1), others, confidence)
+    inside, outside = trials or (members, others)
+    hits = np.arange(others + 1) * (outside / others)
+    low, high = clopper_pearson(np.minimum(hits, outside), outside, confidence)
     out = np.full((len(levels), 2), np.nan)
     for row, level in zip(out, levels, strict=True):
-        if level * others < RULE_OF_THREE:
+        if level * outside < RULE_OF_THREE:
             continue
         counts = [int(np.searchsorted(e, level, side="right")) - 1 for e in (high, low)]
         few, at, many = _hits(curve, [counts[0], allowed(level, others), counts[1]])
-        below, above = clopper_pearson(at, members, confidence)
+        below, above = clopper_pearson(min(at * inside / members, inside), inside, confidence)
         row[0] = max(0.0, at / members - np.hypot((at - few) / members, at / members - below))
         row[1] = min(1.0, at / members + np.hypot((many - at) / members, above - at / members))
     return out

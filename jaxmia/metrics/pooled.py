@@ -1,4 +1,4 @@
-"""The pooled ROC under draws of examples, each drawn with all its targets."""
+"""The pooled ROC under draws of examples, or of persons, each drawn with all its targets."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,21 +15,23 @@ AROUND = np.concatenate([1 - NEAR[::-1], [1.0], 1 + NEAR])  # of an expected ran
 
 
 class Pooled(NamedTuple):
-    """The pooled ROC, with the example that every score belongs to."""
+    """The pooled ROC, with the example, or the person, that every score belongs to."""
 
     curve: RocCounts
-    inside: Int[np.ndarray, " A"]  # the members' examples, highest score first
+    inside: Int[np.ndarray, " A"]  # the members' examples or persons, highest score first
     outside: Int[np.ndarray, " Z"]  # the non-members'
     members: Int[np.ndarray, " N"]  # how many scores of each example are members'
     others: Int[np.ndarray, " N"]
 
     @classmethod
-    def of(cls, ranked: Ranked) -> "Pooled":
-        """The examples in the order of their scores."""
-        examples = ranked.score.shape[1]
-        truth, at = ranked.member.reshape(-1)[ranked.order], ranked.order % examples
+    def of(cls, ranked: Ranked, unit: Int[np.ndarray, " N"] | None = None) -> "Pooled":
+        """The examples, or the `unit` that each is drawn with, in the order of their scores."""
+        size = ranked.score.shape[1]
+        truth, at = ranked.member.reshape(-1)[ranked.order], ranked.order % size
+        if unit is not None:
+            at, size = unit.astype(at.dtype)[at], int(unit.max()) + 1
         sides = at[truth], at[~truth]
-        return cls(ranked.curve, *sides, *(np.bincount(s, minlength=examples) for s in sides))
+        return cls(ranked.curve, *sides, *(np.bincount(s, minlength=size) for s in sides))
 
     def above(self, rank: Int[np.ndarray, "*L D"]) -> Int[np.ndarray, "*L D"]:
         """Members strictly above the non-member of a rank (1 is the highest); all beyond."""

@@ -89,32 +89,45 @@ def at_fpr(
     member: Bool[np.ndarray, "M n"],
     leaving: Int[np.ndarray, "T L"],
     levels: Sequence[float],
+    beside: Int[np.ndarray, "T n"] | None = None,
 ) -> Float[np.ndarray, "F T"]:
     """For each level the lowest threshold that no greater share of the others' non-members reach.
 
-    NaN without a non-member.
+    `beside` is that of `best`. NaN without a non-member.
     """
-    return at_fpr_of(rank(score, member), leaving, levels)
+    return at_fpr_of(rank(score, member), leaving, levels, beside)
 
 
 def at_fpr_of(
-    ranked: Ranked, leaving: Int[np.ndarray, "T L"], levels: Sequence[float]
+    ranked: Ranked,
+    leaving: Int[np.ndarray, "T L"],
+    levels: Sequence[float],
+    beside: Int[np.ndarray, "T n"] | None = None,
 ) -> Float[np.ndarray, "F T"]:
     """The same from scores that are ranked already."""
     models, examples = ranked.score.shape
     others = ranked.order[~ranked.member.reshape(-1)[ranked.order]]
     owner = others // examples
     own = np.append(np.bincount(owner, minlength=models), 0)  # -1 takes the 0
+    place = np.full(0 if beside is None else ranked.score.size, -1)
+    if beside is not None:
+        place[others] = np.arange(len(others))
     out = np.full((len(levels), len(leaving)), np.nan)
     for t, row in enumerate(leaving):
-        fewer = int(own[row].sum())
-        count = len(others) - fewer
         stays = np.ones(models + 1, bool)
         stays[row] = False
+        single = np.zeros(0, np.int64)
+        if beside is not None:
+            at = np.flatnonzero((beside[t] >= 0) & stays[beside[t]])
+            single = place[beside[t][at] * np.int64(examples) + at]
+            single = single[single >= 0]
+        fewer = int(own[row].sum()) + len(single)
+        count = len(others) - fewer
         for i, level in enumerate(levels if count else ()):
             allowed = int(level * count)
-            head = owner[: allowed + 1 + fewer]
-            rest = np.flatnonzero(stays[head])
+            keep = stays[owner[: allowed + 1 + fewer]]
+            keep[single[single < len(keep)]] = False
+            rest = np.flatnonzero(keep)
             limit = -np.inf
             if allowed < len(rest):  # the first one too many
                 limit = ranked.score.reshape(-1)[others[rest[allowed]]]

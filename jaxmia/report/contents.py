@@ -89,7 +89,7 @@ def look_at_curves(
     if lead is not None:
         by_level = exposed(lead, reached[lead].threshold)
         if inputs.y is not None:
-            classes = [by_class(e, np.asarray(inputs.y)) for e in by_level]
+            classes = [by_class(e, np.asarray(inputs.y), inputs.person) for e in by_level]
     mean_phi = None
     if inputs.reference is not None and inputs.reference_member is not None:
         mean_phi = example_charts.mean_phi(inputs.reference, inputs.reference_member)

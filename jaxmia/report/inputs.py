@@ -25,8 +25,9 @@ class ReportInputs(NamedTuple):
 
     `reference` is phi of the models that the targets were held against (view 0), `leave_out` which
     of them are no references of each target; `x` are the examples themselves, only where they may
-    be shown, and `shape` that of an image which is stored flat. `own` names figures that lie in the
-    folder already, with their alt texts; `price` is that of an hour of the device.
+    be shown, and `shape` that of an image which is stored flat; `person` is whose each is. `own`
+    names figures that lie in the folder already, with their alt texts; `price` is that of an hour
+    of the device.
     """
 
     y: Int[np.ndarray, " N"] | None = None
@@ -37,6 +38,7 @@ class ReportInputs(NamedTuple):
     training: Training | None = None
     x: np.ndarray | None = None
     shape: tuple[int, ...] = ()
+    person: Int[np.ndarray, " N"] | None = None
     own: Mapping[str, str] = {}
     price: float | None = None
 
@@ -48,6 +50,7 @@ def of_run(
     leave_out: LeaveOut,
     data: Data | Table | None = None,
     examples: bool = False,
+    person: Int[np.ndarray, " N"] | None = None,
 ) -> ReportInputs:
     """A run's own material. The examples themselves only if they are public, or asked for.
 
@@ -63,6 +66,7 @@ def of_run(
         training=training(records, len(member)),
         x=data.x if may and data is not None else None,
         shape=data.shape if data is not None else (),
+        person=person,
     )
 
 

@@ -12,9 +12,9 @@ MOST = 3  # attacks that are drawn, the strongest
 
 
 def p_value_chart(attacks: Mapping[str, Any], order: Sequence[str]) -> Chart | None:
-    """The share of non-members with a p-value at most each nominal one, with its 95 % band.
+    """The share of non-members with a p-value at most each nominal one, and its 95 % band.
 
-    None where no attack has p-values.
+    None where no attack has p-values; scores from disk have no band.
     """
     of_names = {n: attacks[n]["p_values"]["calibration"] for n in order if _of(attacks.get(n))}
     distinct: dict[str, Any] = {}
@@ -28,15 +28,17 @@ def p_value_chart(attacks: Mapping[str, Any], order: Sequence[str]) -> Chart | N
     ends = np.array([1e-3, 1])
     marks: list[Mark] = [Line("as promised", ends, ends, "soft", dash=2)]
     for name, of in reversed(list(distinct.items())[:MOST]):
-        x, y, low, high = (np.asarray(of[k]) for k in ("nominal", "real", "low", "high"))
-        outline = np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]])
+        x, y = (np.asarray(of[k]) for k in ("nominal", "real"))
+        outline = None
+        if "low" in of:
+            outline = np.append(x, x[::-1]), np.append(of["high"], of["low"][::-1])
         key = order.index(name)
         marks.append(Line(plain(name), x, y, tone(key), band=outline, key=key))
     return Chart(
         "p_values",
         "Whether p-values keep their promise",
-        "The share of non-members whose p-value is at most the nominal one, with a 95 % band over "
-        "examples: on the diagonal p-values keep what they promise.",
+        "The share of non-members whose p-value is at most the nominal one, with its 95 % band if "
+        "there is one: on the diagonal p-values keep what they promise.",
         (Panel(nominal, real, tuple(marks), key="p_values"),),
     )
 

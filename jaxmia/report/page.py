@@ -48,6 +48,7 @@ def page(
             adversary=summary.get("adversary"),
             own_figures=own_fpr.FIGURES,
             own_lead=own_fpr.nearest(summary["attacks"]),
+            units=_units(summary, lead),
             uneven=_plain(exposed_most(summary["attacks"])),
             summary=summary,
             remarks=[_plain(line) for line in remarks(summary)],
@@ -89,6 +90,12 @@ def _attacker(summary: dict[str, Any], name: str | None) -> str:
     lead = next((a for n, a in summary["attacks"].items() if n == name), {})
     who = lead.get("attacker")
     return f"{who['access']}: sees {who['sees']}; has {who['knows']}" if who else "not stated"
+
+
+def _units(summary: dict[str, Any], name: str | None) -> str:
+    """What the intervals are of draws of."""
+    spans = summary["attacks"].get(name, {}).get("intervals") or {}
+    return spans.get("drawn", "examples")
 
 
 def _embedded(file: Path) -> str:

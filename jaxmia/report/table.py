@@ -47,17 +47,24 @@ def headlines(summary: dict[str, Any]) -> list[str]:
     attacks = summary["attacks"]
     if name := own_fpr.nearest(attacks):
         of = attacks[name]
-        low, high = of["intervals"]["tpr_at_own_fpr"]["0.001"]
-        least, most = of["p_values"]["interval"]["0.001"]
+        rate = _ends((of.get("intervals") or {}).get("tpr_at_own_fpr"), "95 %: ")
+        error = _ends(of["p_values"].get("interval"))
         out.append(
             "if nobody may be accused wrongly more often than once in 1,000: "
-            f"TPR {of['tpr_at_own_fpr']['0.001']:.2%} (95 %: {low:.2%} to {high:.2%}) by the "
-            f"p-values of {escape(name[:80])}, which err on {of['p_values']['fpr']['0.001']:.2%} "
-            f"({least:.2%} to {most:.2%})"
+            f"TPR {of['tpr_at_own_fpr']['0.001']:.2%}{rate} by the p-values of "
+            f"{escape(name[:80])}, which err on {of['p_values']['fpr']['0.001']:.2%}{error}"
         )
     if line := exposed_most(attacks):
         out.append(line)
     return out
+
+
+def _ends(spans: Mapping[str, list[float]] | None, what: str = "") -> str:
+    """An interval at 0.1 %, where there is one: of scores from disk there is none."""
+    if spans is None:
+        return ""
+    low, high = spans["0.001"]
+    return f" ({what}{low:.2%} to {high:.2%})"
 
 
 def exposed_most(attacks: Mapping[str, Any]) -> str:

@@ -164,9 +164,10 @@ def _attacks(summary: dict[str, Any], contents: Contents) -> tuple[tuple[str, ..
             rows.append((name, figure.key, *values, *(figures.spread(figure, attack) or nothing)))
         for figure in own_fpr.FIGURES if attack.get("p_values") else ():
             real = attack["p_values"]
-            values = (figure.at(attack), *figure.at(ends))
+            values = (figure.at(attack), *(figure.at(ends) or nothing))
             rows.append((name, figure.key, *values, *nothing))
-            values = (real["fpr"][figure.level], *real["interval"][figure.level])
+            interval = real.get("interval", {}).get(figure.level, nothing)
+            values = (real["fpr"][figure.level], *interval)
             rows.append((name, f"fpr_of_p_values_{figure.level}", *values, *nothing))
         rows += _rates(name, attack, contents)
     return head, rows
