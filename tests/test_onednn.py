@@ -198,16 +198,22 @@ def test_a_source_that_does_not_compile_is_told_and_not_tried_again(alone, monke
     assert native.native().reason == "as it was"
 
 
+WRONG = (
+    ("onednn.cc", b"before{key[3], key[5]}, after{key[4], key[6]}",
+     b"before{key[4], key[6]}, after{key[3], key[5]}", "products differ from XLA's by"),
+    ("layer.cc", b"std::copy(sums, sums + l.in, f->dscale)",
+     b"std::copy(sums + l.in, sums + 2 * l.in, f->dscale)", "layers differ from their steps by"),
+)  # fmt: skip
+
+
 @needs
-def test_wrong_products_are_found_and_not_used(alone, monkeypatch):
+@pytest.mark.parametrize(("file", "right", "wrong", "words"), WRONG)
+def test_wrong_products_and_layers_are_not_used(file, right, wrong, words, alone, monkeypatch):
     sources = native._sources()
-    wrong = sources["onednn.cc"].replace(
-        b"before{key[3], key[5]}, after{key[4], key[6]}",
-        b"before{key[4], key[6]}, after{key[3], key[5]}",
-    )
-    monkeypatch.setattr(native, "_sources", lambda: sources | {"onednn.cc": wrong})
-    assert sources["onednn.cc"] != wrong and native.native().library is None
-    assert "products differ from XLA's by" in native.native().reason
+    changed = sources[file].replace(right, wrong)
+    monkeypatch.setattr(native, "_sources", lambda: sources | {file: changed})
+    assert sources[file] != changed and native.native().library is None
+    assert words in native.native().reason
     assert not list(alone.glob("*.so"))
 
 

@@ -67,16 +67,19 @@ def layer(
     pool: bool = False,
     sums: bool = False,
     emits: bool = False,
+    library: ctypes.CDLL | None = None,
 ) -> LayerOutput:
     """Activates, convolves, and with `pool` takes the maximum of each 2 x 2 square.
 
-    `sums` and `emits` ask for the sums and the activated input; else they are empty.
+    `sums` and `emits` ask for the sums and the activated input; else they are empty. By the library
+    that is ready on this machine, or a given one; raises `ValueError` where there is none.
     """
     pads = conv.padded(x.y.shape[1:3], w.shape[:2], (stride, stride), padding)
     options = (stride, stride, *pads[0], *pads[1], int(x.rectify), int(pool))
     none = jnp.zeros(0, jnp.float32)
     more = (none if a is None else a for a in (x.scale, x.shift, x.more))
-    return LayerOutput(*_owned(options, sums, emits)(x.y, w, *more))
+    run = _owned(library or native.needed(), options, sums, emits)
+    return LayerOutput(*run(x.y, w, *more))
 
 
 class _Saved(NamedTuple):
@@ -87,9 +90,8 @@ class _Saved(NamedTuple):
 
 
 @functools.cache
-def _owned(options: tuple[int, ...], sums: bool, emits: bool) -> Any:
+def _owned(library: ctypes.CDLL, options: tuple[int, ...], sums: bool, emits: bool) -> Any:
     """The layer of these options, and its gradient."""
-    library = native.needed()
     forward = conv.looped(functools.partial(_forward, library, options, sums, emits))
     first = conv.looped(functools.partial(_backward, library, options, sums, emits, False))
     inner = conv.looped(functools.partial(_backward, library, options, sums, emits, True))

@@ -108,7 +108,8 @@ def _sources() -> dict[str, bytes]:
 def _name() -> str:
     versions = [metadata.version(p) for p in ("jaxlib", _LIBRARY[0], _HEADERS[0])]
     facts = [str(_file(*_LIBRARY)), *versions, *_OPTIONS, processor()]
-    content = "\n".join(facts).encode() + b"".join(_sources().values())
+    tried_by = resources.files(__package__).joinpath("trial.py").read_bytes()
+    content = "\n".join(facts).encode() + b"".join((*_sources().values(), tried_by))
     return hashlib.sha256(content).hexdigest()[:24]
 
 
