@@ -137,6 +137,7 @@ def test_a_majority_rule_is_not_exposed_and_is_called_no_evidence(tmp_path):
         assert rates(of, name) == (0.5, 0.0), name
     (line,) = evidence.of_models(np.asarray(of[0].margin)[..., 0], of[1], y)
     assert "answer every record alike" in line and "no sign that what learns is safe" in line
+    assert evidence.of_models(np.full(of[1].shape, np.inf), of[1], y) == []  # sure, and right
     phi, member = fitted(DummyRegressor(), NUMBERS, tmp_path / "numbers")
     (line,) = evidence.of_regressions(np.asarray(phi.phi)[..., 0], member, NUMBERS)
     assert "8 of 8" in line and "naming its mean" in line

@@ -30,12 +30,6 @@ def of_models(
     judged = np.flatnonzero(inside.any(1))
     if not len(judged):
         return []
-    alike = judged[_alike(margin[judged], y)]
-    if len(alike) == len(judged):
-        return [
-            f"The {whose} are no evidence: all {len(judged)} answer every record alike. They "
-            "learnt nothing of any, which is no sign that what learns is safe."
-        ]
     inside, right = inside[judged], (inside & (margin > 0))[judged]
     weak = judged[_weak(inside, right, y)]
     out = []
@@ -44,6 +38,11 @@ def of_models(
             f"The {whose} are no evidence: {len(weak)} of {len(judged)} ({some(weak)}) are no "
             "better on their own training data than naming its commonest class."
         )
+    elif _alike(margin[judged], y).all():
+        return [
+            f"The {whose} are no evidence: all {len(judged)} answer every record alike. They "
+            "learnt nothing of any, which is no sign that what learns is safe."
+        ]
     never, classes = _never(inside, right, y)
     if len(never) and len(weak) < len(judged):
         out.append(
@@ -62,13 +61,16 @@ def of_models(
 
 
 def _alike(margin: Float[np.ndarray, "T N"], y: Int[np.ndarray, " N"]) -> Bool[np.ndarray, " T"]:
-    """Models whose margin is one and the same number for all examples of a class, of any class."""
+    """Models whose margin is one number for all examples of a class, and above 0 for one at most.
+
+    So it is if all answers are the same. Models that are sure and right of every class are none.
+    """
     order = np.argsort(y, kind="stable")
     first = np.flatnonzero(np.diff(y[order], prepend=-1))
     if len(first) == len(y):
         return np.zeros(len(margin), bool)
     low, high = (np.minimum.reduceat(m[:, order], first, axis=1) for m in (margin, -margin))
-    return (low == -high).all(1)
+    return (low == -high).all(1) & ((low > 0).sum(1) <= 1) & (low >= 0).any(1)
 
 
 def of_regressions(
