@@ -146,6 +146,16 @@ def test_a_gpus_program_by_hand():
     assert kinds["convolution, weight gradient"] == Cost(1, size, 2 * inside)
 
 
+def test_a_loop_without_a_note_runs_as_often_as_its_counter_is_compared():
+    text = GPU.replace("TRIPS", "metadata={}").replace("CONV", CONV)
+    assert costs(hlo.parse(text)).unknown_loops == 1
+    compared = """%i.1 = s32[] get-tuple-element(%state), index=0
+  %end = s32[]{:T(128)} constant(10)
+  ROOT %more = pred[] compare(%i.1, %end), direction=LT"""
+    counted = costs(hlo.parse(text.replace("ROOT %more = pred[] constant(true)", compared)))
+    assert counted.unknown_loops == 0 and counted.kinds["copy"].kernels == 10
+
+
 def test_a_tpus_memory_is_laid_out_in_tiles_and_nothing_moves_on_the_chip():
     (tiled,) = hlo.arrays("bf16[512,10,100]{0,2,1:T(8,128)(2,1)}")
     assert tiled.bytes == 2 * 512 * 10 * 104

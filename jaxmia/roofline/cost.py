@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from jaxmia.roofline.hlo import ArrayShape, Computation, Instruction, Module
-from jaxmia.roofline.operations import kind, operations
+from jaxmia.roofline.operations import kind, operations, target_of
 
 # what is no work of the device's: names for what is there already, and the ends of what was begun
 FREE = frozenset(
     "parameter constant get-tuple-element tuple bitcast after-all partition-id replica-id iota "
     "opt-barrier add-dependency copy-done slice-done async-done async-update".split()
 )
+NAMES = ("AllocateBuffer", "ConcatBitcast")  # custom calls of a TPU that do nothing
 COLLECTIVES = (
     "all-gather", "all-reduce", "all-to-all", "collective-broadcast", "collective-permute",
     "ragged-all-to-all", "reduce-scatter",
@@ -84,7 +85,7 @@ def _computation(module: Module, name: str, known_costs: dict[str, Costs]) -> Co
     unknown = 0
     computation = module.computations[name]
     for i in computation.values():
-        if i.opcode in FREE:
+        if i.opcode in FREE or target_of(i) in NAMES:
             continue
         inner, more, factor = _inside(module, i, known_costs)
         for name_of, cost in inner.items():
@@ -103,8 +104,8 @@ def _inside(
     """What an instruction runs in other computations: by kind, unknown loops, and how often."""
     if i.opcode == "while":
         body = _computation(module, i.calls("body")[0], known_costs)
-        trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', i.attributes)
-        return body.kinds, body.unknown_loops + (trips is None), int(trips[1]) if trips else 1
+        trips = _trips(module, i)
+        return body.kinds, body.unknown_loops + (trips is None), trips or 1
     if i.opcode == "conditional":
         names = i.calls("branch_computations", "true_computation", "false_computation")
         branches = [_computation(module, n, known_costs) for n in names]
@@ -115,6 +116,16 @@ def _inside(
         called = _computation(module, name, known_costs)
         return called.kinds, called.unknown_loops, 1
     return {}, 0, 1
+
+
+def _trips(module: Module, i: Instruction) -> int | None:
+    """How often a loop runs: as XLA notes it, or as its counter from 0 is compared; or None."""
+    if note := re.search(r'"known_trip_count":\{"n":"(\d+)"', i.attributes):
+        return int(note[1])
+    condition = module.computations[i.calls("condition")[0]]
+    (root,) = (x for x in condition.values() if x.root)
+    limits = [x.number for x in condition.values() if x.opcode == "constant"]
+    return limits[0] if len(limits) == 1 and "direction=LT" in root.attributes else None
 
 
 def _kernel(module: Module, around: Computation, i: Instruction) -> tuple[str, Cost]:
@@ -159,7 +170,7 @@ def _moved_by_fusion(inside: Computation, i: Instruction, operands: list[Instruc
     read = sum(
         _reads(inside, p, _bytes(operands[p.number]))
         for p in inside.values()
-        if p.number is not None
+        if p.opcode == "parameter" and p.number is not None
     )
     (root,) = (x for x in inside.values() if x.root)
     return read + _writes(inside, root, i.arrays)

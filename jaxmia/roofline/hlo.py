@@ -50,7 +50,7 @@ class Instruction(NamedTuple):
     operands: tuple[str, ...]
     attributes: str
     root: bool
-    number: int | None = None  # of a parameter
+    number: int | None = None  # of a parameter; the value of a whole constant
 
     @property
     def arrays(self) -> list[ArrayShape]:
@@ -118,6 +118,7 @@ def _instruction(line: str) -> Instruction | None:
         return None
     closing = _closing(rest, opening)
     opcode, inside = rest[:opening], rest[opening + 1 : closing]
+    whole = opcode in ("parameter", "constant") and re.fullmatch(r"-?\d+", inside)
     return Instruction(
         name[1],
         shape,
@@ -125,7 +126,7 @@ def _instruction(line: str) -> Instruction | None:
         tuple(_NAME.findall(inside)),
         rest[closing + 1 :],
         root=left.startswith("ROOT"),
-        number=int(inside) if opcode == "parameter" else None,
+        number=int(inside) if whole else None,
     )
 
 

@@ -31,7 +31,7 @@ COPIES = frozenset(
 def kind(inside: Sequence[Instruction]) -> str:
     """What a kernel of one or many instructions does, in words."""
     for i in inside:
-        target = _target(i)
+        target = target_of(i)
         if target in CUDNN:
             return CUDNN[target]
         if target and len(inside) == 1:
@@ -42,13 +42,13 @@ def kind(inside: Sequence[Instruction]) -> str:
             return words
     if opcodes <= COPIES | {"parameter", "constant", "tuple"}:
         return "copy"
-    return "elementwise" if len(inside) > 1 else inside[0].opcode
+    return inside[0].opcode if len(inside) == 1 and "-" in inside[0].opcode else "elementwise"
 
 
 def operations(around: Computation, i: Instruction) -> int:
     """The multiplications and additions of a convolution or a matrix product; of others none."""
     shapes = [around[n].arrays[0] for n in i.operands[:2] if n in around]
-    if len(shapes) == 2 and (i.opcode == "convolution" or _target(i) in CUDNN):
+    if len(shapes) == 2 and (i.opcode == "convolution" or target_of(i) in CUDNN):
         return _of_convolution(i, *shapes)
     if len(shapes) == 2 and _multiplies(i):
         key = r'lhs_contracting_dim(?:ension)?s(?:":\[|=\{)([\d,"]*)'
@@ -58,13 +58,14 @@ def operations(around: Computation, i: Instruction) -> int:
     return 0
 
 
-def _target(i: Instruction) -> str:
+def target_of(i: Instruction) -> str:
+    """What a custom call calls; "" for anything else."""
     match = re.search(r'custom_call_target="([^"]+)"', i.attributes)
     return match[1] if match and i.opcode == "custom-call" else ""
 
 
 def _multiplies(i: Instruction) -> bool:
-    return i.opcode == "dot" or any(word in _target(i) for word in ("gemm", "matmul"))
+    return i.opcode == "dot" or any(word in target_of(i) for word in ("gemm", "matmul"))
 
 
 def _of_convolution(i: Instruction, first: ArrayShape, second: ArrayShape) -> int:
@@ -76,9 +77,9 @@ def _of_convolution(i: Instruction, first: ArrayShape, second: ArrayShape) -> in
     if labels is None:
         return 0
     images, kernel, result = first, second, i.arrays[0]
-    if _target(i) == "__cudnn$convBackwardInput":
+    if target_of(i) == "__cudnn$convBackwardInput":
         images, result = result, first
-    elif _target(i) == "__cudnn$convBackwardFilter":
+    elif target_of(i) == "__cudnn$convBackwardFilter":
         kernel, result = result, second
     window = re.search(r"window=\{([^}]*)\}", i.attributes)
     settings = dict(re.findall(r"(\w+)=([\w\-]+)", window[1])) if window else {}
