@@ -1,7 +1,6 @@
 """Costs of compiled programs against counts made another way, and what is said of a device."""
 
 import importlib
-import json
 import os
 import pickle
 
@@ -250,17 +249,3 @@ def test_flags_that_do_not_go_together(flags, words, capsys):
     with pytest.raises(SystemExit) as end:
         jaxmia.cli(small(), flags)
     assert end.value.code == 2 and words in capsys.readouterr().err
-
-
-needs_cuda = pytest.mark.skipif(not target.installed("cuda"), reason="no extra `cuda`")
-
-
-@needs_cuda
-def test_a_small_experiment_on_an_h100(capsys):
-    flags = ["--explain", "--on", "h100", "--json", "--quiet", "--width", "2", "--price", "2"]
-    jaxmia.cli(small(("lira_online",)), flags)
-    answer = json.loads(capsys.readouterr().out)
-    assert not answer["refusals"], answer
-    assert answer["measured"] is False and answer["bound_models_per_hour"] > 0
-    assert all(p["collectives"] == {} for p in answer["programs"].values())
-    assert answer["bound_price"] == pytest.approx(2 * answer["bound_hours"])
