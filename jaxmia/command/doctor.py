@@ -72,7 +72,7 @@ def doctor(self_test: bool = True, on: str = "") -> Iterator[Line]:
         "environment", ", ".join(f"{k}={v[:80]}" for k, v in variables.items()) or "nothing set"
     )
     for kind in ("cuda", "tpu"):
-        there = "is there" if target.installed(kind) else f"pip install 'jaxmia[{kind}]'"
+        there = "is there" if target.installed(kind) else target.remedy(kind)
         yield Line(f"compiler {kind}", there)
     if device is not None:
         yield _compiled(device)
