@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from experiments import rows
 from jaxmia import machine
 from jaxmia.command.flags import width
@@ -59,6 +61,7 @@ def main(flags: Flags) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    jax.config.update("jax_platforms", "cpu")  # no plugin is to look for devices here
     common = {"command": rows.command("experiments.benchmarks.compiled", Flags())}
     common |= rows.about() | {"versions": machine.versions(COMPILERS)}
     for name in flags.experiments:
