@@ -125,11 +125,9 @@ def spread(tree: Any, mesh: Mesh) -> Any:
 
 def _shapes(tree: Any, sharding: NamedSharding) -> Any:
     def shape(a: Any) -> jax.ShapeDtypeStruct:
-        dtype = (
-            a.dtype
-            if jax.dtypes.issubdtype(a.dtype, jax.dtypes.extended)
-            else jnp.dtype(jax.dtypes.canonicalize_dtype(a.dtype))
-        )
+        # a key's type stays, any other is what JAX makes of it (int64: int32)
+        key = jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
+        dtype = a.dtype if key else jax.dtypes.canonicalize_dtype(a.dtype)
         return jax.ShapeDtypeStruct(a.shape, dtype, sharding=sharding)
 
     return jax.tree.map(shape, tree)

@@ -6,9 +6,9 @@ NVIDIA's tuning guides), Google's the name of a slice. Either comes with the ext
 
 import importlib.util
 import os
+from importlib import metadata
 
 import jax
-import jaxlib
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
@@ -54,7 +54,9 @@ def remedy(platform: str) -> str:
     """How a platform's compiler is installed; of CUDA's 5 GB it is two packages, 0.4 GB."""
     if platform == "tpu":
         return "pip install 'jaxmia[tpu]'"
-    names = " ".join(f"jax-cuda13-{part}=={jaxlib.__version__}" for part in ("plugin", "pjrt"))
+    names = " ".join(
+        f"jax-cuda13-{part}=={metadata.version('jaxlib')}" for part in ("plugin", "pjrt")
+    )
     return f"pip install 'jaxmia[cuda]', or the compiler alone: pip install --no-deps {names}"
 
 
