@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import functools
 import hashlib
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -48,6 +49,10 @@ class Value:
         kwargs = {k: v for k, v in bound.kwargs.items() if usual.get(k, v) is not v}
         return Value(self.factory, bound.args, kwargs)
 
+    def __reduce__(self) -> tuple:
+        """How another process makes it: by its module's function, from the same settings."""
+        return _remake, (self.factory.__module__, self.factory.__qualname__, *self._call)
+
     def __repr__(self) -> str:
         args, kwargs = self._call
         parts = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
@@ -58,6 +63,10 @@ class Value:
 
     def __hash__(self) -> int:
         return hash(describe(self))
+
+
+def _remake(module: str, name: str, args: tuple, kwargs: dict) -> Value:
+    return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
 
 def factory(build: F) -> F:

@@ -60,6 +60,28 @@ def test_values_and_gradients_of_any_shape(seed, name, kernel, stride, pads):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_one_by_one_is_a_convolution_where_products_end_the_compiler(name, stride):
+    rng = np.random.default_rng(0)
+    x, w = (rng.normal(size=s).astype(np.float32) for s in ((2, 3, 7, 6, 5), (2, 1, 1, 5, 4)))
+    g = rng.normal(size=(2, 3, -(-7 // stride), -(-6 // stride), 4)).astype(np.float32)
+
+    def pulled(x, w, g):
+        out, back = jax.vjp(lambda x, w: conv.conv(x, w, stride, "SAME"), x, w)
+        return out, *back(g)
+
+    with conv.using(name):
+        ours = jax.vmap(pulled)(x, w, g)
+        products = "dot_general" in str(jax.make_jaxpr(jax.vmap(pulled))(x, w, g))
+    if name == "grouped":
+        assert not products
+    for m in range(2):
+        want = by_windows(x[m], w[m], g[m], stride, ((0, 0), (0, 0)))
+        for a, b in zip(ours, want, strict=True):
+            np.testing.assert_allclose(a[m], b, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_named_paddings_are_xlas(padding, stride):

@@ -20,7 +20,7 @@ FLOORS = (
     ("models",),
     ("training", "estimators"),
     ("defences", "federated", "experiment", "options"),
-    ("work",),
+    ("work", "roofline"),
     ("blocks", "fits", "evaluation"),
     ("report",),
     ("pipeline",),

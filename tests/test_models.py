@@ -188,3 +188,32 @@ def test_a_module_that_gives_no_logits_is_refused_in_one_line(give, what):
     with pytest.raises(ValueError, match="TrainMode's call gives .*needs logits") as error:
         model.apply(params, state, FLAT.x[:4], jax.random.key(1), True)
     assert what in str(error.value)
+
+
+def shared(a, b, g):
+    """The parts of a gradient that two numbers get of their maximum's: half each where equal."""
+    first = (a > b) + 0.5 * (a == b)
+    return g * first, g * (1 - first)
+
+
+@pytest.mark.parametrize("models", [0, 2])
+def test_poolings_gradient_goes_to_the_maxima_and_is_shared_between_equals(models):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 3, (2, 5, 7, 2)).astype(np.float32)  # with many that are equal
+    g = rng.normal(size=(2, 2, 3, 2)).astype(np.float32)
+    want = np.zeros(x.shape)
+    for b, i, j, c in np.ndindex(*g.shape):
+        square = x[b, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c]
+        upper, lower = shared(*square.max(1), g[b, i, j, c])
+        parts = [shared(*square[0], upper), shared(*square[1], lower)]
+        want[b, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c] = parts
+
+    def gradient(x, g):
+        return jax.vjp(layers.max_pool, x)[1](g)[0]
+
+    if models:
+        both = (jnp.stack([a] * models) for a in (x, g))
+        for ours in jax.jit(jax.vmap(gradient))(*both):
+            np.testing.assert_array_equal(ours, want.astype(np.float32))
+    else:
+        np.testing.assert_array_equal(gradient(x, g), want.astype(np.float32))

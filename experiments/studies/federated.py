@@ -23,6 +23,7 @@ from experiments import rows
 from experiments.studies.federated_attacks import (
     NAMES,
     Setting,
+    federation,
     rates,
     scores,
     signals,
@@ -42,6 +43,9 @@ from jaxmia.report import figures
 from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.table import table
 from jaxmia.report.write import write
+from jaxmia.roofline import words
+from jaxmia.roofline.ask import ask_federation
+from jaxmia.roofline.devices import accelerator
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
 
@@ -66,6 +70,8 @@ class Flags(Setting):
     """Four federations of 4 clients and 5 rounds, of two widths."""
     json: bool = False
     """Print the summary as JSON on stdout."""
+    on: str = ""
+    """Only compile the federation in the middle for a device that is not here, as tpu-v5e-8."""
 
 
 def by_round(observation: Observed, flags: Flags) -> list[dict[str, Any]]:
@@ -190,6 +196,11 @@ def main(flags: Flags) -> None:
             raise ValueError(
                 f"--examples: {flags.examples} must be a multiple of twice the clients, {clients}"
             )
+    if flags.on:
+        device = accelerator(flags.on)
+        program, least = ask_federation(*federation(flags), device)
+        print("\n".join(words.federation_lines(device, program, least)))
+        return
     summary = run(flags)
     if flags.json:
         print(json.dumps(summary))

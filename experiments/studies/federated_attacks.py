@@ -1,5 +1,6 @@
 """One setting of federated averaging, and how well each attack tells its members from others."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from jaxmia import data, federated, metrics
 from jaxmia.attacks import lira
 from jaxmia.federated import Federation, Observed
 from jaxmia.models import mlp
+from jaxmia.types import Data
 
 NAMES = {
     "global_threshold": "loss of the server's model",
@@ -45,15 +47,20 @@ class Setting:
     """Everything random comes from it."""
 
 
-def trained(setting: Setting, say: Any) -> Observed:
-    """All federations of one setting, observed."""
+def federation(setting: Setting) -> tuple[Federation, Callable[[], Data]]:
+    """A federation of one setting, and where its examples come from."""
     model = mlp(setting.width, setting.width)
     recipe = federated.plain_sgd(
         model, rate=setting.rate, batch_size=setting.batch_size, epochs=setting.epochs
     )
     settings = Federation(recipe, setting.clients, setting.rounds, setting.participation)
-    source = data.first(data.digits(), setting.examples)()
-    return federated.federate(settings, source, setting.federations, setting.seed, say=say)
+    return settings, data.first(data.digits(), setting.examples)
+
+
+def trained(setting: Setting, say: Any) -> Observed:
+    """All federations of one setting, observed."""
+    settings, source = federation(setting)
+    return federated.federate(settings, source(), setting.federations, setting.seed, say=say)
 
 
 def signals(observation: Observed, setting: Setting) -> dict[str, np.ndarray]:

@@ -17,6 +17,9 @@ from jaxmia import data, machine, metrics, pipeline, recipes
 from jaxmia.experiment import Experiment
 from jaxmia.models import mlp, native
 from jaxmia.options import Options
+from jaxmia.roofline import target
+from jaxmia.roofline.ask import ask
+from jaxmia.roofline.devices import Accelerator, accelerator
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
 
@@ -29,6 +32,8 @@ class Command:
 
     self_test: bool = True
     """Train and attack eight small models."""
+    on: str = ""
+    """Compile them for a device that is not here, too: h100, tpu-v5e-8, ..."""
     json: bool = False
     """Print it as JSON on stdout."""
 
@@ -41,8 +46,12 @@ class Line(NamedTuple):
     sound: bool = True
 
 
-def doctor(self_test: bool = True) -> Iterator[Line]:
-    """Looks at what a run rests on, line by line, and last runs a small one."""
+def doctor(self_test: bool = True, on: str = "") -> Iterator[Line]:
+    """Looks at what a run rests on, line by line, and last runs a small one.
+
+    The small one's programs are also compiled for the device `on`, if one is named.
+    """
+    device = accelerator(on) if on else None
     yield Line("system", f"{platform.platform()}, {machine.cores()} cores")
     versions = machine.versions(MORE)
     yield Line("versions", ", ".join(f"{k} {v}" for k, v in versions.items()))
@@ -62,6 +71,11 @@ def doctor(self_test: bool = True) -> Iterator[Line]:
     yield Line(
         "environment", ", ".join(f"{k}={v[:80]}" for k, v in variables.items()) or "nothing set"
     )
+    for kind in ("cuda", "tpu"):
+        there = "is there" if target.installed(kind) else target.remedy(kind)
+        yield Line(f"compiler {kind}", there)
+    if device is not None:
+        yield _compiled(device)
     if self_test:
         yield _self_test()
 
@@ -94,12 +108,26 @@ def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def _self_test() -> Line:
-    """Trains, queries and attacks a few models that have learned noise by heart."""
-    start = time.perf_counter()
+def _small() -> Experiment:
     source = data.random_labels(data.first(data.digits(), 60))
     recipe = recipes.sgd(mlp(64), epochs=40, batch_size=16, rate=0.1, weight_decay=0.0)
-    small = Experiment("doctor", source, recipe, models=8, attacks=("lira_online",))
+    return Experiment("doctor", source, recipe, models=8, attacks=("lira_online",))
+
+
+def _compiled(device: Accelerator) -> Line:
+    """Whether a small run's programs compile for a device that is not here."""
+    try:
+        answer = ask(_small(), device, width=1)
+    except ValueError as error:
+        return Line(device.name, str(error), sound=False)
+    for refusal in answer.refusals:
+        return Line(device.name, f"{refusal.name}: {refusal.reason}", sound=False)
+    return Line(device.name, f"a small run compiles: {', '.join(p.name for p in answer.programs)}")
+
+
+def _self_test() -> Line:
+    """Trains, queries and attacks a few models that have learned noise by heart."""
+    start, small = time.perf_counter(), _small()
     try:
         with tempfile.TemporaryDirectory(prefix="jaxmia-doctor-") as folder:
             options = Options(Path(folder) / "run", width=1, progress=Progress(quiet=True))
@@ -115,7 +143,7 @@ def _self_test() -> Line:
 def main(options: Command) -> None:
     """Prints line by line; exit status 1 where a run would suffer."""
     lines = []
-    for line in doctor(options.self_test):
+    for line in doctor(options.self_test, options.on):
         lines.append(line)
         if not options.json:
             mark = " " if line.sound else "!"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxmia import machine, pipeline
 from jaxmia.attacks import ATTACKS
+from jaxmia.command.device import about_device
 from jaxmia.command.explain import explain
 from jaxmia.command.flags import Flags, command, flag_text, overridden, shard, width
 from jaxmia.command.inputs import Score
@@ -43,6 +44,9 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
 
 def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
     experiment = overridden(experiment, default, flags)
+    if flags.on or flags.price:
+        about_device(experiment, flags)
+        return
     index, count = shard(flags)
     here = processes.start(machine.cache_folder() / "programs")
     progress = Progress(flags.quiet or here.index > 0)

@@ -72,6 +72,11 @@ class Flags:
     """Show the most exposed examples in the report, also where they are not a public set's."""
     explain: bool = False
     """Say how the run would be carried out, and stop."""
+    on: str = ""
+    """With --explain: compile for a device that is not here (h100, tpu-v5e-8, ...), and say what
+    bounds its speed there."""
+    price: float = 0.0
+    """Price of that device for an hour."""
     json: bool = False
     """Print the summary as JSON on stdout."""
     quiet: bool = False
@@ -110,7 +115,7 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
 
 
 HOW = ("workdir", "width", "block", "shard_index", "shard_count", "checkpoint_seconds", "json",
-       "quiet", "explain", "keep_shadows")  # fmt: skip
+       "quiet", "explain", "on", "price", "keep_shadows")  # fmt: skip
 
 
 def command(module: str, default: Flags, flags: Flags) -> str:

@@ -118,7 +118,7 @@ def federate(
     member = design.complementary_halves(seed, federations, len(data.y))
     dealt = [assignment(seed, m, row, settings.clients) for m, row in enumerate(member)]
     one = trainer(settings.recipe, data, dealt[0].shape[1] // 2)
-    run = parallel.with_sums(_program(settings, one, width), mesh)
+    run = parallel.with_sums(rounds(settings, one, width, mesh), mesh)
     examples = parallel.shared(pool(data, data.x, data.y), mesh)
     right = _accuracy(one, settings.recipe)
     outside = pool(data, data.x_test, data.y_test)
@@ -149,11 +149,15 @@ def _by_example(values: Array, clients: int) -> np.ndarray:
     return a.reshape(-1, *a.shape[2:])
 
 
-def _program(settings: Federation, one: Trainer, width: int) -> Callable:
-    """`function(total, (pool, key), slots [c, n], number [c])`: all rounds on one device."""
-    recipe, epochs = settings.recipe, settings.recipe.epochs
+def rounds(settings: Federation, one: Trainer, width: int, mesh: Mesh) -> Callable:
+    """`function(total, (pool, key), slots [c, n], number [c])`: all rounds on one device.
 
-    def rounds(total: Callable, shared: tuple, slots: Array, number: Array) -> tuple:
+    For `parallel.with_sums` on the devices of this mesh.
+    """
+    recipe, epochs = settings.recipe, settings.recipe.epochs
+    platform = mesh.devices.flat[0].platform
+
+    def every(total: Callable, shared: tuple, slots: Array, number: Array) -> tuple:
         examples, key = shared
         start = one.init(key)
 
@@ -170,7 +174,7 @@ def _program(settings: Federation, one: Trainer, width: int) -> Callable:
                     shadow, _ = one.epoch(own, inside, own_key, index * epochs + e, shadow)
                 new = (shadow.params, shadow.state)
                 update = jax.tree.map(jnp.subtract, new, server)
-                return update, observed(one, recipe, own, server, update[0])
+                return update, observed(one, recipe, own, server, update[0], platform)
 
             def rest(server: tuple) -> tuple:
                 blank = jax.eval_shape(work, server)
@@ -200,7 +204,7 @@ def _program(settings: Federation, one: Trainer, width: int) -> Callable:
         )
         return server, jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), observations)
 
-    return rounds
+    return every
 
 
 def participants(key: Key, clients: int, count: int) -> Bool[Array, " C"]:
@@ -209,7 +213,12 @@ def participants(key: Key, clients: int, count: int) -> Bool[Array, " C"]:
 
 
 def observed(
-    one: Trainer, recipe: Recipe, own: Pool, server: tuple[Params, State], update: Params
+    one: Trainer,
+    recipe: Recipe,
+    own: Pool,
+    server: tuple[Params, State],
+    update: Params,
+    platform: str = "",
 ) -> tuple[Array, Array, Array, Array]:
     """phi `[n]`, and `[n, 1 + L]` norm, dot and the update's norm, of a client's slots."""
     apply = in_dtype(one.model.apply, recipe.dtype)
@@ -232,7 +241,7 @@ def observed(
         value, gradient = jax.value_and_grad(phi)(params, *at)
         return value, jnp.sqrt(products(gradient, gradient)), products(gradient, update)
 
-    size = min(len(own.y), gradients.microbatch(params))
+    size = min(len(own.y), gradients.microbatch(params, platform))
     values = lax.map(example, (normalised(own, own.x), own.y), batch_size=size)
     length = jnp.sqrt(products(update, update))
     return *values, jnp.broadcast_to(length[None], values[1].shape)

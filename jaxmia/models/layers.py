@@ -165,13 +165,27 @@ def image_shape(data: Data, model: str) -> tuple[int, int, int]:
 
 
 def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B P R C"]:
-    """The maximum of each 2 x 2 square; an odd last row or column is left out.
+    """The maximum of each 2 x 2 square; an odd last row or column is left out."""
+    return _pooled(x)
 
-    A maximum over a reshaped axis: its gradient is a select, not a scatter.
-    """
+
+def _of_squares(x: Array) -> jax.Array:
+    """A maximum over a reshaped axis: its gradient is a select, not a scatter."""
     b, h, w, c = x.shape
     squares = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
     return jnp.maximum(
         jnp.maximum(squares[:, :, 0, :, 0], squares[:, :, 0, :, 1]),
         jnp.maximum(squares[:, :, 1, :, 0], squares[:, :, 1, :, 1]),
     )
+
+
+def _pool_gradient(x: Array, g: Array) -> tuple[jax.Array]:
+    """Where the maxima are is worked out again, from the input that is kept anyway.
+
+    Behind a barrier, or XLA would have the forward pass write six masks and read them back here.
+    """
+    return jax.vjp(_of_squares, lax.optimization_barrier(x))[1](g)
+
+
+_pooled = jax.custom_vjp(_of_squares)
+_pooled.defvjp(lambda x: (_of_squares(x), x), _pool_gradient)

@@ -62,10 +62,12 @@ def programs(
     copies: Callable | None = None,
     extra: Collection[str] = (),
     outputs: Callable | None = None,
+    put: Callable = parallel.shared,
 ) -> Programs:
     """Readies a recipe on the devices of a mesh; each program is compiled at its first use.
 
     `extra` names signals beyond the usual ones: those of `gradients.SIGNALS`, "trajectory".
+    `put(tree, mesh)` gives every device the data, or its shapes where programs are only compiled.
     """
     one = trainer(recipe, data, members)
     over_models = functools.partial(
@@ -74,7 +76,8 @@ def programs(
     query = querier(recipe, one.model, views, QUERY_BATCH, logits, copies, outputs)
     inside = along = None
     if observables := set(extra) & set(gradients.SIGNALS):
-        observe = gradients.observer(recipe, one.model, data, observables)
+        platform = mesh.devices.flat[0].platform
+        observe = gradients.observer(recipe, one.model, data, observables, platform)
         inside = over_models(observe)
     if "trajectory" in extra:
         look = querier(
@@ -90,8 +93,8 @@ def programs(
     return Programs(
         trainer=one,
         mesh=mesh,
-        pool=parallel.shared(examples(recipe, data), mesh),
-        held_out=parallel.shared(pool(data, data.x_test, data.y_test), mesh),
+        pool=put(examples(recipe, data), mesh),
+        held_out=put(pool(data, data.x_test, data.y_test), mesh),
         init=over_models(lambda _, key: one.init(key)),
         epoch=over_models(epoch, donate=(2,)),
         query=over_models(query),

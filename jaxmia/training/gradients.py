@@ -40,14 +40,14 @@ def layers(params: Params) -> dict[str, list[int]]:
 
 
 def observer(
-    recipe: Recipe, model: Model, data: Data, names: Collection[str]
+    recipe: Recipe, model: Model, data: Data, names: Collection[str], platform: str = ""
 ) -> Callable[[Pool, Shadow], dict[str, Array]]:
     """`observe(pool, shadow)`: those `names` of `SIGNALS` for every example of a pool.
 
     `gradient [N, 1 + L]`: the logarithm of the norm of the loss's gradient, whole and of each layer
     (`layers`). `activations [N, H]`: the input of the last dense layer. Examples are taken a few at
-    a time, so that their gradients fit in `BYTES`. Raises `ValueError` for activations of a network
-    without a dense layer at its end.
+    a time, so that their gradients fit in `BYTES` of the platform. Raises `ValueError` for
+    activations of a network without a dense layer at its end.
     """
     apply = in_dtype(model.apply, recipe.dtype)
     key = jax.random.key(0, impl="threefry2x32")  # evaluation draws nothing
@@ -71,7 +71,7 @@ def observer(
             return jax.vmap(one)(normalised(pool, at[0]), at[1])
 
         examples = len(pool.y)
-        size = min(examples, microbatch(shadow.params))
+        size = min(examples, microbatch(shadow.params, platform))
         short = -examples % size
         parts = (jnp.concatenate([a, a[:short]]) for a in (pool.x, pool.y))
         out = lax.map(batch, tuple(a.reshape(-1, size, *a.shape[1:]) for a in parts))
@@ -89,9 +89,9 @@ def log_norms(phi: Float[Array, ""], gradient: Params) -> Float[Array, " L"]:
     return 0.5 * jnp.log(jnp.maximum(total, jnp.finfo(jnp.float32).tiny)) - jax.nn.softplus(phi)
 
 
-def microbatch(params: Params) -> int:
-    """How many examples' gradients are held at once, at most 64."""
-    room = BYTES.get(jax.default_backend(), OTHERS)
+def microbatch(params: Params, platform: str = "") -> int:
+    """How many examples' gradients are held at once, at most 64; on this machine's by default."""
+    room = BYTES.get(platform or jax.default_backend(), OTHERS)
     size = sum(4 * int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
     return int(min(max(1, room // max(1, size)), 64))
 

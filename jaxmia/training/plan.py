@@ -95,9 +95,14 @@ def choose(
         best = min(trials, key=lambda t: t.step_seconds)
         tried = [(best.width, best.convolution)]
     ((g, convolution),) = tried
-    together = g * mesh.devices.size
+    return Plan(g, block_size(g, mesh.devices.size, models, block), convolution), trials
+
+
+def block_size(width: int, devices: int, models: int, block: int | None = None) -> int:
+    """The models of a block: as asked for, or `BLOCK` where there are so many, in whole turns."""
+    together = width * devices
     size = min(models, BLOCK) if block is None else block
-    return Plan(g, together * max(1, -(-size // together)), convolution), trials
+    return together * max(1, -(-size // together))
 
 
 def measure(
