@@ -210,9 +210,9 @@ WRONG = (
 @pytest.mark.parametrize(("file", "right", "wrong", "words"), WRONG)
 def test_wrong_products_and_layers_are_not_used(file, right, wrong, words, alone, monkeypatch):
     sources = native._sources()
-    changed = sources[file].replace(right, wrong)
-    monkeypatch.setattr(native, "_sources", lambda: sources | {file: changed})
-    assert sources[file] != changed and native.native().library is None
+    faulty = sources[file].replace(right, wrong)
+    monkeypatch.setattr(native, "_sources", lambda: sources | {file: faulty})
+    assert sources[file] != faulty and native.native().library is None
     assert words in native.native().reason
     assert not list(alone.glob("*.so"))
 
