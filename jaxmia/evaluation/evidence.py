@@ -11,6 +11,7 @@ from jaxmia.evaluation.plausible import some
 
 FAR, SIGMAS = 0.1, 6  # an accuracy off the median by this much, and by so many deviations
 APART = 4  # deviations by which the commonest class must fall short of all members
+OTHERS = 10  # examples that are all wrong, and alike, by no accident
 LITTLE = 1e-6  # of the variance: a regression that explains less has learnt nothing
 LEVEL = 1e-3  # of what each sentence says of sound models, at most
 
@@ -63,11 +64,12 @@ def of_models(
 def _alike(margin: Float[np.ndarray, "T N"], y: Int[np.ndarray, " N"]) -> Bool[np.ndarray, " T"]:
     """Models whose margin is one number for all examples of a class, and above 0 for one at most.
 
-    So it is if all answers are the same. Models that are sure and right of every class are none.
+    So it is if all answers are the same. Models that are sure and right of every class are none;
+    nor are any where fewer than `OTHERS` examples are not of the commonest class.
     """
     order = np.argsort(y, kind="stable")
     first = np.flatnonzero(np.diff(y[order], prepend=-1))
-    if len(first) == len(y):
+    if len(y) - np.bincount(y).max() < OTHERS:
         return np.zeros(len(margin), bool)
     low, high = (np.minimum.reduceat(m[:, order], first, axis=1) for m in (margin, -margin))
     return (low == -high).all(1) & ((low > 0).sum(1) <= 1) & (low >= 0).any(1)
