@@ -239,7 +239,7 @@ def test_intervals_draw_persons_where_there_are_some(targets):
     assert width[0] < 0.7 * width[1]  # as if records were people of their own
     if targets > 1:
         ends = [[a["posterior"]["reliability"][k] for k in ("low", "high")] for a in (whole, each)]
-        np.testing.assert_allclose(*ends, atol=0.02)
+        np.testing.assert_allclose(ends[0], ends[1], atol=0.02)
 
 
 def test_shares_of_classes_are_as_sure_as_their_examples():

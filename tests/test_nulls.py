@@ -78,9 +78,9 @@ def test_thresholds_fitted_on_shadows_do_not_tell_the_targets_side(models):
     phi, differences = np.asarray(signals.phi)[..., 0], []
     for at in range(0, phi.shape[1], EACH):
         s, m = phi[:, at : at + EACH], member[:, at : at + EACH]
-        ranked = {"global_threshold": rank(s, m)}
-        shadows = Shadows(ranked, m, leave_out(m))
-        fitted = shadow_thresholds.of_attack("global_threshold", *ranked.values(), shadows)
+        ranked = rank(s, m)
+        shadows = Shadows({"global_threshold": ranked}, m, leave_out(m))
+        fitted = shadow_thresholds.of_attack("global_threshold", ranked, shadows)
         rates = fitted["at_shadow_threshold"]["0.01"]
         best = 2 * fitted["balanced_accuracy_shadow_threshold"] - 1
         differences.append((rates["tpr"] - rates["fpr"], best))
