@@ -74,7 +74,8 @@ def ask(
     """
     target.check(device)
     source = ready_or_blank(experiment.data)
-    block_of.examples(experiment.recipe, sources.usable(source()))  # what cannot be trained at all
+    # what cannot be trained at all is refused here
+    block_of.examples(experiment.networks, sources.usable(source()))
     here = device.chips if device.chip.platform == "cuda" else min(target.HOST_CHIPS, device.chips)
     share = -(-experiment.models * here // device.chips)  # of one process
     refusals: list[Refusal] = []

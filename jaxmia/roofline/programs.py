@@ -75,7 +75,7 @@ def of_experiment(
 def _stages(experiment: Experiment, data: Data, width: int, mesh: Mesh) -> block.Programs:
     signals = needed(experiment.attacks)
     return block.programs(
-        experiment.recipe,
+        experiment.networks,
         data,
         experiment.views,
         members=members(experiment, data),
