@@ -12,6 +12,7 @@ from jaxmia import augment, design, machine
 from jaxmia import data as sources
 from jaxmia.attacks import ATTACKS as LADDER
 from jaxmia.estimators import Procedure, Table, table
+from jaxmia.training import start
 from jaxmia.training.trainer import DTYPES
 from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
@@ -104,6 +105,8 @@ def identity(experiment: Experiment, data: Data | Table) -> dict[str, Any]:
     }
     if data.person is not None:
         out["people"] = len(np.unique(data.person))  # who are in or out whole
+    if isinstance(experiment.recipe, Recipe) and experiment.recipe.init_from is not None:
+        out["init_from"] = start.digest(experiment.recipe, data)
     if experiment.copies is not None:
         out["copies"] = describe(experiment.copies)
     if experiment.outputs is not None:
@@ -115,7 +118,8 @@ def identity(experiment: Experiment, data: Data | Table) -> dict[str, Any]:
 
 def about(experiment: Experiment) -> dict[str, Any]:
     """The rest of an experiment, and the machine: recorded, but free to change."""
-    return {
+    init_from = getattr(experiment.recipe, "init_from", None)
+    return ({} if init_from is None else {"init_from": str(init_from)}) | {
         "name": experiment.name[:200],
         "data": describe(experiment.data),
         "models": experiment.models,

@@ -1,6 +1,7 @@
 """Named recipes: how a network is trained, as values that compare, print and can be overridden."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ def sgd(
     label_smoothing: float = 0.0,
     augment: Callable[[Array, Key], Array] = augmentation.none,
     dtype: str = "float32",
+    init_from: str | Path | None = None,
 ) -> Recipe:
     """SGD with momentum, the rate falling to zero along half a cosine."""
     return Recipe(
@@ -34,6 +36,35 @@ def sgd(
         epochs=epochs,
         batch_size=batch_size,
         dtype=dtype,
+        init_from=init_from,
+    )
+
+
+EVERYBODY = 2**31 - 1  # a batch size above that of any pool
+
+
+def full_batch(
+    model: Callable,
+    *,
+    epochs: int = 20,
+    rate: float = 0.01,
+    momentum: float = 0.0,
+    init_from: str | Path | None = None,
+) -> Recipe:
+    """Gradient descent: an epoch is one step along the sum of all members' gradients.
+
+    A sum, since a divisor that follows the number of members would tell who is one.
+    """
+    return Recipe(
+        model=model,
+        optimizer=momentum_sgd(rate, momentum, schedule="constant"),
+        loss=cross_entropy(),
+        augment=augmentation.none,
+        gradient=sum_gradient,
+        epochs=epochs,
+        batch_size=EVERYBODY,
+        batches="poisson",
+        init_from=init_from,
     )
 
 
@@ -132,3 +163,32 @@ def batch_gradient(
     gradient = jax.value_and_grad(loss, argnums=1, has_aux=True)
     (value, (state, logits)), grads = gradient(apply, params, state, x, y, key, context)
     return grads, value, state, logits
+
+
+def sum_gradient(
+    loss: Callable,
+    apply: Callable,
+    params: Params,
+    state: State,
+    x: Array,
+    y: Array,
+    key: Key,
+    context: StepContext,
+) -> tuple[Params, Array, State, Array]:
+    """The gradient of the sum of the examples' own losses; empty slots of the batch add nothing.
+
+    What the loss adds for large weights is added for each example. The value is the mean loss.
+    """
+    here = jnp.ones(len(y), bool) if context.present is None else context.present
+    one = context._replace(present=None)
+
+    def total(params: Params) -> tuple[Array, Array]:
+        def example(xi: Array, yi: Array) -> tuple[Array, Array]:
+            value, (_, logits) = loss(apply, params, state, xi[None], yi[None], key, one)
+            return value, logits[0]
+
+        values, logits = jax.vmap(example)(x, y)
+        return jnp.where(here, values, 0).sum(), logits
+
+    (value, logits), grads = jax.value_and_grad(total, has_aux=True)(params)
+    return grads, value / jnp.maximum(here.sum(), 1), state, logits

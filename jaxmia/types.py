@@ -11,6 +11,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -79,7 +80,8 @@ class Recipe:
     `gradient(loss, apply, params, state, x, y, key, context) -> grads, scalar, state, logits`.
     `context` is the `StepContext`, which few look at. `batches` are "shuffled", or "poisson": each
     member is in each batch with the same probability, independently. With `validation` every step
-    also gets examples from outside of the pool.
+    also gets examples from outside of the pool. `init_from` is a run's folder or an .npz with the
+    parameters that every model starts from (`training.start`); None: each draws its own.
     """
 
     model: Callable[[Data], Model]
@@ -92,6 +94,8 @@ class Recipe:
     dtype: str = "float32"
     batches: str = "shuffled"
     validation: bool = False
+    # an experiment is known by the parameters, not by where they lie (`experiment.identity`)
+    init_from: str | Path | None = field(default=None, metadata={"described": False})
 
 
 class Signal(NamedTuple):

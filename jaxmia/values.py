@@ -92,13 +92,15 @@ def factories(module: Any) -> dict[str, Callable]:
 def describe(value: Any) -> Any:
     """A value as JSON holds it: the same text or tree for equal settings, another for others.
 
-    Raises `ValueError` for a lambda or a nested function, which have no name to compare by.
+    A dataclass's field whose metadata say `"described": False` is left out. Raises `ValueError` for
+    a lambda or a nested function, which have no name to compare by.
     """
     if isinstance(value, Value):
         arguments = ", ".join(f"{k}={_text(v)}" for k, v in value.arguments.items())
         return f"{_name(value.factory)}({arguments})"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        names = [f.name for f in dataclasses.fields(value) if f.metadata.get("described", True)]
+        return {name: describe(getattr(value, name)) for name in names}
     if isinstance(value, (np.ndarray, np.generic)) and np.ndim(value):
         array = np.ascontiguousarray(value)
         digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]

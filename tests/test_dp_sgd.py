@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxmia import defences, recipes
+from jaxmia import defences, privacy, recipes
 from jaxmia.data import synthetic
 from jaxmia.defences.dp_sgd import private_gradient
 from jaxmia.models import cnn, mlp, nnx_module, resnet
 from jaxmia.training import batches, trainer
+from jaxmia.training.pool import normalised, pool
 from jaxmia.types import StepContext
 from tests.test_train import SOURCE, trained
 
@@ -46,7 +47,8 @@ def test_of_too_many_a_random_part_is_kept():
     assert np.asarray(present).all()
     share = np.bincount(np.asarray(index).ravel(), minlength=40) / 3000
     assert np.abs(share - 0.25).max() < 4.5 * np.sqrt(0.25 * 0.75 / 3000)
-    assert batches.slots(64, 10_000) == 64 + 8 * 9 and batches.slots(64, 100) == 100
+    assert batches.slots(64, 1000, 10_000) == 64 + 8 * 9 and batches.slots(64, 1000, 100) == 100
+    assert batches.slots(64, 64, 10_000) == 10_000  # of a full batch everybody
 
 
 def gradient_of(noise, microbatch, present, clip=0.5, batch_size=10, key=KEY, decay=0.0):
@@ -116,6 +118,36 @@ def test_epsilon_is_the_accountants():
     assert (guarantee.rate, guarantee.steps, guarantee.relation) == (0.1, 30, "add/remove")
     np.testing.assert_allclose(guarantee.epsilon, accountants(1.3, 0.1, 30, 1e-4), rtol=1e-3)
     assert defences.guarantee(PLAIN, 100) is None
+
+
+def test_a_full_batch_is_gaussian_privacy_of_root_steps_over_noise():
+    full = defences.dp_sgd(recipes.full_batch(mlp(8), epochs=20), 4.84)
+    guarantee = defences.guarantee(full, 100)
+    assert guarantee is not None
+    assert (guarantee.rate, guarantee.steps) == (1.0, 20)
+    want = privacy.gaussian_epsilon(1e-5, np.sqrt(20) / 4.84)
+    assert abs(guarantee.epsilon / want - 1) < 0.01 and abs(want - 4) < 0.01
+
+
+def test_of_a_full_batch_the_private_sum_has_everybody_however_many_they_are():
+    recipe = recipes.full_batch(mlp(8), epochs=1, rate=1.0)
+    recipe = defences.dp_sgd(recipe, QUIET_NOISE, clip=0.5, microbatch=7)
+    one, key = trainer.trainer(recipe, SOURCE, members=4), trainer.model_key(0, 1)
+    examples, before = pool(SOURCE, SOURCE.x, SOURCE.y), one.init(key)
+    epoch = jax.jit(one.epoch)
+    everybody = np.ones(len(SOURCE.y), bool)
+    x = normalised(examples, SOURCE.x)
+    each = jax.vmap(jax.grad(lambda p, xi, yi: recipe.loss(
+        one.model.apply, p, {}, xi[None], yi[None], key)[0]), (None, 0, 0))(before.params, x,
+        SOURCE.y)  # fmt: skip
+    leaves = [np.asarray(g, np.float64).reshape(len(x), -1) for g in jax.tree.leaves(each)]
+    scale = np.minimum(1, 0.5 / np.sqrt(sum((g**2).sum(1) for g in leaves)))
+    for member in (np.arange(len(SOURCE.y)) < 4, everybody):
+        after, _ = epoch(examples, member, key, 0, before)
+        step = jax.tree.map(lambda a, b: np.ravel(b - a), after.params, before.params)
+        for ours, own in zip(jax.tree.leaves(step), leaves, strict=True):
+            want = (own * (scale * member)[:, None]).sum(0)
+            np.testing.assert_allclose(ours, want, rtol=1e-4, atol=1e-4)
 
 
 def test_noise_is_calibrated_to_epsilon():

@@ -196,15 +196,15 @@ def test_offline_attacks_shrink(tmp_path):
 @pytest.mark.soak
 def test_the_audit_shrinks(tmp_path, monkeypatch):
     pytest.importorskip("jax_privacy")
-    flags = ("--models", "16", "--canaries", "60", "--guesses", "10", "--epochs", "1")
-    process, out = shrunk("audit_dp", tmp_path, *flags, "--epsilons", "4")
+    flags = ("--runs", "60", "--repetitions", "2", "--steps", "4", "--others", "20")
+    process, out = shrunk("audit_dp", tmp_path, *flags, "--epsilons", "4", "--rates", "0.01")
     assert process.returncode == 0, process.stderr[-2000:]
-    noisy, plain = json.loads(process.stdout)
-    assert plain["promise"] is None and noisy["promise"]["relation"] == "add/remove"
-    assert noisy["promise"]["epsilon"] <= 4.001
-    assert len(noisy["one_run"]["pure"]) == 16 and (out / "audit.svg").exists()
-    fpr, bound = (np.array(v) for v in noisy["bound"])
-    assert (bound >= fpr - 1e-9).all()
+    printed = json.loads(process.stdout)
+    assert {r["part"] for r in printed} == {"bound", "networks", "sampled", "one_run", "mistakes"}
+    assert all(r["promise"]["relation"] == "add/remove" for r in printed)
+    assert all(3.9 < r["promise"]["epsilon"] <= 4.001 for r in printed)
+    assert all(len(v) == 2 for r in printed for v in r["bounds"].values())
+    assert printed == json.loads((out / "rows.json").read_text())
     check_page(private, "audit_dp", tmp_path / "rows", monkeypatch)
-    process, _ = shrunk("audit_dp", tmp_path, "--guesses", "300")
-    assert process.returncode == 2 and "--guesses: 300" in process.stderr
+    process, _ = shrunk("audit_dp", tmp_path, "--parts", "nothing")
+    assert process.returncode == 2 and "--parts: 'nothing' is not one of bound," in process.stderr

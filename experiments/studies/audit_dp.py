@@ -1,25 +1,28 @@
-"""Does DP-SGD keep what its accountant promises? An audit with mislabelled canaries, on digits.
+"""Does DP-SGD keep what its accountant promises? Near-tight and valid audits, on digits.
 
     python -m experiments.studies.audit_dp
 
-For each epsilon, and for no privacy at all, models are trained on the digits, among which canaries
-with a wrong label are each in by a fair coin (`design.canaries`); jax-privacy clips and adds the
-noise, its accountant says what is promised (add/remove, at delta). Every model is attacked by LiRA
-online with the others as references, black-box. Against the promise stand
+Thousands of models are trained by jaxmia's own trainer, each with a canary by a fair coin
+(`design.canaries`); jax-privacy clips and adds the noise, and its accountant promises epsilon.
+A lower bound of epsilon above the promise refutes it. Parts:
 
-- the ROC of the canaries under the accountant's bound, which no attack can pass (a bound; the ROC
-  is pooled over dependent canaries and models, an estimate);
-- a lower bound of epsilon from one canary in many independent runs: canary and threshold chosen on
-  the first quarter of the models, Clopper-Pearson on the others, whose scores are its phi;
-- one-run audits (Steinke, Nasr & Jagielski 2023; for a Gaussian mechanism Mahloujifar, Melis &
-  Chaudhuri 2024), a lower bound from every single model, 95 % each.
+- bound: full batches, one start for all models, an empty scan with the label that the start thinks
+  least likely; the score is the canary's phi at the end, one black-box query. The threshold is
+  chosen on a fifth of the runs, the bound is that of the others: Clopper-Pearson and the joint
+  exact test; the area under the ROC is asymptotic. Beside them stands what an ideal attack would
+  show with as many runs: what lies between it and the promise is statistics, the rest the attack's.
+- networks: the same of a perceptron and of a network that convolves, and of another canary.
+- sampled: Poisson batches of a tenth of the records, by the accountant's profile inverted.
+- one_run: one training with 1000 canaries that do not meet, from inside.
+- mistakes: wrong implementations, each from outside and from inside.
 
-Some 4 min on 2 shared CPU cores; what came out: docs/results/audit_dp.md. Black-box audits of so
-few digits refute no promise, and do not say that the promise is tight.
+What came out, and how long it took: docs/results/audit_dp.md.
 """
 
+import hashlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,43 +31,50 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import jaxmia
 from experiments import rows
-from jaxmia import Experiment, data, defences, design, metrics, privacy, recipes
+from experiments.studies import audit_dp_canaries as canaries
+from experiments.studies import audit_dp_parts as parts
+from experiments.studies.audit_dp_bounds import median
+from experiments.studies.audit_dp_wrong import MISTAKES
 from jaxmia.command.terminal import guarded, parsed
-from jaxmia.models import mlp
-from jaxmia.options import Options
-from jaxmia.report import figures
-from jaxmia.storage.run import Run
-from jaxmia.training.progress import Progress
-from jaxmia.types import Recipe
+from jaxmia.storage.files import write_json
 
-ATTACK = "lira_online"
-LEVELS = (1e-1, 1e-2, 1e-3)
+PARTS = ("bound", "networks", "sampled", "one_run", "mistakes")
+ONCE = ("networks", "mistakes")  # parts with one audit of each row
+WORDS = {
+    "clopper_pearson": "Clopper-Pearson", "joint": "joint", "auc": "AUC", "profile": "profile",
+    "any": "any mechanism", "independent": "independent", "gaussian": "Gaussian", "pure": "pure",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Flags:
     """What is promised, and how it is tried."""
 
-    epsilons: tuple[float, ...] = (4.0, 32.0)
-    """The epsilons that the noise is calibrated to; models without privacy come on top."""
+    epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 10.0)
+    """The epsilons that the noise is calibrated to, of the part bound."""
+    epsilon: float = 4.0
+    """That of the other parts."""
+    rates: tuple[float, ...] = (0.01, 1.0)
+    """Learning rates: one for all epsilons of the part bound; others, for --epsilon alone."""
+    parts: tuple[str, ...] = PARTS
+    """Which parts: bound networks sampled one_run mistakes."""
     delta: float = 1e-5
     """The delta of all of them."""
-    models: int = 32
-    """Models of each epsilon."""
-    canaries: int = 400
-    """Mislabelled digits that are in by a coin each; the other 1438 less so many are always in."""
-    guesses: int = 40
-    """Canaries of one model that are guessed to be in, and as many out, in a one-run audit."""
-    epochs: int = 20
-    """Epochs each model is trained."""
+    runs: int = 2000
+    """Models of one audit, about half of them with the canary."""
+    repetitions: int = 7
+    """Audits of each row, but of networks and mistakes, which have one each."""
+    others: int = 100
+    """Records beside the canary."""
+    steps: int = 20
+    """Training steps."""
     clip: float = 1.0
     """The norm that each example's gradient is clipped to."""
     seed: int = 0
     """All that is random comes from it."""
     out: Path = Path("checkpoints/audit_dp")
-    """Folder for the runs, rows.json and the figure."""
+    """Folder for the starts, each row as it is done, and rows.json; a rerun goes on."""
     results: Path | None = None
     """Folder to keep the rows in, such as experiments/results; none by default."""
     json: bool = False
@@ -73,222 +83,119 @@ class Flags:
     """No progress."""
 
 
-def recipe_of(flags: Flags, epsilon: float | None) -> Recipe:
-    """The same network and steps with the noise for an epsilon, or without clipping and noise."""
-    plain = recipes.sgd(
-        mlp(64), epochs=flags.epochs, batch_size=256, rate=0.5, momentum=0.0, weight_decay=0.0
-    )
-    if epsilon is None:
-        return plain
-    return defences.dp_sgd(
-        plain, epsilon=epsilon, delta=flags.delta, clip=flags.clip, microbatch=None
-    )
-
-
-def trained(flags: Flags, epsilon: float | None) -> Run:
-    """The models of one epsilon, attacked."""
-    canaries = tuple(range(flags.canaries))
-    experiment = Experiment(
-        name="audit_dp",
-        data=data.mislabelled(data.digits(), canaries, seed=flags.seed),
-        recipe=recipe_of(flags, epsilon),
-        design=design.canaries(canaries),
-        models=flags.models,
-        attacks=(ATTACK,),
-        seed=flags.seed,
-    )
-    folder = flags.out / ("none" if epsilon is None else f"epsilon_{epsilon:g}")
-    return jaxmia.run(experiment, Options(workdir=folder, progress=Progress(flags.quiet)))
-
-
-def audited(flags: Flags, epsilon: float | None) -> dict[str, Any]:
-    """What is promised of these models and what was found of them."""
-    shadow_run = trained(flags, epsilon)
-    canary = slice(0, flags.canaries)
-    score, member = shadow_run.scores[ATTACK][:, canary], shadow_run.member[:, canary]
-    phi = np.asarray(shadow_run.signals.phi)[:, canary, 0]
-    promise = shadow_run.summary.get("differential_privacy")
-    rates, spans = metrics.figures(score, member, LEVELS), metrics.bootstrap(score, member, LEVELS)
-    curve = metrics.roc(score, member)
-    points = np.searchsorted(curve.fpr, np.geomspace(1e-4, 1, 300), side="right") - 1
-    keep = np.unique(points)
-    out: dict[str, Any] = {
-        "epsilon": epsilon,
-        "promise": promise,
-        "models": len(member),
-        "canaries": flags.canaries,
-        "train_accuracy": shadow_run.summary["train_accuracy"],
-        "test_accuracy": shadow_run.summary["test_accuracy"],
-        "auc": rates.auc,
-        "auc_interval": spans.auc.tolist(),
-        "tpr_at_fpr": dict(zip(map(str, LEVELS), rates.tpr_at_fpr.tolist(), strict=True)),
-        "many_runs": many_runs(phi, member, flags.delta),
-        "one_run": one_run(score, member, flags),
-        "roc": [curve.fpr[keep].tolist(), curve.tpr[keep].tolist()],
-    }
-    if promise:
-        profile = privacy.dp_sgd_profile(
-            promise["noise_multiplier"], promise["rate"], promise["steps"]
-        )
-        fpr = np.geomspace(1e-4, 1, 200)
-        out["bound"] = [fpr.tolist(), profile.tpr_bound(fpr).tolist()]
-    return out
-
-
-def many_runs(phi: np.ndarray, member: np.ndarray, delta: float) -> dict[str, float]:
-    """One canary, chosen on the first quarter of the models; the bound is of the others alone."""
-    first = len(phi) // 4
-    worth = [
-        privacy.epsilon_lower_bound(
-            phi[:first, c], member[:first, c], delta, thresholds="corrected"
-        )
-        if 0 < member[:first, c].sum() < first
-        else 0.0
-        for c in range(phi.shape[1])
-    ]
-    area = metrics.figures_per_target(phi[:first].T, member[:first].T, ()).auc
-    best = int(np.lexsort((np.nan_to_num(area), worth))[-1])
-    cut = _cut(phi[:first, best], member[:first, best], delta)
-    called, truth = phi[first:, best] >= cut, member[first:, best]
-    event = privacy.Event(
-        int((called & truth).sum()), int(truth.sum()),
-        int((called & ~truth).sum()), int((~truth).sum()),
-    )  # fmt: skip
-    lowest = float(privacy.epsilon_of_event(event, delta))
-    perfect = privacy.Event(event.positives, event.positives, 0, event.negatives)
-    return {
-        "canary": best,
-        "epsilon": lowest,
-        "most": float(privacy.epsilon_of_event(perfect, delta)),  # if no trial ever failed
-        "trials": len(phi) - first,
-    }
-
-
-def _cut(phi: np.ndarray, member: np.ndarray, delta: float) -> float:
-    """The threshold whose event would bound epsilon best, had it been fixed beforehand."""
-    curve = metrics.roc_counts(phi, member)
-    events = privacy.Event(curve.tp, curve.tp[-1], curve.fp, curve.fp[-1])
-    return float(curve.threshold[np.argmax(privacy.epsilon_of_event(events, delta))])
-
-
-def one_run(score: np.ndarray, member: np.ndarray, flags: Flags) -> dict[str, list[float]]:
-    """A lower bound from each model by itself: the surest canaries of both ends are guessed."""
-    out: dict[str, list[float]] = {"pure": [], "gaussian": [], "correct": []}
-    for s, m in zip(score, member, strict=True):
-        run = privacy.guessed(s, m, flags.guesses, flags.guesses)
-        out["correct"].append(run.correct / run.guesses)
-        out["pure"].append(privacy.epsilon_one_run(*run, flags.delta))
-        out["gaussian"].append(privacy.epsilon_one_run_gaussian(*run, flags.delta))
-    return out
-
-
-def picture(rows: list[dict[str, Any]], delta: float) -> Any:
-    """Theory and measurement: ROCs under their bounds, lower bounds under the promised epsilon."""
-    figure, left = figures.blank(10.4, 4.6, 2)
-    right = figure.axes[1]
-    left.plot([1e-4, 1], [1e-4, 1], color="#888888", lw=1, ls=(0, (2, 3)))
-    for i, row in enumerate(rows):
-        colour = figures.COLOURS[i % len(figures.COLOURS)]
-        name = "no privacy" if row["epsilon"] is None else f"ε = {row['epsilon']:g}"
-        x, y = (np.array(v) for v in row["roc"])
-        left.plot(np.maximum(x, 1e-4), y, color=colour, lw=1.8, label=name)
-        if "bound" in row:
-            left.plot(*row["bound"], color=colour, lw=1.2, ls="--")
-    left.plot([], [], color="#888888", lw=1.2, ls="--", label="what the accountant allows")
-    left.set(xscale="log", yscale="log", xlim=(1e-4, 1), ylim=(1e-4, 1.2))
-    left.set(xlabel="false-positive rate of canaries", ylabel="true-positive rate")
-    left.legend(frameon=False, fontsize=8, loc="lower right")
-    left.set_title("ROC (estimate) under the bound", loc="left", fontsize=11)
-    private = [row for row in rows if row["promise"]]
-    promised = [row["promise"]["epsilon"] for row in private]
-    ends = np.array([min(promised) / 2, max(promised) * 2]) if promised else np.array([0.5, 2])
-    line = np.geomspace(ends[0], ends[1], 200)
-    right.plot(line, line, color="#222222", lw=1.4, label=f"promised (δ = {delta:g})")
-    right.fill_between(line, line, 2 * ends[1], color="#eeeeee", lw=0)
-    for row in rows:
-        if not row["promise"]:
-            middle = float(np.median(row["one_run"]["pure"]))
-            right.axhline(
-                middle, color="#888888", lw=1, ls=":", label="one run, no privacy: median"
-            )
-    series = (
-        ("one run, each model", [row["one_run"]["pure"] for row in private], "o"),
-        ("one run, if Gaussian", [row["one_run"]["gaussian"] for row in private], "s"),
-    )
-    for i, (name, values, mark) in enumerate(series):
-        for j, (at, each) in enumerate(zip(promised, values, strict=True)):
-            label = f"{name}: median, 5 to 95 %" if not j else None
-            low, middle, high = np.quantile(each, [0.05, 0.5, 0.95])
-            right.errorbar(
-                [at * (0.94 + 0.12 * i)], [middle], [[middle - low], [high - middle]], label=label,
-                marker=mark, ms=5, lw=1.4, capsize=3, ls="", color=figures.COLOURS[i],
-            )  # fmt: skip
-    right.plot(
-        promised, [row["many_runs"]["epsilon"] for row in private], "^", ms=6,
-        color=figures.COLOURS[2], label="one canary, many runs",
-    )  # fmt: skip
-    right.set(xscale="log", xlim=ends, ylim=(-0.05, 1.15 * ends[1] / 2))
-    right.set_xticks(promised, [f"{p:.3g}" for p in promised])
-    right.minorticks_off()
-    right.set(xlabel="ε that the accountant says", ylabel="lower bounds of ε, 95 %")
-    right.legend(frameon=False, fontsize=8, loc="upper left")
-    right.set_title("Lower bounds under the promise", loc="left", fontsize=11)
-    return figure
-
-
 def run(flags: Flags) -> list[dict[str, Any]]:
-    """All epsilons, the rows and the picture; raises `ValueError` for numbers that do not fit."""
-    if not 0 < 2 * flags.guesses <= flags.canaries:
+    """The rows of all parts; raises `ValueError` for flags that do not fit."""
+    for part in flags.parts:
+        if part not in PARTS:
+            raise ValueError(f"--parts: {part!r} is not one of {', '.join(PARTS)}")
+    if not flags.epsilons or not flags.rates:
+        raise ValueError("--epsilons, --rates: give one or more of each")
+    if flags.runs < 50 or flags.repetitions < 1:
         raise ValueError(
-            f"--guesses: {flags.guesses} must be 1 or more, twice it at most the "
-            f"{flags.canaries} canaries"
+            f"--runs: {flags.runs} must be 50 or more, --repetitions: {flags.repetitions} 1 or more"
         )
-    if flags.models < 16:
-        raise ValueError(f"--models: {flags.models} must be 16 or more")
-    out = [audited(flags, epsilon) for epsilon in (*flags.epsilons, None)]
-    for ending in ("svg", "png"):
-        figures.saved(picture(out, flags.delta), flags.out / f"audit.{ending}")
+    out = []
+    for row in _all(flags):
+        out.append(row)
+        if not flags.quiet:
+            print(_line(row), file=sys.stderr)
+    flags.out.mkdir(parents=True, exist_ok=True)
     (flags.out / "rows.json").write_text(json.dumps(out, indent=1))
     if flags.results:
         common = {
-            "guesses": flags.guesses, "delta": flags.delta, "seed": flags.seed,
+            "runs": flags.runs, "others": flags.others,
+            "steps": flags.steps, "delta": flags.delta, "clip": flags.clip, "seed": flags.seed,
             "command": rows.command("experiments.studies.audit_dp", flags),
         }  # fmt: skip
-        curves = ("roc", "bound")  # the curves of the figure
-        short = [{k: v for k, v in row.items() if k not in curves} for row in out]
-        rows.keep(flags.results, "audit_dp", short, common | rows.about())
+        rows.keep(flags.results, "audit_dp", out, common | rows.about())
     return out
 
 
+def _all(flags: Flags) -> Iterator[dict[str, Any]]:
+    """Every row; those that lie in the folder are taken as they are."""
+    for part, seed, arguments, make in _cells(flags):
+        setting = _setting(flags, 1000 * flags.seed + seed)
+        if part in ONCE:
+            setting = setting._replace(repetitions=1)
+        facts = json.dumps([part, arguments, setting._replace(folder=Path())], default=str)
+        name = hashlib.sha256(facts.encode()).hexdigest()[:16]
+        file = flags.out / "cells" / f"{part}_{name}.json"
+        if file.exists():
+            row = json.loads(file.read_text())
+        else:
+            row = make(setting, *arguments) | {"part": part}
+            write_json(file, row)
+        yield row
+
+
+def _cells(flags: Flags) -> Iterator[tuple[str, int, tuple, Callable[..., dict[str, Any]]]]:
+    """Part, seed, arguments and function of every row: each has a seed of its own."""
+    own = iter(range(1, 1000))
+    if "bound" in flags.parts:
+        cases = [(flags.rates[0], epsilon) for epsilon in flags.epsilons]
+        cases += [(rate, flags.epsilon) for rate in flags.rates[1:]]
+        for case in cases:
+            yield "bound", next(own), (parts.HEAD, "blank", *case), parts.bound
+    own = iter(range(100, 1000))
+    if "networks" in flags.parts:
+        cases = [(parts.HEAD, "component"), *((n, "blank") for n in list(canaries.NETWORKS)[1:])]
+        for case in cases:
+            yield "networks", next(own), (*case, parts.SMALL, flags.epsilon), parts.bound
+    own = iter(range(200, 1000))
+    if "sampled" in flags.parts:
+        yield "sampled", next(own), (flags.epsilon, parts.SMALL), parts.sampled
+    if "one_run" in flags.parts:
+        yield "one_run", 300, (flags.epsilon,), parts.one_run
+    own = iter(range(400, 1000))
+    if "mistakes" in flags.parts:
+        for name in MISTAKES:
+            for kind in canaries.KINDS if name in parts.LARGE_GRADIENT else canaries.KINDS[:1]:
+                yield "mistakes", next(own), (name, kind, flags.epsilon), parts.from_outside
+            for view, how in parts.VIEWS.items():
+                if name in how.mistakes:
+                    yield "mistakes", next(own), (name, view, flags.epsilon), parts.from_inside
+
+
+def _setting(flags: Flags, seed: int) -> parts.Setting:
+    return parts.Setting(
+        flags.delta, flags.clip, flags.steps, flags.others, flags.runs, flags.repetitions, seed,
+        flags.out,
+    )  # fmt: skip
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{' | '.join(_what(row))}: " + ", ".join(
+        f"{WORDS[name]} {_span(values)}" for name, values in row["bounds"].items()
+    )
+
+
+def _what(row: dict[str, Any]) -> list[str]:
+    names = ("part", "network", "canary", "rate", "mistake", "access", "view")
+    return [str(row[k]) for k in names if k in row] + [f"promised {row['epsilon']:g}"]
+
+
+def _span(values: list[float | None]) -> str:
+    numbers = [np.inf if v is None else v for v in values]
+    return f"{median(values):.2f} [{min(numbers):.2f}, {max(numbers):.2f}]"
+
+
 def main(flags: Flags) -> None:
-    """Runs, and prints promise and measurement."""
+    """Runs, and prints promise and bounds."""
     results = run(flags)
     if flags.json:
         print(json.dumps(results))
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False)
     table = Table(box=None, pad_edge=False)
-    heads = ("promised", "noise", "test acc.", "AUC", "TPR@1%", "one run", "too high", "many runs")
-    for head in heads:
-        table.add_column(head, justify="right")
+    for head in ("what", "lower bounds of epsilon, median [least, most]", "ideal attack: joint"):
+        table.add_column(head)
     for row in results:
-        promise, one = row["promise"], np.array(row["one_run"]["pure"])
-        limit = promise["epsilon"] if promise else np.inf
-        table.add_row(
-            f"{limit:.2f}" if promise else "none",
-            f"{promise['noise_multiplier']:.2f}" if promise else "0",
-            f"{row['test_accuracy']:.3f}",
-            f"{row['auc']:.3f}",
-            f"{100 * row['tpr_at_fpr']['0.01']:.2f} %",
-            f"{np.median(one):.2f} ({np.quantile(one, 0.95):.2f})",
-            f"{int((one > limit).sum())} of {len(one)}" if promise else "–",
-            f"{row['many_runs']['epsilon']:.2f} of {row['many_runs']['most']:.2f}",
-        )
+        bounds = ", ".join(f"{WORDS[k]} {_span(v)}" for k, v in row["bounds"].items())
+        ideal = f"{row['ideal']['joint']:.2f}" if "ideal" in row else ""
+        table.add_row(" | ".join(_what(row)), bounds, ideal)
     console.print(table)
     console.print(
-        f"promised: epsilon at delta {flags.delta:g}, add/remove, by the accountant (a bound). one "
-        "run: median (95 % quantile) of the models' lower bounds; too high: how many exceed the "
-        "promise, 5 % may. many runs: the lower bound by one canary, of what so many trials could "
-        "show at most. AUC, TPR: estimates."
+        f"Each bound holds at 95 %, at delta {flags.delta:g}, from {flags.runs} runs; the AUC's is "
+        "asymptotic. A bound above the promise refutes it."
     )
 
 

@@ -36,6 +36,7 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
         views=flag_text(experiment.views),
         copies=flag_text(experiment.copies),
         attacks=experiment.attacks,
+        init_from=None if recipe.init_from is None else Path(recipe.init_from),
         repeat_sets=experiment.repeat_sets,
     )
     flags = parsed(Flags, args, default=default, prog=f"python -m experiments.{experiment.name}")

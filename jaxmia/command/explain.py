@@ -72,7 +72,7 @@ def _private(experiment: Experiment, data: Data, members: int, width: int) -> li
         experiment.networks.model(data).init, jax.random.key(0, impl="threefry2x32")
     )
     one = 4 * width * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    whole = slots(schedule(experiment.recipe, members)[0], len(data.y))
+    whole = slots(schedule(experiment.recipe, members)[0], members, len(data.y))
     group = min(defences.microbatch(experiment.recipe) or whole, whole)
     return [
         f"DP-SGD: epsilon {guarantee.epsilon:.3f} at delta {guarantee.delta:g} "

@@ -36,6 +36,8 @@ class Flags:
     """Changed copies for label_only: none, noised(0.1, 0.2), shifted_views(2, 1)."""
     attacks: tuple[str, ...]
     """Names of attacks."""
+    init_from: Path | None = None
+    """Start every model from these parameters: a run's folder (its first model), or an .npz."""
     repeat_sets: int = 0
     """Train on the first K training sets once more: what is left without knowing the pool."""
     defence: tuple[str, ...] = ()
@@ -86,7 +88,11 @@ class Flags:
 def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experiment:
     """The experiment with the fields that the flags change."""
     recipe = replace(
-        experiment.recipe, epochs=flags.epochs, batch_size=flags.batch_size, dtype=flags.dtype
+        experiment.recipe,
+        epochs=flags.epochs,
+        batch_size=flags.batch_size,
+        dtype=flags.dtype,
+        init_from=flags.init_from,
     )
     experiment = replace(
         experiment,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmia.defences.parts import holds
-from jaxmia.recipes import batch_gradient
+from jaxmia.defences.parts import holds, part
+from jaxmia.recipes import batch_gradient, sum_gradient
 from jaxmia.training import batches
 from jaxmia.types import Array, Key, Params, Recipe, State, StepContext
 from jaxmia.values import Value, factory
@@ -46,11 +46,12 @@ def dp_sgd(
 
     Give the noise, or the epsilon that it is calibrated to. Gradients of `microbatch` examples are
     held at once (None: of the whole batch). What the loss adds for large weights is clipped along.
+    A recipe that sums gradients (`recipes.full_batch`) gets their private sum, others the mean.
     Raises `ValueError` for settings that give no guarantee, and for a network with BatchNorm.
     """
     if (noise_multiplier is None) == (epsilon is None):
         raise ValueError("dp_sgd: give either noise_multiplier or epsilon, above 0")
-    if recipe.gradient is not batch_gradient or holds(recipe.loss, "mixed"):
+    if recipe.gradient not in (batch_gradient, sum_gradient) or holds(recipe.loss, "mixed"):
         raise ValueError(
             f"dp_sgd: needs a recipe whose examples do not see each other; this one has "
             f"gradient={recipe.gradient!r}, loss={recipe.loss!r}"
@@ -61,6 +62,7 @@ def dp_sgd(
             "other; take norm='group'"
         )
     gradient = private_gradient(clip, noise_multiplier, epsilon, delta, microbatch)
+    gradient = summed(gradient) if recipe.gradient is sum_gradient else gradient
     return replace(recipe, gradient=gradient, batches="poisson")
 
 
@@ -73,7 +75,7 @@ def guarantee(recipe: Recipe, members: int) -> Guarantee | None:
     steps *= recipe.epochs
     settings = (set_to["noise_multiplier"], set_to["epsilon"], set_to["delta"])
     noise = _noise(*settings, batch_size, members, steps)
-    most = batches.slots(batch_size, members)
+    most = batches.slots(batch_size, members, members)
     epsilon = _epsilon(noise, set_to["delta"], batch_size, members, steps, most)
     rate = batch_size / members
     return Guarantee(epsilon, set_to["delta"], noise, set_to["clip"], rate, steps)
@@ -85,8 +87,8 @@ def microbatch(recipe: Recipe) -> int | None:
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
-    private = isinstance(recipe.gradient, Value) and holds(recipe.gradient, "private_gradient")
-    return recipe.gradient.arguments if private else {}
+    private = part(recipe.gradient, "private_gradient")
+    return private.arguments if private else {}
 
 
 @factory
@@ -149,6 +151,26 @@ def private_gradient(
         return jax.tree.map(lambda g: g / size, total), value, state, logits
 
     return gradient
+
+
+@factory
+def summed(gradient: Callable) -> Callable:
+    """A private mean times the batch's expected size: the sum, whoever is in the batch."""
+
+    def total(
+        loss: Callable,
+        apply: Callable,
+        params: Params,
+        state: State,
+        x: Array,
+        y: Array,
+        key: Key,
+        context: StepContext,
+    ) -> tuple[Params, Array, State, Array]:
+        grads, *rest = gradient(loss, apply, params, state, x, y, key, context)
+        return jax.tree.map(lambda g: g * context.batch_size, grads), *rest
+
+    return total
 
 
 def _grouped(size: int, microbatch: int | None) -> tuple[Array, Array]:

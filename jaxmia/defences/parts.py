@@ -8,9 +8,15 @@ from jaxmia.values import Value
 
 def holds(value: Any, name: str) -> bool:
     """Whether a value was made by the factory of this name, or holds one that was."""
-    if not isinstance(value, Value):
-        return False
-    return value.factory.__name__ == name or any(holds(v, name) for v in value.arguments.values())
+    return part(value, name) is not None
+
+
+def part(value: Any, name: str) -> Value | None:
+    """The value itself, or the first of its parts, that the factory of this name made."""
+    if not isinstance(value, Value) or value.factory.__name__ == name:
+        return value if isinstance(value, Value) else None
+    parts = (part(v, name) for v in value.arguments.values())
+    return next((p for p in parts if p is not None), None)
 
 
 def with_setting(value: Any, name: str, setting: Any) -> Any:

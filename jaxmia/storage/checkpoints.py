@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,26 +65,41 @@ def remove(folder: Path, but: int | None = None) -> None:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _restored(place: Path, like: Any) -> Any:
-    import orbax.checkpoint as ocp
+def leaves(folder: Path, epoch: int) -> dict[int, np.ndarray]:
+    """The arrays of a checkpoint by their place in the tree; empty ones are absent.
 
-    digests = json.loads((place / "digests.json").read_text())
+    Raises `ValueError`, and what Orbax and the file system raise, for one that is not sound.
+    """
+    place = (Path(folder) / f"{epoch:06d}").absolute()
+    names = json.loads((place / "digests.json").read_text())
+    return {int(name): array for name, array in _read(place, names).items()}
+
+
+def _restored(place: Path, like: Any) -> Any:
     leaves, tree = jax.tree.flatten(like)
-    entries = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
-    with _only_raising(), _alone() as checkpointer:
-        args = {k: ocp.RestoreArgs(restore_type=np.ndarray) for k in entries}
-        arrays = checkpointer.restore(place, item=dict.fromkeys(entries, 0), restore_args=args)
+    arrays = _read(place, [f"{i:05d}" for i, leaf in enumerate(leaves) if leaf.size])
     out = []
     for i, leaf in enumerate(leaves):
-        array = np.asarray(arrays.get(f"{i:05d}", np.empty(leaf.shape, leaf.dtype)))
+        array = arrays.get(f"{i:05d}", np.empty(leaf.shape, leaf.dtype))
         if array.shape != leaf.shape or array.dtype != leaf.dtype:
             raise ValueError(
                 f"leaf {i} is {array.dtype} {array.shape}, not {leaf.dtype} {leaf.shape}"
             )
-        if leaf.size and _digest(array) != digests[f"{i:05d}"]:
-            raise ValueError(f"leaf {i} does not match its digest")
         out.append(array)
     return jax.tree.unflatten(tree, out)
+
+
+def _read(place: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    import orbax.checkpoint as ocp
+
+    digests = json.loads((place / "digests.json").read_text())
+    with _only_raising(), _alone() as checkpointer:
+        args = {k: ocp.RestoreArgs(restore_type=np.ndarray) for k in names}
+        arrays = checkpointer.restore(place, item=dict.fromkeys(args, 0), restore_args=args)
+    for name in args:
+        if _digest(np.asarray(arrays[name])) != digests[name]:
+            raise ValueError(f"leaf {int(name)} does not match its digest")
+    return {name: np.asarray(arrays[name]) for name in args}
 
 
 def _alone() -> Any:

@@ -18,8 +18,14 @@ def schedule(recipe: Recipe, members: int) -> tuple[int, int]:
     return batch_size, members // batch_size
 
 
-def slots(batch_size: int, examples: int) -> int:
-    """How many slots a Poisson batch gets: eight standard deviations more than it needs."""
+def slots(batch_size: int, members: int, examples: int) -> int:
+    """How many slots a Poisson batch gets: eight standard deviations more than it needs.
+
+    A full batch, of as many as the `members` that are expected, has one for everybody: a model with
+    more members than that leaves none out.
+    """
+    if batch_size >= members:
+        return examples
     return min(examples, batch_size + 8 * (math.isqrt(batch_size) + 1))
 
 

@@ -70,6 +70,7 @@ def _fitter(recipe: Recipe, data: Data, points: int) -> Callable:
         gradient=batch_gradient,
         batches="shuffled",
         validation=False,
+        init_from=None,
     )
     one = trainer(recipe, replace(data, classes=2), points)
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmia.training.batches import BATCHES, epoch_order, poisson_batches, schedule, slots
 from jaxmia.training.pool import Pool, like, normalised
+from jaxmia.training.start import initial
 from jaxmia.types import Array, Data, Key, Model, Params, Recipe, State, StepContext
 
 
@@ -65,8 +66,10 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
     optimizer = recipe.optimizer(steps * recipe.epochs)
     apply = in_dtype(model.apply, recipe.dtype)
 
+    start = initial(recipe, model)
+
     def init(key: Key) -> Shadow:
-        params, state = model.init(jax.random.fold_in(key, _INIT))
+        params, state = start(jax.random.fold_in(key, _INIT))
         return Shadow(params, state, optimizer.init(params))
 
     def epoch(
@@ -80,8 +83,9 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
             moment = moment._replace(gap=gap(apply, shadow, pool, sample))
         present = None
         if recipe.batches == "poisson":
+            places = slots(batch_size, members, len(member))
             batches, present = poisson_batches(
-                order_key, member, batch_size / members, steps, slots(batch_size, len(member))
+                order_key, member, batch_size / members, steps, places
             )
         else:
             batches = epoch_order(order_key, member, steps * batch_size).reshape(steps, batch_size)
