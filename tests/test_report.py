@@ -185,7 +185,8 @@ def test_a_report_is_these_files(tmp_path):
     names = ("roc", "curve", "memory", "exposure", "phi", "gaussians", "training")
     assert {f.relative_to(tmp_path).as_posix() for f in files} == {
         "scores.npz", "summary.json", "report/index.html", "report/attacks.csv",
-        "report/examples.csv", *(f"report/{n}.{e}" for n in names for e in ("svg", "png", "csv")),
+        "report/examples.csv", "report/records.csv",
+        *(f"report/{n}.{e}" for n in names for e in ("svg", "png", "csv")),
     }  # fmt: skip
     with np.load(tmp_path / "scores.npz") as archive:
         assert set(archive.files) == {"good", "member"}

@@ -80,13 +80,16 @@ def _sum_anew(
     for model in leaving:
         away = np.broadcast_to(model, anew.shape[:2])[t, j]
         keep[away[away >= 0], np.flatnonzero(away >= 0)] = False
-    x, n = np.where(keep, phi[:, j, q], 0.0), keep.sum(0)
+    values, w = phi[:, j, q], keep[..., None].astype(np.float64)
+    origin = _origin(values[..., None], w)[:, 0]
+    x = np.where(keep, values - origin, 0.0)
+    n, square = keep.sum(0), (x * x).sum(0)
     mean = x.sum(0) / n
-    squares = np.where(keep, x - mean, 0.0)
-    squares = (squares * squares).sum(0)
-    fit.squares[t, j, q] = np.where(squares <= ROUNDING * (x * x).sum(0), 0.0, squares)
+    away_from_mean = np.where(keep, x - mean, 0.0)
+    squares = (away_from_mean * away_from_mean).sum(0)
+    fit.squares[t, j, q] = np.where(squares <= ROUNDING * square, 0.0, squares)
     middle = mean if centre == "mean" else np.nanmedian(np.where(keep, x, np.nan), axis=0)
-    fit.centre[t, j, q] = middle
+    fit.centre[t, j, q] = middle + origin
 
 
 def _level(phi: Float[np.ndarray, "M n Q"]) -> Float[np.ndarray, "n Q"]:

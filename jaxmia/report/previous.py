@@ -10,7 +10,7 @@ from jaxmia.storage.files import UnwritableError
 CHARTS = (
     "roc", "curve", "phi", "memory", "exposure", "gaussians", "reliability", "p_values", "training",
 )  # fmt: skip
-TABLES = ("attacks.csv", "examples.csv")
+TABLES = ("attacks.csv", "examples.csv", "records.csv", "groups.csv")
 PAGE = "index.html"  # written last: where it is, the report is whole
 OF_SIGNALS = ("memory", "phi", "gaussians")  # charts that scores and summary do not hold
 LABEL_WITH_NAME = re.compile(r"<tr data-example=[^>]*><td>\d+</td><td>\d+</td><td>\d+ [^<]+</td>")
