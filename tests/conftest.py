@@ -19,6 +19,21 @@ install_import_hook("jaxmia", "beartype.beartype")
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
+from jaxmia.report import raster  # noqa: E402
+
+PICTURES = ("test_report", "test_page", "test_docs")  # the others' reports are many
+EMPTY = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pictures(request):
+    """Charts as PNG, two seconds a report, are drawn where pictures are looked at, and by commands
+    in processes of their own; elsewhere their files are empty."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ not in PICTURES:
+            patch.setattr(raster, "png", lambda chart: EMPTY)
+        yield
+
 
 @pytest.fixture
 def as_users_run():

@@ -117,8 +117,8 @@ def follow(name, folder):
 EXTENDING = re.split(r"^## ", (ROOT / "docs/extending.md").read_text(), flags=re.M)[1:]
 
 
-# each copies the package and trains: two always, the others among the long checks
-ALWAYS = ("An attack on φ", "A data source")
+# each copies the package and trains: one always, the others among the long checks
+ALWAYS = ("An attack on φ",)
 SECTIONS = [
     pytest.param(s, id=title, marks=() if title in ALWAYS else pytest.mark.soak)
     for s in EXTENDING

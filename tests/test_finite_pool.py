@@ -280,6 +280,7 @@ def test_sets_that_cannot_be_repeated_are_refused(sets):
         experiment(repeat_sets=sets)
 
 
+@pytest.mark.soak
 def test_the_study_shrinks_and_makes_its_page(tmp_path, monkeypatch):
     process = subprocess.run(
         [sys.executable, "-m", "experiments.studies.finite_pool", "--parts", "toy", "digits",

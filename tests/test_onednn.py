@@ -218,6 +218,7 @@ def test_wrong_products_and_layers_are_not_used(file, right, wrong, words, alone
 
 
 @needs
+@pytest.mark.soak
 def test_two_processes_may_build_at_once(alone):
     program = "from jaxmia.models import native; assert native.native().library, native.native()"
     root = Path(native.__file__).parents[2]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.experimental.compilation_cache import compilation_cache
 
 import jaxmia
 from jaxmia import data, recipes
@@ -205,7 +206,18 @@ def small(attacks=("lira_online", "gradient_norm", "loss_trajectory")):
     return jaxmia.Experiment("small", data.synthetic(60, 8, 3, test=20), recipe, 8, attacks=attacks)
 
 
-def test_programs_are_those_of_a_run():
+@pytest.fixture
+def compiled_here():
+    """No program of an earlier process, whose text is another."""
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
+
+
+def test_programs_are_those_of_a_run(compiled_here):
     mesh, experiment = parallel.mesh(), small()
     examples = data.usable(experiment.data())
     assert programs.names(experiment) == ["train", "query", "query_test", "white_box", "trajectory"]

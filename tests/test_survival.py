@@ -66,6 +66,7 @@ def counted(tmp_path, home):
     return json.loads((tmp_path / "calls.json").read_text())
 
 
+@SOAK
 def test_every_moment_comes(tmp_path, home):
     """Those of a run from its beginning do, and those of one that is carried on."""
     calls = counted(tmp_path, home)

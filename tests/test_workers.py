@@ -52,7 +52,7 @@ def workers(tmp_path, home, count, dies=None):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [pytest.param(n, marks=pytest.mark.soak) for n in (2, 3)])
 def test_workers_of_which_one_is_killed_and_rerun(count, tmp_path, home, whole):
     codes, errs, _ = workers(tmp_path, home, count, dies=0)
     assert codes == [-signal.SIGKILL] + [0] * (count - 1), errs
