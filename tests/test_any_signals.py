@@ -207,7 +207,7 @@ def check(cases, folder: Path, first, runs):
     assert ends["scored"] > runs / 2, ends
 
 
-@pytest.mark.parametrize("first", [0, 20])
+@pytest.mark.parametrize("first", [0, pytest.param(20, marks=pytest.mark.soak)])
 def test_any_phi(plainly, tmp_path, first):
     check(of_phi, tmp_path, first, 8)
 

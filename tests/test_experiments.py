@@ -30,11 +30,19 @@ def images(tmp_path_factory):
     ("name", "flags"),
     [
         ("digits", ["--models", "4", "--epochs", "2"]),
-        ("tabular", ["--models", "4", "--epochs", "2"]),
+        pytest.param("tabular", ["--models", "4", "--epochs", "2"], marks=pytest.mark.soak),
         ("ladder", ["--models", "4", "--epochs", "2"]),
         ("cifar10_small", ["--models", "2", "--epochs", "1"]),
-        ("cifar10_fast", ["--models", "2", "--epochs", "1", "--views", "mirror()"]),
-        ("cifar10_lira", ["--models", "2", "--epochs", "1", "--views", "itself"]),
+        pytest.param(
+            "cifar10_fast",
+            ["--models", "2", "--epochs", "1", "--views", "mirror()"],
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            "cifar10_lira",
+            ["--models", "2", "--epochs", "1", "--views", "itself"],
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_shrinks(name, flags, images, tmp_path):
