@@ -311,6 +311,7 @@ def test_a_target_of_ones_own_is_attacked_by_a_runs_models(ladder, tmp_path, cap
     )
 
 
+@pytest.mark.soak
 def test_a_target_may_be_given_to_the_experiment(tmp_path):
     folder = tmp_path / "run"
     call = [sys.executable, "-m", "experiments.digits", "--models", "4", "--epochs", "2",

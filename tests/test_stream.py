@@ -47,7 +47,7 @@ def run(folder, capsys, *flags, out="out"):
 @pytest.fixture(
     params=[
         ("halves", "npy"),
-        ("balanced", "zarr"),
+        pytest.param(("balanced", "zarr"), marks=pytest.mark.soak),
         pytest.param(("poisson", "fortran"), marks=pytest.mark.soak),
     ]
 )

@@ -272,6 +272,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(kib, tmp_path, home, 
     same(jaxmia.Run.open(tmp_path / "out/run"), whole)
 
 
+@SOAK
 @MOUNTS
 def test_a_read_only_folder_is_one_clear_line_and_nothing_is_lost(tmp_path, home, whole):
     killed("record:2:before", tmp_path, home)

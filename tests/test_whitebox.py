@@ -234,6 +234,7 @@ def test_a_run_takes_what_its_attacks_want_and_refuses_latecomers(tmp_path):
         run(tmp_path / "b", models=12)
 
 
+@pytest.mark.soak
 def test_a_trajectory_survives_an_interruption(tmp_path):
     whole = run(tmp_path / "whole")
     code = (
