@@ -55,6 +55,7 @@ def test_a_figure_passes_by_the_upper_end_of_its_interval(tmp_path, review, refu
         ({"attacks": ("base", "lira_online")}, summary(), DAY, "lira_online was not made"),
         ({"models": 9}, summary(), DAY, "8 models attack, 9"),
         ({}, summary(warnings=["no evidence"]), DAY, "doubted: no evidence"),
+        ({}, summary(notes=["warning: signals are NaN"]), DAY, "doubted: warning: signals"),
         ({}, summary(low=None), DAY, "no interval"),
         ({"figure": "tpr_at_fpr.0.001", "review": 0.1}, summary(), DAY, "no interval"),
         ({"figure": "groups.0.01", "review": 0.1}, summary(), DAY, "not have this figure"),

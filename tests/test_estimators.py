@@ -269,6 +269,12 @@ def test_files_are_read_and_pickles_are_not(tmp_path, as_users_run):
     assert (same == (np.arange(N)[:, None] // 2 == np.arange(N) // 2)).all()
     with pytest.raises(ValueError, match="has no column 'y'; it has age, height, ill, who"):
         reading.table(str(csv))()
+    with pytest.raises(ValueError, match="column 'age' cannot be dropped: the model takes it"):
+        reading.table(str(csv), "ill", drop=("age",), features=("age", "height"))()
+    lines = csv.read_text().splitlines()
+    csv.write_text("\n".join([*lines[:-1], lines[-1].rpartition(",")[0] + ","]) + "\n")
+    with pytest.raises(ValueError, match=f"the person is missing in 1 of {N} records"):
+        reading.table(str(csv), "ill", "who")()
     (tmp_path / "model.skops").write_bytes(pickle.dumps(DecisionTreeClassifier()))
     with pytest.raises(ValueError, match="is a pickle, which is never opened"):
         reading.estimator(tmp_path / "model.skops")

@@ -5,7 +5,7 @@ They are what audits must refute; nothing of jaxmia uses them.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,17 +110,9 @@ def clipped_mean(noise: float, clip: float) -> Callable:
 def by_realised_size(gradient: Callable) -> Callable:
     """A private sum over how many the batch happens to hold, in units of what was expected."""
 
-    def rescaled(
-        loss: Callable,
-        apply: Callable,
-        params: Params,
-        state: State,
-        x: Array,
-        y: Array,
-        key: Key,
-        context: StepContext,
-    ) -> tuple[Params, Array, State, Array]:
-        grads, *rest = gradient(loss, apply, params, state, x, y, key, context)
+    def rescaled(*arguments: Any) -> tuple[Params, Array, State, Array]:
+        context: StepContext = arguments[-1]
+        grads, *rest = gradient(*arguments)
         share = context.batch_size / jnp.maximum(jnp.asarray(context.present).sum(), 1)
         return jax.tree.map(lambda g: g * share, grads), *rest
 
@@ -131,22 +123,12 @@ def by_realised_size(gradient: Callable) -> Callable:
 def counted_twice(gradient: Callable) -> Callable:
     """A private gradient of a batch that has the canary in it once more."""
 
-    def doubled(
-        loss: Callable,
-        apply: Callable,
-        params: Params,
-        state: State,
-        x: Array,
-        y: Array,
-        key: Key,
-        context: StepContext,
-    ) -> tuple[Params, Array, State, Array]:
+    def doubled(*arguments: Any) -> tuple[Params, Array, State, Array]:
+        *before, x, y, key, context = arguments
         here = jnp.asarray(context.present)
         both = jnp.concatenate([here, here & is_canary(x)])
-        grads, value, state, logits = gradient(
-            loss, apply, params, state, jnp.concatenate([x, x]), jnp.concatenate([y, y]), key,
-            context._replace(present=both),
-        )  # fmt: skip
+        twice = (jnp.concatenate([a, a]) for a in (x, y))
+        grads, value, state, logits = gradient(*before, *twice, key, context._replace(present=both))
         return grads, value, state, logits[: len(y)]
 
     return doubled
@@ -156,18 +138,10 @@ def counted_twice(gradient: Callable) -> Callable:
 def all_present(gradient: Callable) -> Callable:
     """A private gradient of a batch whose every slot is filled."""
 
-    def full(
-        loss: Callable,
-        apply: Callable,
-        params: Params,
-        state: State,
-        x: Array,
-        y: Array,
-        key: Key,
-        context: StepContext,
-    ) -> tuple[Params, Array, State, Array]:
+    def full(*arguments: Any) -> tuple[Params, Array, State, Array]:
+        *before, y, key, context = arguments
         everybody = context._replace(present=jnp.ones(len(y), bool))
-        return gradient(loss, apply, params, state, x, y, key, everybody)
+        return gradient(*before, y, key, everybody)
 
     return full
 

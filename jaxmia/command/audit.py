@@ -68,6 +68,8 @@ def main(options: Command) -> None:
     estimator = reading.estimator(options.model, options.trust)
     procedure = Procedure(estimator)
     features = tuple(map(str, getattr(estimator, "feature_names_in_", ())))
+    if options.drop and options.data.suffix == ".npz":
+        raise ValueError("--drop: an .npz has all its columns in x; leave them out of it")
     away = (*options.drop, *([options.member] if options.member else []))
     source = reading.table(
         str(options.data), options.label, options.person, options.group, away,
@@ -200,6 +202,8 @@ def _audit(
         seed=seed,
     )
     run = pipeline.run(experiment, how)
+    if truth is not None and table.groups:
+        how.progress.say(f"groups are told apart among the shadows alone: {run.path / 'report'}")
     return Audit(run.path) if truth is None else _attack(estimator, table, truth, run, attacks)
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -105,20 +105,8 @@ def score(options: Score) -> dict[str, Any]:
             signals = replace(signals, population=None)
     inputs = _report_inputs(options, signals, member, leaves if targets is None else None)
     inputs = inputs._replace(person=person)
-    stage, every, own = Progress().stage, {}, {}
-    if truth is not None:
-        with stage(f"attacking {len(member)} models"):
-            every = attack_every_model(signals, member, options.attacks, leaves)
-            if targets is None:
-                own = own_fpr.of_every_model(signals.phi, member, options.attacks, leaves)
-    scores, target_phi = every, np.asarray(signals.phi)
-    if targets is not None:
-        target_phi = np.stack([np.asarray(t.phi) for t in targets])
-        with stage(f"attacking {_attacked(targets)}"):
-            scores = attack_targets(targets, signals, member, options.attacks)
-            if truth is not None:
-                own = own_fpr.of_targets(target_phi, truth, signals.phi, member, options.attacks)
-    phi = target_phi[..., 0]
+    stage = Progress().stage
+    scores, every, own = _attack(options.attacks, signals, member, leaves, targets, truth, stage)
     about: dict[str, Any] = {"attacked": _attacked(targets), "references": len(member)}
     about |= _unknown(signals, member, targets, truth)
     if warnings := _warnings(signals, member, targets, truth, pairs):
@@ -148,8 +136,44 @@ def score(options: Score) -> dict[str, Any]:
             again = _again(options)
             if pool := without_pool(signals, member, summary["attacks"], leaves, again, person):
                 summary["finite_pool"] = pool
-    write(options.out, ranked, truth, as_infinite(phi), summary, inputs, stage)
+    phi = as_infinite(_phi_of_attacked(signals, targets)[..., 0])
+    write(options.out, ranked, truth, phi, summary, inputs, stage)
     return summary
+
+
+def _attack(
+    names: tuple[str, ...],
+    signals: Signals,
+    member: np.ndarray,
+    leaves: LeaveOut,
+    targets: list[Signals] | None,
+    truth: np.ndarray | None,
+    stage: Callable,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """Scores of whoever is attacked, of every model, and everyone's own FPR.
+
+    Without the targets' membership the models are not attacked: nothing is measured by them.
+    """
+    every, own = {}, {}
+    if truth is not None:
+        with stage(f"attacking {len(member)} models"):
+            every = attack_every_model(signals, member, names, leaves)
+            if targets is None:
+                own = own_fpr.of_every_model(signals.phi, member, names, leaves)
+    if targets is None:
+        return every, every, own
+    with stage(f"attacking {_attacked(targets)}"):
+        scores = attack_targets(targets, signals, member, names)
+        if truth is not None:
+            phi = _phi_of_attacked(signals, targets)
+            own = own_fpr.of_targets(phi, truth, signals.phi, member, names)
+    return scores, every, own
+
+
+def _phi_of_attacked(signals: Signals, targets: list[Signals] | None) -> np.ndarray:
+    if targets is None:
+        return np.asarray(signals.phi)
+    return np.stack([np.asarray(t.phi) for t in targets])
 
 
 def _attacked(targets: Sized | None) -> str:
@@ -184,7 +208,7 @@ def _unknown(
     of = unknown(np.asarray(signals.phi), member)
     of_attacked = of if targets is None else None
     if targets is not None and truth is not None:
-        of_attacked = unknown(np.stack([np.asarray(t.phi) for t in targets]), truth)
+        of_attacked = unknown(_phi_of_attacked(signals, targets), truth)
     return in_summary(of_phi([signals, *(targets or [])]), of, of_attacked)
 
 
@@ -205,7 +229,7 @@ def _warnings(
     """What is to be said before any number."""
     phi, own = np.asarray(signals.phi)[..., 0], None
     if targets is not None:
-        own = np.stack([np.asarray(t.phi)[..., 0] for t in targets])
+        own = _phi_of_attacked(signals, targets)[..., 0]
     out = plausible.doubts(plausible.sums(phi, member, own, truth if targets else None))
     if pairs is not None:
         out += evidence.of_pairs(pairs, [member])

@@ -67,6 +67,8 @@ def table(
         if lacking := [n for n in (*used, *drop, *features) if n not in column]:
             names = ", ".join(column)
             raise ValueError(f"{file}: has no column {lacking[0]!r}; it has {names:.400}")
+        if unused := [n for n in drop if n in features]:
+            raise ValueError(f"{file}: column {unused[0]!r} cannot be dropped: the model takes it")
         if x is None:
             away = {label, person, *drop}
             x = column.frame[list(features) or [n for n in column if n not in away]]

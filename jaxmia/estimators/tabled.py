@@ -35,6 +35,8 @@ def tabled(
     of_people = None
     if person is not None:
         column = _column(source, "the person", person, many)
+        if absent := sum(v is None or v != v for v in column.tolist()):
+            raise ValueError(f"{source}: the person is missing in {absent} of {many} records")
         of_people = np.unique(_text(column), return_inverse=True)[1].reshape(-1).astype(np.int64)
         if of_people.max() < 3:
             raise ValueError(f"{source}: has {of_people.max() + 1} persons, 4 are needed")

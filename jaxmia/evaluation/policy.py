@@ -116,7 +116,8 @@ def _limit(file: Path, row: Any) -> Limit:
 
 def decide(policy: Policy, summary: Mapping[str, Any], first_day: date | None) -> Decision:
     """What follows from a run's summary; `first_day` is that on which its first model was ready."""
-    reasons = [f"the run is doubted: {line}" for line in summary.get("warnings", [])]
+    doubts = [n for n in summary.get("notes", []) if n.startswith("warning")]
+    reasons = [f"the run is doubted: {line}" for line in (*summary.get("warnings", []), *doubts)]
     if first_day is None:
         reasons.append("the run does not say when it was begun")
     elif policy.chosen_on > first_day:
