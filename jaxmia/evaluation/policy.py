@@ -127,9 +127,9 @@ def decide(policy: Policy, summary: Mapping[str, Any], first_day: date | None) -
     for name in policy.attacks:
         if summary["attacks"].get(name, {}).get("auc") is None:
             reasons.append(f"the attack {name} was not made")
-    references = (summary.get("adversary") or {}).get("models") or summary["models"]
-    if references < policy.models:
-        reasons.append(f"{references} models attack, {policy.models} are asked for")
+    shadows = summary.get("references") or summary["models"]
+    if shadows < policy.models:
+        reasons.append(f"there are {shadows} shadow models, {policy.models} are asked for")
     verdicts = [_verdict(limit, summary) for limit in policy.limits]
     grave = max((DECISIONS.index(v.decision) for v in verdicts), default=2)
     return Decision("refuse" if reasons else DECISIONS[grave], verdicts, reasons)
