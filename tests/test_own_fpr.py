@@ -249,6 +249,31 @@ def test_the_terminal_says_both_figures_and_who_the_attacker_is(scored):
     assert "trains" not in of["global_threshold"]["states"]["auc"]
 
 
+def test_p_values_that_do_not_hold_say_nothing(tmp_path):
+    """As of a forest: most answers are exactly 0 or 1, which no Gaussian or Student-t fits."""
+    rng = np.random.default_rng(5)
+    phi, member = signals(5, models=24)
+    sure = rng.random(member.shape) < np.where(member, 0.6, 0.03)
+    phi = np.where(sure, np.inf, np.clip(phi[..., 0], -1, 1))
+    np.save(tmp_path / "phi.npy", phi)
+    np.save(tmp_path / "member.npy", member)
+    app.main([
+        "score", "--signals", str(tmp_path / "phi.npy"), "--member", str(tmp_path / "member.npy"),
+        "--out", str(tmp_path / "out"), "--attacks", "lira_offline", "base",
+    ])  # fmt: skip
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    real = summary["attacks"]["lira_offline"]["p_values"]["fpr"]
+    assert real["0.01"] > 0.02 and real["0.001"] > 0.002
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))
+    console.print(table(summary))
+    (row,) = [line.split() for line in console.export_text().splitlines() if "own FPR" in line]
+    assert row[-2:] == ["–", "–"]
+    line = headlines(summary)[1]
+    assert line.startswith("no p-values hold here") and f"{100 * real['0.001']:.2f}%" in line
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert "No p-values hold here" in page and 'class="own"' not in page
+
+
 def test_the_files_have_them(scored):
     with open(scored.path / "report" / "attacks.csv") as file:
         rows = {(r["attack"], r["figure"]): r for r in csv.DictReader(file)}

@@ -3,6 +3,7 @@
 from experiments import rows
 from experiments.pages import attacks, words
 from experiments.pages.words import Row
+from jaxmia.evaluation import own_fpr
 
 SETS = {"digits": "digits", "randhie": "people", "cifar10_small": "CIFAR-10"}
 ATTACKS = ("lira_online", "base", "lira_offline_imputed", "lira_offline", "global_threshold")
@@ -22,9 +23,11 @@ def rate(row: Row, level: str) -> str:
 
 
 def own_rate(row: Row) -> str:
-    """The TPR where 0.1 % is every record's own FPR, if the attack has p-values."""
-    share = (row.get("tpr_at_own_fpr") or {}).get("0.001")
-    return "–" if share is None else words.span(share, row["intervals"]["tpr_at_own_fpr"]["0.001"])
+    """The TPR where 0.1 % is every record's own FPR, if the attack has p-values that hold."""
+    if not row.get("p_values") or not own_fpr.hold(row):
+        return "–"
+    share = row["tpr_at_own_fpr"]["0.001"]
+    return words.span(share, row["intervals"]["tpr_at_own_fpr"]["0.001"])
 
 
 def table() -> str:

@@ -25,6 +25,7 @@ NOMINAL = tuple(10.0 ** (i / 5 - 3) for i in range(16))  # p-values at which ala
 LEVELS = {"0.01": 1e-2, "0.001": 1e-3}
 AT = [NOMINAL.index(level) for level in LEVELS.values()]
 DRAWS = 1000
+TOLERATED = 2  # times its promise that a p-value may err: beyond, its law does not fit
 OWN = "the false-positive rate is that of each record alone"
 
 
@@ -261,6 +262,11 @@ def nearest(attacks: Mapping[str, Any], level: str = "0.001") -> str | None:
         return abs(a["p_values"]["fpr"][level] - LEVELS[level]), -a["tpr_at_own_fpr"][level]
 
     return min(have, key=off) if have else None
+
+
+def hold(attack: Mapping[str, Any], level: str = "0.001") -> bool:
+    """Whether an attack's p-values err no more than `TOLERATED` times as often as they promise."""
+    return attack["p_values"]["fpr"][level] <= TOLERATED * LEVELS[level]
 
 
 def intervals(

@@ -34,8 +34,11 @@ def table(summary: dict[str, Any]) -> Table:
 
 
 def _own(attack: Mapping[str, Any]) -> list[str]:
-    """Under each pooled TPR that at the same FPR of every example's own."""
-    values = {f.level: f.text(f.at(attack)).removesuffix("%") for f in own_fpr.FIGURES}
+    """Under each pooled TPR that at the same FPR of every example's own, where p-values hold."""
+    values = {
+        f.level: f.text(f.at(attack)).removesuffix("%") if own_fpr.hold(attack, f.level) else "–"
+        for f in own_fpr.FIGURES
+    }
     return [values.get(f.level, "") if f.level else "" for f in figures.FIGURES]
 
 
@@ -45,7 +48,14 @@ def headlines(summary: dict[str, Any]) -> list[str]:
     if who := summary.get("adversary"):
         out.append(f"attacker: {who['states']}")
     attacks = summary["attacks"]
-    if name := own_fpr.nearest(attacks):
+    name = own_fpr.nearest(attacks)
+    if name and not own_fpr.hold(attacks[name]):
+        out.append(
+            f"no p-values hold here: the best, of {escape(name[:80])}, err on "
+            f"{attacks[name]['p_values']['fpr']['0.001']:.2%} of non-members instead of 0.1 %, so "
+            "that nothing is said of a false-positive rate of everyone's own"
+        )
+    elif name:
         of = attacks[name]
         rate = _ends((of.get("intervals") or {}).get("tpr_at_own_fpr"), "95 %: ")
         error = _ends(of["p_values"].get("interval"))
