@@ -15,10 +15,11 @@ import jaxmia
 from jaxmia import data, recipes
 from jaxmia.data.blank import blanks, ready_or_blank
 from jaxmia.models import mlp
-from jaxmia.roofline import hlo, programs, target
+from jaxmia.roofline import ask, hlo, programs, target, words
 from jaxmia.roofline.bound import bound
 from jaxmia.roofline.child import EndedError, in_child
-from jaxmia.roofline.cost import Cost, collectives, costs
+from jaxmia.roofline.compiled import Compiled, Memory
+from jaxmia.roofline.cost import Cost, Costs, collectives, costs
 from jaxmia.roofline.devices import accelerator
 from jaxmia.training import block, parallel
 
@@ -239,6 +240,33 @@ def test_programs_are_those_of_a_run(compiled_here):
         assert not collectives(hlo.parse(ours.as_text()))
         sizes = ours.memory_analysis()
         assert sizes.argument_size_in_bytes == theirs.memory_analysis().argument_size_in_bytes
+
+
+def made(gigabytes, megabytes):
+    """A compiler that gives every program such memory and bytes a step, by its width."""
+
+    def compiled(function, build, device):
+        name, width, models = build.args[1:]
+        kinds = {"matrix product": Cost(1, models * megabytes[width] * 1e6, 1e6)}
+        size = Memory(0, 0, int(gigabytes[width] * 1e9))
+        return Compiled(name, width, models, 1, 1, 1.0, 0.0, size, Costs(kinds, 0), {})
+
+    return compiled
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "width", "sound"),
+    [({1: 3, 8: 40}, 8, True), ({1: 3, 8: 90}, 1, True), ({1: 81, 8: 90}, 1, False)],
+)
+def test_what_does_not_fit_on_a_chip_is_not_taken(gigabytes, width, sound, monkeypatch):
+    monkeypatch.setattr(ask, "in_child", made(gigabytes, {1: 9, 8: 5}))  # width 8 is faster
+    monkeypatch.setattr(target, "check", lambda device: None)
+    answer = ask.ask(small(("lira_online",)), accelerator("h100"))
+    assert answer.programs[0].width == width and answer.sound == sound
+    text = "\n".join(words.lines(answer, price=2.0))
+    assert ("bound: at most" in text) == ("at least" in text.split("fits on a chip")[1]) == sound
+    assert ("train at width 1 DOES NOT FIT on a chip" in text) == (not sound)
+    assert (words.as_json(answer)["bound_hours"] is not None) == sound
 
 
 def test_what_is_not_installed_is_one_line(monkeypatch, capsys):

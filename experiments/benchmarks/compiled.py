@@ -44,7 +44,9 @@ def row(name: str, answer: Answer) -> dict[str, Any]:
     """An answer's figures, of its training program the cost of a model's step."""
     whole = words.as_json(answer)
     out: dict[str, Any] = {"experiment": name, "on": answer.device.name, "models": answer.models}
-    out |= {k: whole[k] for k in ("chips", "refusals", "largest_width", "largest_block")}
+    out |= {
+        k: whole[k] for k in ("chips", "refusals", "too_large", "largest_width", "largest_block")
+    }
     out |= {k: whole[k] for k in ("bound_models_per_hour", "bound_hours")}
     if answer.programs:
         train = answer.programs[0]

@@ -9,6 +9,8 @@ LIMITS = {"memory": "memory", "arithmetic": "arithmetic", "launches": "kernel st
 
 def _line(row: Row) -> tuple[str, ...]:
     name = (f"`{row['experiment']}`", row["on"])
+    if row.get("too_large"):
+        return (*name, "yes, and does not fit", *["–"] * 4)
     if row["refusals"]:
         return (*name, f"no: {row['refusals'][0]['reason']}", *["–"] * 4)
     step, limits = row["step"], row["limits"]

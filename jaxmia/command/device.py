@@ -11,7 +11,7 @@ from jaxmia.roofline.devices import accelerator
 
 
 def about_device(experiment: Experiment, flags: Flags) -> None:
-    """Prints the answer; exit status 1 where a program does not compile.
+    """Prints the answer; exit status 1 where a program does not compile or fit.
 
     Raises `ValueError` for flags that do not go together, an unknown device, and one whose compiler
     is not installed.
@@ -31,5 +31,5 @@ def about_device(experiment: Experiment, flags: Flags) -> None:
         print(json.dumps(words.as_json(answer, flags.price)))
     else:
         print("\n".join(words.lines(answer, flags.price)))
-    if answer.refusals:
+    if not answer.sound:
         raise SystemExit(1)

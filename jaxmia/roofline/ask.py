@@ -54,10 +54,20 @@ class Answer(NamedTuple):
         return whole
 
     @property
+    def too_large(self) -> list[Compiled]:
+        """Programs that need more than a chip's memory."""
+        return [p for p in self.programs if not fit.fits(p, self.device.chip.memory)]
+
+    @property
+    def sound(self) -> bool:
+        """Whether all of it compiles and fits."""
+        return not (self.refusals or self.too_large)
+
+    @property
     def models_per_hour(self) -> float:
-        """At most, on all chips together; 0 where something does not compile."""
+        """At most, on all chips together; 0 where something does not compile or does not fit."""
         seconds = sum(b.seconds for b in self.bounds)
-        return 3600 * self.device.chips / seconds if seconds and not self.refusals else 0.0
+        return 3600 * self.device.chips / seconds if seconds and self.sound else 0.0
 
 
 def ask(
@@ -99,7 +109,8 @@ def ask(
     tried = [(one, least(one)) for one in trains]
     best_programs: list[Compiled] = []
     if tried:
-        best = min(tried, key=lambda pair: pair[1].seconds)[0]
+        roomy = [pair for pair in tried if fit.fits(pair[0], device.chip.memory)]
+        best = min(roomy or tried[:1], key=lambda pair: pair[1].seconds)[0]
         rest = [attempt(name, best.width) for name in programs.names(experiment)[1:]]
         best_programs = [best, *(one for one in rest if one)]
     return Answer(

@@ -7,6 +7,11 @@ from jaxmia.roofline.compiled import Compiled
 WIDEST = 1024
 
 
+def fits(program: Compiled, memory: float) -> bool:
+    """Whether a program runs in so many bytes as it was compiled."""
+    return program.memory.total <= memory
+
+
 def total(program: Compiled, width: int, models: int, per_width: float) -> float:
     """Bytes of a program on a chip at another width and block than it was compiled for.
 

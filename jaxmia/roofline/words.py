@@ -25,6 +25,8 @@ def lines(answer: Answer, price: float = 0.0) -> list[str]:
         out.append(f"width {program.width}: training a model takes at least {parts}")
     for program in answer.programs:
         out += _program(program, chip.memory)
+    for program in answer.too_large:
+        out.append(f"{program.name} at width {program.width} DOES NOT FIT on a chip")
     return out + (_whole(answer, price) if answer.programs else [])
 
 
@@ -80,8 +82,9 @@ def _whole(answer: Answer, price: float) -> list[str]:
     out = [
         f"fits on a chip: width {answer.largest_width}, or blocks of {answer.largest_block} at "
         f"width {answer.programs[0].width}",
-        f"bound: at most {answer.models_per_hour:,.0f} models/h ({limits})",
     ]
+    if answer.sound:
+        out.append(f"bound: at most {answer.models_per_hour:,.0f} models/h ({limits})")
     if answer.models_per_hour:
         hours = answer.models / answer.models_per_hour
         out.append(f"{answer.models} models: at least {hours:.2f} hours")
@@ -101,6 +104,7 @@ def as_json(answer: Answer, price: float = 0.0) -> dict[str, Any]:
         "measured": False,
         "blank_data": answer.blanks,
         "refusals": [r._asdict() for r in answer.refusals],
+        "too_large": [p.name for p in answer.too_large],
         "widths": {str(p.width): b._asdict() for p, b in answer.tried},
         "programs": {
             p.name: {
