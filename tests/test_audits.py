@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxmia import privacy
+from jaxmia import metrics, privacy
 
 DELTA = 1e-5
 
@@ -110,3 +110,10 @@ def test_what_scores_cannot_tell_is_said():
 def test_refuses(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_the_area_and_its_sd_are_those_of_its_interval():
+    score = GAUSSIAN + MEMBER
+    area, sd = metrics.auc_and_sd(metrics.roc_counts(score, MEMBER))
+    low, high = metrics.auc_interval(score, MEMBER)
+    np.testing.assert_allclose([low, high], area + 1.959964 * sd * np.array([-1, 1]), rtol=1e-6)

@@ -242,7 +242,7 @@ def test_programs_are_those_of_a_run(compiled_here):
         assert sizes.argument_size_in_bytes == theirs.memory_analysis().argument_size_in_bytes
 
 
-def made(gigabytes, megabytes):
+def compiler(gigabytes, megabytes):
     """A compiler that gives every program such memory and bytes a step, by its width."""
 
     def compiled(function, build, device):
@@ -259,7 +259,7 @@ def made(gigabytes, megabytes):
     [({1: 3, 8: 40}, 8, True), ({1: 3, 8: 90}, 1, True), ({1: 81, 8: 90}, 1, False)],
 )
 def test_what_does_not_fit_on_a_chip_is_not_taken(gigabytes, width, sound, monkeypatch):
-    monkeypatch.setattr(ask, "in_child", made(gigabytes, {1: 9, 8: 5}))  # width 8 is faster
+    monkeypatch.setattr(ask, "in_child", compiler(gigabytes, {1: 9, 8: 5}))  # width 8 is faster
     monkeypatch.setattr(target, "check", lambda device: None)
     answer = ask.ask(small(("lira_online",)), accelerator("h100"))
     assert answer.programs[0].width == width and answer.sound == sound
