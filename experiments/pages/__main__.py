@@ -26,6 +26,7 @@ from experiments.pages import (
     ratings,
     sets,
     speed,
+    unlearning,
     whitebox,
 )
 from jaxmia.command.terminal import guarded
@@ -35,7 +36,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
     accelerators, defences, federated, finite_pool, frequencies, ladder, offline, one_run, people,
-    private, ratings, sets, speed, whitebox,
+    private, ratings, sets, speed, unlearning, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
