@@ -22,6 +22,7 @@ from experiments.pages import (
     offline,
     one_run,
     people,
+    poisoning,
     private,
     ratings,
     sets,
@@ -36,7 +37,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
     accelerators, defences, federated, finite_pool, frequencies, ladder, offline, one_run, people,
-    private, ratings, sets, speed, unlearning, whitebox,
+    poisoning, private, ratings, sets, speed, unlearning, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
