@@ -9,11 +9,12 @@ rounds before were surest of. What that is worth is said against LiRA with the *
 shadow models, all of them ordinary. Two parts:
 
 - `cascade`: the attack, on all records and without those that became anchors;
-- `oracle`: how much could be gained at most by so many anchors: the true membership of a tenth of
-  the records fixed in one further round, measured on the other nine tenths.
+- `oracle`: the true membership of a tenth of the records, drawn at random, fixed in one further
+  round; measured on the other nine tenths.
 
-Intervals are 95 %, of records drawn with all targets, for both attacks alike. With `--results` the
-rows are kept, in place of those that the parts had; what came out: docs/results/cascade.md.
+Intervals are 95 %, of records drawn with all targets, for both attacks alike; shadow models are not
+drawn anew, and `auc_of_sets` says what others of them would have changed. With `--results` the rows
+are kept, in place of those that the parts had; what came out: docs/results/cascade.md.
 """
 
 import json
@@ -98,10 +99,13 @@ class Study(NamedTuple):
         """The signals of a target."""
         return self.targets.signals.models(t)
 
+    def some(self, at: slice) -> Shadows:
+        """Some of the ordinary shadow models."""
+        return Shadows(self.ordinary.signals.models(at), self.ordinary.member[at])
+
     def baseline(self, t: int, models: int) -> np.ndarray:
-        """Its score by so many ordinary shadow models."""
-        some = Shadows(self.ordinary.signals.models(slice(models)), self.ordinary.member[:models])
-        return score_of(self.target(t), some, self.flags.attack)
+        """A target's score by so many ordinary shadow models."""
+        return score_of(self.target(t), self.some(slice(models)), self.flags.attack)
 
 
 def study(flags: Flags) -> Study:
@@ -147,11 +151,22 @@ def cascades(of: Study) -> list[dict[str, Any]]:
         np.stack(score), np.stack(baseline), of.targets.member, np.stack(anchor), list(models)
     )
     alone = {"case": "round 1", "records": "all", "models": [flags.models] * flags.targets}
+    alone["auc_of_sets"] = auc_of_sets(of)
     return [
         *figures_of(attacked, flags),
         alone | figures(np.stack(first), of.targets.member, flags.draws),
         {"case": "anchors", "by_target": counts},
     ]
+
+
+def auc_of_sets(of: Study) -> list[float]:
+    """The AUC by each disjoint set of a round's number of ordinary models, round 1 first."""
+    flags, out = of.flags, []
+    for start in range(0, len(of.ordinary.member), flags.models):
+        shadows = of.some(slice(start, start + flags.models))
+        score = [score_of(of.target(t), shadows, flags.attack) for t in range(flags.targets)]
+        out.append(float(metrics.auc(np.stack(score), of.targets.member)))
+    return out
 
 
 def anchors_of(later: list[Any], member: np.ndarray) -> list[dict[str, int]]:
@@ -171,21 +186,17 @@ def anchors_of(later: list[Any], member: np.ndarray) -> list[dict[str, int]]:
 def oracles(of: Study) -> list[dict[str, Any]]:
     """Every target attacked in two rounds, the second around a tenth of its true membership."""
     flags, ends = of.flags, []
-    first = Shadows(
-        of.ordinary.signals.models(slice(flags.models)), of.ordinary.member[: flags.models]
-    )
+    first = of.some(slice(flags.models))
     for t in range(flags.targets):
-        member = of.targets.member[t]
-        draw = np.random.default_rng([flags.seed, t]).random(len(member)) < TENTH
-        anchor = np.where(draw, member, FREE)
-        folder = options(flags, f"oracle_{t:02d}")
-        second = shadows_of(anchored(of.experiment, anchor, 2, t), folder)
+        member, rng = of.targets.member[t], np.random.default_rng([flags.seed, t])
+        anchor = np.where(rng.random(len(member)) < TENTH, member, FREE)
+        second = anchored(of.experiment, anchor, 2, t)
+        second = shadows_of(second, options(flags, f"oracle_{t:02d}"))
         score = score_of(of.target(t), together([first, second]), flags.attack)
         ends.append((score, of.baseline(t, 2 * flags.models), anchor))
     score, baseline, anchor = (np.stack(parts) for parts in zip(*ends, strict=True))
-    attacked = Attacked(
-        score, baseline, of.targets.member, anchor, [2 * flags.models] * flags.targets
-    )
+    models = [2 * flags.models] * flags.targets
+    attacked = Attacked(score, baseline, of.targets.member, anchor, models)
     return [row for row in figures_of(attacked, flags) if row["records"] != "all"]
 
 
