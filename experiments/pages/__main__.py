@@ -14,6 +14,7 @@ from pathlib import Path
 
 from experiments.pages import (
     accelerators,
+    cascade,
     defences,
     federated,
     finite_pool,
@@ -33,8 +34,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
-    accelerators, defences, federated, finite_pool, frequencies, ladder, offline, one_run, people,
-    private, sets, speed, whitebox,
+    accelerators, cascade, defences, federated, finite_pool, frequencies, ladder, offline, one_run,
+    people, private, sets, speed, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
