@@ -18,6 +18,7 @@ from experiments.pages import (
     federated,
     finite_pool,
     frequencies,
+    imitation,
     ladder,
     offline,
     one_run,
@@ -33,8 +34,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
-    accelerators, defences, federated, finite_pool, frequencies, ladder, offline, one_run, people,
-    private, sets, speed, whitebox,
+    accelerators, defences, federated, finite_pool, frequencies, imitation, ladder, offline,
+    one_run, people, private, sets, speed, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
