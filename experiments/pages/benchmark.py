@@ -43,11 +43,12 @@ def by_default(references: int, side: str = "online") -> str:
 
 
 def value(row: Row, attack: str, figure: str) -> list[float]:
-    """A figure of an attack with the ends of its interval."""
+    """A figure with the ends of its interval; 0 of an attack that could score nothing."""
     attack = attack if attack not in ("lira_online", "lira_offline") else by_default(
         row["references"], attack.removeprefix("lira_")
     )  # fmt: skip
-    own = row["attacks"][attack]
+    if (own := row["attacks"].get(attack)) is None:
+        return [0.0, 0.0, 0.0]
     return own["auc"] if figure == "auc" else own["tpr"]["0.001"]
 
 
@@ -183,6 +184,22 @@ def wins() -> str:
     return words.table(("references", *(NAMES[a] for a in others)), body)
 
 
+def medians(figure: str) -> str:
+    """The median over cells of every attack, ranked or not, by number of references."""
+    own = {n: [r for r in _rows() if r["references"] == n] for n in numbers()}
+    names = sorted({a for r in _rows() for a in r["attacks"]})
+    middle = {
+        a: [float(np.median([value(r, a, figure)[0] for r in lines])) for lines in own.values()]
+        for a in names
+    }
+    text = "{:.3f}".format if figure == "auc" else words.percent
+    body = [
+        (f"`{a}`", *map(text, line))
+        for a, line in sorted(middle.items(), key=lambda pair: -float(np.mean(pair[1])))
+    ]
+    return words.table(("attack", *(f"{n} references" for n in own)), body)
+
+
 def indicators() -> str:
     """Cheap indicators with their precision, beside what LiRA finds with most references."""
     body = []
@@ -236,5 +253,7 @@ def chart(figure: str) -> Chart:
 PICTURES = {figure: lambda figure=figure: svg.document(chart(figure)) for figure in FIGURES}
 PARTS = {
     "sets": sets, "about": about, "tpr": lambda: table_of("tpr"), "auc": lambda: table_of("auc"),
-    "kinds": by_kind, "claims": claims, "wins": wins, "cells": cells, "indicators": indicators,
+    "kinds": by_kind, "claims": claims, "wins": wins, "cells": cells,
+    "medians-tpr": lambda: medians("tpr"), "medians-auc": lambda: medians("auc"),
+    "indicators": indicators,
 }  # fmt: skip
