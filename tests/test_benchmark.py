@@ -83,10 +83,10 @@ def test_a_pickled_table_is_read_column_by_column():
     numbers = np.array([[1.5, np.nan], [3.0, 4.0]])
     words = objects(["a", "b"], (1, 2))
     file = table(block(buffer(numbers), (0, 4, 2)), block(words, (1, 2, 1)), names="pqr")
-    got = frames.read(file, "t")
-    assert list(got) == ["p", "q", "r"] and got["q"].tolist() == ["a", "b"]
-    np.testing.assert_array_equal(got["p"], numbers[0])
-    np.testing.assert_array_equal(got["r"], numbers[1])
+    result = frames.read(file, "t")
+    assert list(result) == ["p", "q", "r"] and result["q"].tolist() == ["a", "b"]
+    np.testing.assert_array_equal(result["p"], numbers[0])
+    np.testing.assert_array_equal(result["r"], numbers[1])
 
 
 class Shout:
@@ -122,13 +122,13 @@ def test_ranks_and_the_test_of_friedman_are_those_of_loops():
         [[1 + sum(b > a for b in row) + (sum(b == a for b in row) - 1) / 2 for a in row]
          for row in figure]
     )  # fmt: skip
-    got = ranks.compared(figure)
+    result = ranks.compared(figure)
     np.testing.assert_allclose(ranks.ranked(figure), want)
-    np.testing.assert_allclose(got.rank, want.mean(0))
+    np.testing.assert_allclose(result.rank, want.mean(0))
     s, k = figure.shape
     spread = sum(s * (mean - (k + 1) / 2) ** 2 for mean in want.mean(0))
     within = sum((r - (k + 1) / 2) ** 2 for row in want for r in row) / (s * (k - 1))
-    np.testing.assert_allclose(got.p_value, chi2.sf(spread / within, k - 1))
+    np.testing.assert_allclose(result.p_value, chi2.sf(spread / within, k - 1))
 
 
 @pytest.mark.parametrize(("attacks", "q"), [(3, 2.343), (5, 2.728), (10, 3.164)])
@@ -180,37 +180,37 @@ def test_indicators_are_those_of_loops():
     phi = RNG.normal(size=member.shape) * 3 + member
     trajectory = np.stack([phi - 2, phi - 1, phi], axis=-1) + RNG.normal(size=(6, 200, 3))
     score = -phi * member + RNG.normal(size=member.shape)
-    got = indicators.measured(phi, trajectory, score, member)
+    result = indicators.measured(phi, trajectory, score, member)
     highest = np.sort(score[~member])[::-1][int(1e-3 * (~member).sum() + 1e-9)]
     above = {(m, n) for m in range(6) for n in range(200) if member[m, n] and score[m, n] > highest}
     loss = np.log1p(np.exp(-phi))
     hits = [(m, n) in above for m in range(6)
             for n in sorted(np.flatnonzero(member[m]), key=lambda n: -loss[m, n])[:1]]  # fmt: skip
-    np.testing.assert_allclose(got["precision"]["final_loss"], np.mean(hits), atol=1e-6)
-    np.testing.assert_allclose(got["at_random"], len(above) / member.sum(), atol=1e-6)
+    np.testing.assert_allclose(result["precision"]["final_loss"], np.mean(hits), atol=1e-6)
+    np.testing.assert_allclose(result["at_random"], len(above) / member.sum(), atol=1e-6)
     along = np.sort(np.log1p(np.exp(-trajectory)), axis=-1)
     want = (along[..., 1] + along[..., 2]) / 2 - (along[..., 0] + along[..., 1]) / 2
     np.testing.assert_allclose(indicators.iqr(trajectory), want)
     none = np.mean([(loss[m][~member[m]] > loss[m][member[m]].max()).mean() for m in range(6)])
-    np.testing.assert_allclose(got["tnr"]["1"], none, atol=1e-6)
+    np.testing.assert_allclose(result["tnr"]["1"], none, atol=1e-6)
 
 
 def test_an_indicator_that_says_nothing_is_as_precise_as_chance():
     member = design.complementary_halves(0, 100, 400)
     exposure = member & (RNG.random(400) < 0.1)
     share = exposure[member].mean()
-    got = indicators.precision(np.ones(member.shape), member, exposure, share=0.2)
-    assert abs(got - share) < 0.015  # 4000 are named
+    result = indicators.precision(np.ones(member.shape), member, exposure, share=0.2)
+    assert abs(result - share) < 0.015  # 4000 are named
 
 
 def test_a_pool_takes_whole_persons_and_sets_a_fifth_aside():
     person = np.repeat(np.arange(100), 3)
     x = RNG.normal(size=(300, 2))
     records = sets.Records(x, (x[:, 0] > 0).astype(int), person)
-    pool = sets._pool("t", records, 151)
-    assert len(pool.y) == 3 * 40 and len(pool.y_test) == 3 * 10
-    assert pool.person is not None and set(np.bincount(pool.person)) <= {0, 3}
-    assert len(np.unique(np.concatenate([pool.x, pool.x_test]), axis=0)) == 150
+    of = sets._pool("t", records, 151)
+    assert len(of.y) == 3 * 40 and len(of.y_test) == 3 * 10
+    assert of.person is not None and set(np.bincount(of.person)) <= {0, 3}
+    assert len(np.unique(np.concatenate([of.x, of.x_test]), axis=0)) == 150
 
 
 def test_columns_of_text_and_gaps_are_coded():

@@ -27,8 +27,8 @@ NAMES = {
     "global_threshold": "loss threshold",
 }
 RANKED = tuple(NAMES)
-SHOWN = ("lira_online", "lira_offline_imputed", "base", "rmia_online_gamma_1", "global_threshold")
-HEADS = ("LiRA online", *(NAMES[a] for a in SHOWN[1:]))
+COLUMNS = ("lira_online", "lira_offline_imputed", "base", "rmia_online_gamma_1", "global_threshold")
+HEADS = ("LiRA online", *(NAMES[a] for a in COLUMNS[1:]))
 GOOD = "not told apart from the best"
 FIGURES = {"tpr": "TPR at 0.1 % FPR", "auc": "AUC"}
 
@@ -126,10 +126,10 @@ def about() -> str:
     lines = _rows()
     targets = {n: sorted({r["targets"] for r in lines if r["references"] == n}) for n in numbers()}
     most = ", ".join(f"{max(t)} with {n}" for n, t in targets.items())
-    done = len({(r["set"], r["kind"]) for r in lines})
+    many = len({(r["set"], r["kind"]) for r in lines})
     row = lines[0]
     return (
-        f"{done} of {2 * len(SETS)} cells, {row['models']} models each; networks 128-128 of "
+        f"{many} of {2 * len(SETS)} cells, {row['models']} models each; networks 128-128 of "
         f"{row['rounds']} epochs, scikit-learn's histogram boosting of {row['rounds']} rounds. "
         f"Targets by number of references: {most}. {words.measured([{**row, 'command': ''}])}"
     )
@@ -139,7 +139,7 @@ def cells() -> str:
     """TPR at 0.1 % FPR by set, kind of model and number of references."""
     body = [
         (r["set"], r["kind"], str(r["references"]),
-         *(words.span(v[0], v[1:]) for a in SHOWN for v in [value(r, a, "tpr")]))
+         *(words.span(v[0], v[1:]) for a in COLUMNS for v in [value(r, a, "tpr")]))
         for r in _rows() if r["references"] in (4, 16, 128)
     ]  # fmt: skip
     return words.table(("set", "models", "references", *HEADS), body)
@@ -166,6 +166,40 @@ def claims() -> str:
         "worse than the first",
     )  # fmt: skip
     return words.table(heads, body)
+
+
+def verdict() -> str:
+    """Which attack with how many references, and what that says of the defaults."""
+    out = []
+    for figure, what in FIGURES.items():
+        own = {n: c for n in numbers() if (c := comparison(n, figure))}
+        first: dict[str, list[int]] = {}
+        for n, c in own.items():
+            first.setdefault(NAMES[RANKED[int(c.rank.argmin())]], []).append(n)
+        apart = [n for n, c in own.items() if not c.as_good()[RANKED.index(by_default(n))]]
+        order = "; ".join(f"{name} with {_listed(n)}" for name, n in first.items())
+        out += [
+            f"- By the {what} these rank first: {order} references.",
+            f"- By the {what} `lira_online`, as it is by default, is told apart from the first "
+            f"with {_listed(apart)} of these numbers.",
+            f"- LiRA online with the Student-t ranks ahead of one variance with "
+            f"{_ahead(own, 'lira_online_student_t', 'lira_online_global_variance')} (by the "
+            f"{what}); the default changes over at {ENOUGH}.",
+            f"- Offline, the imputed attack ranks ahead of the Student-t with "
+            f"{_ahead(own, 'lira_offline_imputed', 'lira_offline_student_t')} (by the {what}).",
+        ]
+    return "\n".join(out)
+
+
+def _listed(many: list[int]) -> str:
+    return ", ".join(map(str, many)) or "none"
+
+
+def _ahead(own: dict[int, Comparison], one: str, other: str) -> str:
+    """The numbers of references with which one attack ranks ahead of another, and is told apart."""
+    gap = {n: c.rank[RANKED.index(other)] - c.rank[RANKED.index(one)] for n, c in own.items()}
+    ahead = _listed([n for n, g in gap.items() if g > 0])
+    return f"{ahead}, told apart with {_listed([n for n in own if gap[n] >= own[n].difference])}"
 
 
 def wins() -> str:
@@ -253,7 +287,7 @@ def chart(figure: str) -> Chart:
 PICTURES = {figure: lambda figure=figure: svg.document(chart(figure)) for figure in FIGURES}
 PARTS = {
     "sets": sets, "about": about, "tpr": lambda: table_of("tpr"), "auc": lambda: table_of("auc"),
-    "kinds": by_kind, "claims": claims, "wins": wins, "cells": cells,
+    "kinds": by_kind, "claims": claims, "verdict": verdict, "wins": wins, "cells": cells,
     "medians-tpr": lambda: medians("tpr"), "medians-auc": lambda: medians("auc"),
     "indicators": indicators,
 }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments import rows
 from experiments.benchmarks.attacks import cells
-from experiments.benchmarks.attacks.sets import SETS, drawn
+from experiments.benchmarks.attacks.sets import SETS, pool
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.training.progress import Progress
 
@@ -92,7 +92,7 @@ def _models(flags: Flags) -> int:
     return max(flags.references) + cells.PARTNER
 
 
-def kept(file: Path) -> list[dict[str, Any]]:
+def lines_of(file: Path) -> list[dict[str, Any]]:
     """The rows that there are."""
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
@@ -100,7 +100,7 @@ def kept(file: Path) -> list[dict[str, Any]]:
 def keep(file: Path, line: dict[str, Any]) -> None:
     """Puts a row among the others, in the place of that of the same cell and number."""
     place = ("set", "kind", "references")
-    others = [r for r in kept(file) if any(r[k] != line[k] for k in place)]
+    others = [r for r in lines_of(file) if any(r[k] != line[k] for k in place)]
     order = {name: i for i, name in enumerate(SETS)}
     lines = sorted([*others, line], key=lambda r: (order[r["set"]], r["kind"], r["references"]))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,16 +111,16 @@ def keep(file: Path, line: dict[str, Any]) -> None:
 
 def missing(flags: Flags, file: Path, name: str, kind: str) -> list[int]:
     """The numbers of references of a cell that are to be done."""
-    there = kept(file)
+    there = lines_of(file)
 
-    def done(references: int) -> bool:
+    def is_there(references: int) -> bool:
         own = settings(flags, name, kind, references).items()
         return any(
             all(r.get(k) == v for k, v in own) and set(flags.attacks) <= set(r["asked_of"])
             for r in there
         )
 
-    return [r for r in sorted(set(flags.references)) if not done(r)]
+    return [r for r in sorted(set(flags.references)) if not is_there(r)]
 
 
 def main(flags: Flags) -> None:
@@ -134,7 +134,7 @@ def main(flags: Flags) -> None:
                 progress.say(f"{name}, {kind}: done")
                 continue
             path = str(getattr(flags, SETS[name].file)) if SETS[name].file else ""
-            source = drawn(name, flags.examples, path)
+            source = pool(name, flags.examples, path)
             folder = flags.out / f"{name}_{kind}"
             with progress.stage(f"{name}, {kind}: {_models(flags)} models"):
                 of = cells.shadows(source, kind, _models(flags), flags.rounds, folder, progress)

@@ -17,7 +17,7 @@ from jaxmia.types import Array
 
 SHARE = 0.01  # of the members, who are named
 FPR = 1e-3
-KEPT = (1.0, 0.99)  # shares of the members below the threshold on the loss
+KEEPING = (1.0, 0.99)  # shares of the members below the threshold on the loss
 
 
 def loss(phi: Float[Array, "..."]) -> Float[np.ndarray, "..."]:
@@ -51,12 +51,12 @@ def precision(
     Of each model so large a share of the members is named, one at least; ties are broken at random.
     """
     rng = np.random.default_rng(seed)
-    hits = named = 0
+    hits = count = 0
     for value, inside, target in zip(indicator, member, exposure, strict=True):
         at = rng.permutation(np.flatnonzero(inside))
         most = at[np.argsort(-value[at], kind="stable")][: max(1, round(share * len(at)))]
-        hits, named = hits + int(target[most].sum()), named + len(most)
-    return hits / named
+        hits, count = hits + int(target[most].sum()), count + len(most)
+    return hits / count
 
 
 def true_negatives(
@@ -77,12 +77,13 @@ def measured(
     member: Bool[np.ndarray, "M N"],
 ) -> dict[str, Any]:
     """`precision` of each indicator, with that of naming at random, and `tnr` by share kept."""
-    found_by = exposed(score, member)
+    exposure = exposed(score, member)
     values = {"final_loss": loss(phi)}
     if trajectory is not None:
         values["loss_iqr"] = iqr(trajectory)
+    ends = values["final_loss"]
     return {
-        "precision": {k: round(precision(v, member, found_by), 6) for k, v in values.items()},
-        "at_random": round(float(found_by[member].mean()), 6),
-        "tnr": {f"{k:g}": round(true_negatives(values["final_loss"], member, k), 6) for k in KEPT},
+        "precision": {k: round(precision(v, member, exposure), 6) for k, v in values.items()},
+        "at_random": round(float(exposure[member].mean()), 6),
+        "tnr": {f"{k:g}": round(true_negatives(ends, member, k), 6) for k in KEEPING},
     }

@@ -33,7 +33,7 @@ class Records(NamedTuple):
 
 
 @factory
-def drawn(name: str, examples: int, file: str = "") -> Callable[[], Data]:
+def pool(name: str, examples: int, file: str = "") -> Callable[[], Data]:
     """At most so many rows of a set, drawn once for all, of which a fifth is set aside.
 
     Where rows belong to persons, whole persons are drawn, as long as there are no more rows.
