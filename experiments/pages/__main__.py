@@ -26,6 +26,7 @@ from experiments.pages import (
     one_run,
     people,
     private,
+    ratings,
     sets,
     speed,
     whitebox,
@@ -37,7 +38,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
     accelerators, benchmark, defences, federated, finite_pool, frequencies, imitation, ladder,
-    offline, one_run, people, private, sets, speed, whitebox,
+    offline, one_run, people, private, ratings, sets, speed, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
