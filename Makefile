@@ -35,6 +35,7 @@ results: .venv/ready-dev
 	for name in whitebox federated people finite_pool audit_dp one_run_bounds allele_frequencies offline imitation; do \
 	for name in whitebox federated people finite_pool audit_dp one_run_bounds allele_frequencies ratings \
 		offline; do \
+	for name in whitebox federated people finite_pool audit_dp one_run_bounds allele_frequencies offline cascade; do \
 		$(BIN)/python -m experiments.studies.$$name $(KEEP) || exit; done
 	$(BIN)/python -m experiments.studies.defences
 	$(BIN)/jaxmia score --run checkpoints/ladder --curve --out checkpoints/curve --attacks $(CURVE)

@@ -24,6 +24,7 @@ FLOORS = (
     ("blocks", "fits", "evaluation"),
     ("report",),
     ("pipeline",),
+    ("cascade",),
     ("command",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
