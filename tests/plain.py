@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-SURE = np.log(999_999)
+SURE = np.log(19)
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -22,7 +22,7 @@ def tpr_at_fpr(score, member, fpr):
 
 
 def as_answers(*arrays):
-    """What is infinite as a quarter of the range or size beyond what is not, a logit of 1e-6."""
+    """What is infinite as 1/20 of the range or size beyond what is not, a logit of 0.95."""
     every = np.concatenate([a.astype(np.float64).ravel() for a in arrays])
     every = every[~np.isnan(every)]
     if not (np.abs(every) > LARGEST).any():
@@ -31,7 +31,7 @@ def as_answers(*arrays):
     low, high = -SURE, SURE
     if len(finite):
         least, most = finite.min(), finite.max()
-        beyond = max(most - least, abs(least), abs(most)) / 4
+        beyond = max(most - least, abs(least), abs(most)) / 20
         low, high = min(low, least - beyond), max(high, most + beyond)
     out = []
     for a in arrays:

@@ -19,7 +19,7 @@ FLOORS = (
     ("storage",),
     ("models",),
     ("training", "estimators"),
-    ("defences", "federated", "experiment", "options"),
+    ("defences", "federated", "imitation", "experiment", "options"),
     ("work", "roofline"),
     ("blocks", "fits", "evaluation"),
     ("report",),
