@@ -159,18 +159,20 @@ def test_a_tenth_of_the_membership_finds_more_of_the_rest():
 
 
 def test_the_rounds_are_those_of_a_plain_loop():
+    """The rule is such that thresholds decide, not shares."""
     examples, models, attack = 40, 8, "lira_online_global_variance"
-    phi = toy(3, examples, 20)
-    truth = design.complementary_halves(5, 2, examples)[0]
-    target = phi(truth[None])[0]
-    train = trainer(phi, 4, models)
-    rounds = list(cascade(Signals(target), train, 3, 2, attack, LOOSE))
-    want = plain.cascade(target, train, 3, 2, LOOSE)
-    assert len(rounds) == len(want) > 1
-    for one, (anchor, score) in zip(rounds, want, strict=True):
-        np.testing.assert_array_equal(one.anchor, anchor)
-        np.testing.assert_allclose(one.score, score, rtol=1e-7, atol=1e-9)
-    assert rounds[-1].models == models * len(rounds)
+    rule = Rule(members_below=1, non_members_above=1, share=1.0, least_out=3, least_in=2)
+    for seed in (3, 4):
+        phi = toy(seed, examples, 20)
+        target = phi(design.complementary_halves(seed, 1, examples))[0]
+        train = trainer(phi, seed, models)
+        rounds = list(cascade(Signals(target), train, 3, 2, attack, rule))
+        want = plain.cascade(target, train, 3, 2, rule)
+        assert len(rounds) == len(want) > 1
+        for one, (anchor, score) in zip(rounds, want, strict=True):
+            np.testing.assert_array_equal(one.anchor, anchor)
+            np.testing.assert_allclose(one.score, score, rtol=1e-7, atol=1e-9)
+        assert rounds[-1].models == models * len(rounds)
 
 
 @pytest.mark.parametrize(
