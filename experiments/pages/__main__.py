@@ -20,11 +20,13 @@ from experiments.pages import (
     federated,
     finite_pool,
     frequencies,
+    imitation,
     ladder,
     offline,
     one_run,
     people,
     private,
+    ratings,
     sets,
     speed,
     whitebox,
@@ -35,8 +37,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
-    accelerators, benchmark, defences, federated, finite_pool, frequencies, ladder, offline,
-    one_run, people, private, sets, speed, whitebox,
+    accelerators, benchmark, defences, federated, finite_pool, frequencies, imitation, ladder,
+    offline, one_run, people, private, ratings, sets, speed, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
