@@ -34,8 +34,7 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     here = processes.start(machine.cache_folder() / "programs")
     work = opened(experiment, _of_process(options or Options(), here))
     store, say = work.store, work.options.progress.say
-    make = fit if isinstance(experiment.recipe, Procedure) else train
-    trained = any([make(part) for part in work.parts])
+    trained = train_missing(work)
     for part in work.parts:
         if work.options.shard_count > 1 and not part.missing():
             for line in part.store.verify():  # the blocks of the others, too
@@ -55,6 +54,12 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
             raise
         say(str(error))
         return Run(store.path)
+
+
+def train_missing(work: Work) -> bool:
+    """Trains or fits this worker's models that are not there, repeats too; whether any were not."""
+    make = fit if isinstance(work.experiment.recipe, Procedure) else train
+    return any([make(part) for part in work.parts])
 
 
 def _report(work: Work) -> Run:

@@ -17,7 +17,8 @@ ENTRIES = [
 SAYS = ("evidence", "plausible", "unknown", "streaming")  # of jaxmia.evaluation
 REFUSES = (
     "command", "data", "estimators", "evaluation", "privacy/audit.py", "privacy/pilots.py",
-    "storage/sources.py", "work.py", "training/gradients.py",
+    "storage/sources.py", "work.py", "training/gradients.py", "cascade.py",
+    "attacks/cascading.py", "attacks/anchors.py",
 )  # fmt: skip
 # of a library's caller, who reads the docstring; or a part of another message
 CALLERS = re.compile(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxmia import machine, pipeline
 from jaxmia.attacks import ATTACKS
+from jaxmia.command import cascade
 from jaxmia.command.device import about_device
 from jaxmia.command.explain import explain
 from jaxmia.command.flags import Flags, command, flag_text, overridden, shard, width
@@ -66,6 +67,8 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         progress=progress,
     )
     target = _target(experiment, flags, progress)
+    workers = replace(options, shard_count=count * here.count)
+    cascading = cascade.settings(flags.cascade, target, experiment, workers)
     if flags.explain:
         print("\n".join(explain(experiment, options)))
         return
@@ -77,6 +80,8 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
     progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
     if target and here.index == 0:
         _attack_target(run, target, flags, progress)
+        if cascading:
+            cascade.attack_target(run, experiment, target, cascading, options)
 
 
 def _module(experiment: Experiment) -> str:

@@ -70,6 +70,9 @@ class Flags:
     """Its logits [N, C] instead."""
     target_member: Path | None = None
     """0/1 [N]: the target's training set, if known; without it there are scores, but no metrics."""
+    cascade: int = 0
+    """Rounds of shadow models against that target (CMIA): the run is the first, and each further
+    one is trained for it alone, around what those before were surest of."""
     show_examples: bool = False
     """Show the most exposed examples in the report, also where they are not a public set's."""
     explain: bool = False
