@@ -15,6 +15,7 @@ from jaxmia.experiment import Experiment, about, identity, membership
 from jaxmia.options import Options
 from jaxmia.storage.files import writable
 from jaxmia.storage.store import Store
+from jaxmia.storage.urls import local
 from jaxmia.training import block, gradients, parallel
 from jaxmia.training.plan import Plan, choose
 from jaxmia.types import SIGNALS, Data
@@ -132,7 +133,7 @@ def _check_estimator(experiment: Experiment, data: Data | Table) -> None:
 
 
 def _path(experiment: Experiment, options: Options) -> Path:
-    return Path(options.workdir or Path("checkpoints") / experiment.name)
+    return local(options.workdir or Path("checkpoints") / experiment.name, "workdir")
 
 
 def _folder(experiment: Experiment, options: Options, data: Data | Table) -> tuple[Store, Plan]:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
+from jaxmia.command.terminal import parsed
 from jaxmia.storage.arrays import Arrays
 
 ROWS = Path(__file__).parents[1] / "results" / "throughput.jsonl"
@@ -91,7 +90,9 @@ def hours(flags: Flags, recipe: str, step_ms: float, ask_us: float) -> dict[str,
 
 def main() -> None:
     """Prints the plan."""
-    flags = tyro.cli(Flags, prog="python -m experiments.benchmarks.scale_plan", description=__doc__)
+    flags = parsed(
+        Flags, None, prog="python -m experiments.benchmarks.scale_plan", description=__doc__
+    )
     arrays = [stored(flags, name) for name in ARRAYS]
     times = [hours(flags, recipe, **rate) for recipe, rate in rates().items()]
     if flags.json:

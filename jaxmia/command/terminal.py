@@ -8,6 +8,8 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -17,6 +19,7 @@ from jaxmia.attacks import ATTACKS
 from jaxmia.report.table import attacks_table, headlines, remarks, table
 from jaxmia.storage.files import UnwritableError
 from jaxmia.storage.locks import LockHeldError
+from jaxmia.storage.urls import local
 from jaxmia.training.interrupt import StoppedError
 
 # what the system says of a path that nobody could use: too long, forbidden, through a file, a loop
@@ -35,13 +38,24 @@ def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return tyro.cli(kind, args=args, **settings)
+            options = tyro.cli(kind, args=args, **settings)
     except SystemExit as end:
         if end.code in (0, None):
             raise
         words = re.sub(r"[─│╭╮╰╯]+", " ", stderr.getvalue())
         print(plain(f"{settings['prog']}: {' '.join(words.split())[:600]}"), file=sys.stderr)
         raise SystemExit(2) from None
+    guarded(lambda: _check_paths(options))
+    return options
+
+
+def _check_paths(options: Any) -> None:
+    """Refuses a URL wherever a path is asked for, to read as to write."""
+    for field in fields(options):
+        value = getattr(options, field.name)
+        for place in value if isinstance(value, tuple) else (value,):
+            if isinstance(place, Path):
+                local(place, f"--{field.name.replace('_', '-')}")
 
 
 def plain(line: str) -> str:

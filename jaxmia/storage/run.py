@@ -13,6 +13,7 @@ from jaxmia.attacks import calibration as posteriors
 from jaxmia.attacks.references import leave_out
 from jaxmia.storage import files
 from jaxmia.storage.store import Store
+from jaxmia.storage.urls import local
 from jaxmia.types import SIGNALS, Signals
 
 
@@ -26,8 +27,9 @@ class Run:
     @classmethod
     def open(cls, path: str | Path) -> "Run":
         """Raises `ValueError` for a folder that is no run."""
-        Store(Path(path))
-        return cls(Path(path))
+        folder = local(path, "run")
+        Store(folder)
+        return cls(folder)
 
     @cached_property
     def experiment(self) -> dict[str, Any]:
