@@ -15,6 +15,7 @@ from typing import Any
 
 from jaxmia.command.terminal import parsed
 from jaxmia.storage.arrays import Arrays
+from jaxmia.storage.local import LocalFolder
 
 ROWS = Path(__file__).parents[1] / "results" / "throughput.jsonl"
 ARRAYS = {"member": ("bool", 1), "phi": ("float32", 4), "margin": ("float32", 4),
@@ -53,7 +54,7 @@ def stored(flags: Flags, name: str) -> dict[str, Any]:
     """Bytes, chunk and files of one array of the run folder."""
     dtype, size = ARRAYS[name]
     shape = [flags.models, flags.examples, *([flags.queries] if name == "phi" else [])]
-    chunk = Arrays(Path(), flags.block).chunks(shape, dtype)
+    chunk = Arrays(LocalFolder(Path()), flags.block).chunks(shape, dtype)
     return {
         "array": name,
         "bytes": size * math.prod(shape),

@@ -70,11 +70,11 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         print("\n".join(explain(experiment, options)))
         return
     run = pipeline.run(experiment, options)
-    if not (run.path / "summary.json").exists():
+    if not run.folder.has("summary.json"):
         return  # other workers are not done
     if run.evaluated or here.index == 0:
         show(run.summary, flags.json and not target, flags.quiet)
-    progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
+    progress.say(f"report: {run.folder}/report/index.html, scores: {run.folder}/scores.npz")
     if target and here.index == 0:
         _attack_target(run, target, flags, progress)
 

@@ -1,8 +1,15 @@
-"""URLs where a folder or a file is asked for: refused, instead of a folder that is called `s3:`."""
+"""Where something is kept: a path of this machine, or the URL of an object store.
+
+A URL where only a path will do is refused, instead of a folder that is called `s3:`.
+"""
 
 import re
 from pathlib import Path
 
+from jaxmia.storage.folder import Folder
+from jaxmia.storage.local import LocalFolder
+
+Place = Folder | Path | str
 # a `Path` has one slash left of the two; a scheme of one letter is no scheme
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)/+(.*)", re.DOTALL)
 
@@ -18,3 +25,8 @@ def local(place: str | Path, name: str) -> Path:
     if remote := url(place):
         raise ValueError(f"{name}: {remote} is a URL; a path on this machine is needed")
     return Path(place)
+
+
+def folder_at(place: Place, name: str) -> Folder:
+    """A run's folder; raises `ValueError`, naming the option, for a URL that is none."""
+    return LocalFolder(local(place, name)) if isinstance(place, str | Path) else place
