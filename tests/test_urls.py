@@ -3,8 +3,10 @@
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dying import experiment
+from sklearn.tree import DecisionTreeClassifier
 
 import jaxmia
 from jaxmia.command import app
@@ -65,10 +67,28 @@ def test_an_experiment_refuses_it(tmp_path, monkeypatch, capsys, name):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_library_refuses_it(tmp_path, monkeypatch):
+def test_a_store_that_is_not_known_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="workdir: abfs://x/y is a URL"):
-        jaxmia.run(experiment(), Options(workdir="abfs://x/y"))
-    with pytest.raises(ValueError, match="run: s3://x/y is a URL"):
-        jaxmia.Run.open("s3://x/y")
+    for place in ("abfs://x/y", "s3://bucket"):
+        with pytest.raises(SystemExit) as stopped:
+            jaxmia.cli(experiment(), ["--workdir", place])
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert stopped.value.code == 2 and line.startswith(f"jaxmia: workdir: {place} is neither")
+        with pytest.raises(ValueError, match="workdir: .* is neither a path on this machine nor"):
+            jaxmia.run(experiment(), Options(workdir=place))
+        with pytest.raises(ValueError, match="run: .* is neither"):
+            jaxmia.Run.open(place)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_needs_a_path_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        jaxmia.cli(experiment(), ["--workdir", "s3://bucket/x", "--target-signals", "t.npy"])
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("jaxmia: --workdir (with a target): s3://bucket/x is a URL; a path")
+    with pytest.raises(ValueError, match="out: s3://bucket/x is a URL"):
+        jaxmia.audit(
+            DecisionTreeClassifier(), np.zeros((8, 1)), np.arange(8) % 2, out="s3://bucket/x"
+        )
     assert not list(tmp_path.iterdir())

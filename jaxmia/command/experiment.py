@@ -16,6 +16,7 @@ from jaxmia.experiment import Experiment
 from jaxmia.options import Options
 from jaxmia.storage.run import Run
 from jaxmia.storage.sources import opened as source_opened
+from jaxmia.storage.urls import local
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
 
@@ -98,6 +99,7 @@ def _target(experiment: Experiment, flags: Flags, progress: Progress) -> Score |
         if flags.target_member:
             raise ValueError("--target-member needs --target-signals or --target-logits")
         return None
+    local(flags.workdir or "", "--workdir (with a target)")
     if flags.target_signals and flags.target_logits:
         raise ValueError("--target-signals and --target-logits do not go together")
     for name in ("target_signals", "target_logits", "target_member"):

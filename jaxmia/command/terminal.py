@@ -17,11 +17,12 @@ from rich.console import Console
 
 from jaxmia.attacks import ATTACKS
 from jaxmia.report.table import attacks_table, headlines, remarks, table
-from jaxmia.storage.files import UnwritableError
+from jaxmia.storage.files import UnreachableError, UnwritableError
 from jaxmia.storage.locks import LockHeldError
 from jaxmia.storage.urls import local
 from jaxmia.training.interrupt import StoppedError
 
+CLEAR = (RuntimeError, LockHeldError, UnreachableError)  # others are mistakes in the code
 # what the system says of a path that nobody could use: too long, forbidden, through a file, a loop
 PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
@@ -71,7 +72,7 @@ def guarded(work: Callable[[], None]) -> None:
         print(f"jaxmia: {stopped}", file=sys.stderr)
         raise SystemExit(128 + stopped.number) from None
     except (ValueError, FileNotFoundError, LockHeldError, UnwritableError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and type(error) not in (RuntimeError, LockHeldError):
+        if isinstance(error, RuntimeError) and type(error) not in CLEAR:
             raise
         line = " ".join(str(error).split())
         print(plain(f"jaxmia: {line[:1000]}"), file=sys.stderr)

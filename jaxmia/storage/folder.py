@@ -1,8 +1,9 @@
 """What a run needs of the place that it is kept in: whole contents by name, locks, arrays."""
 
+import io
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -47,7 +48,7 @@ class Folder(Protocol):
         """A content; raises `FileNotFoundError`."""
         ...
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         """A content to be read in parts; raises `FileNotFoundError`."""
         ...
 

@@ -1,13 +1,14 @@
 """A folder of this machine, or of a file system that several share: hard links, renames, locks."""
 
 import contextlib
+import io
 import os
 import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from jaxmia.storage.files import UnwritableError, writable, write_bytes
 from jaxmia.storage.locks import Lock
@@ -48,7 +49,7 @@ class LocalFolder:
         """A file."""
         return (self.path / name).read_bytes()
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         """A file, to be read."""
         return open(self.path / name, "rb")
 

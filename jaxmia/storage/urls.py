@@ -17,7 +17,8 @@ URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)/+(.*)", re.DOTALL)
 def url(place: str | Path) -> str | None:
     """A place as a URL if it is one, also where it was made a `Path` on the way; else None."""
     match = URL.fullmatch(str(place))
-    return match and f"{match[1].lower()}//{match[2]}"
+    # who puts a password into a URL does not find it in a message
+    return match and f"{match[1].lower()}//{re.sub('^[^/]*@', '...@', match[2])}"
 
 
 def local(place: str | Path, name: str) -> Path:
@@ -29,4 +30,10 @@ def local(place: str | Path, name: str) -> Path:
 
 def folder_at(place: Place, name: str) -> Folder:
     """A run's folder; raises `ValueError`, naming the option, for a URL that is none."""
-    return LocalFolder(local(place, name)) if isinstance(place, str | Path) else place
+    if not isinstance(place, str | Path):
+        return place
+    if remote := url(place):
+        from jaxmia.storage.clients import bucket_at
+
+        return bucket_at(remote, name)
+    return LocalFolder(Path(place))
