@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmia import data as sources
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.infinite import of_phi
@@ -20,7 +21,7 @@ from jaxmia.evaluation.unknown import notes, own_nan, unknown
 from jaxmia.metrics import Ranked, rank_all
 from jaxmia.storage.run import read_signals, read_summary
 from jaxmia.training import quantiles
-from jaxmia.types import Signals
+from jaxmia.types import Data, Signals
 from jaxmia.work import Work
 
 STATES = ("signals", "repeats")  # fields of a summary's `experiment`
@@ -38,6 +39,9 @@ def evaluate(work: Work) -> Evaluated:
     """Attacks every model in turn, the others as its references, and measures the scores."""
     experiment, progress = work.experiment, work.options.progress
     signals, _ = read_signals(work.store, experiment.models)
+    if any("features" in ATTACKS[name].needs for name in experiment.attacks):
+        assert isinstance(work.data, Data)  # of a table no attack takes them
+        signals = replace(signals, features=sources.features(work.data))
     with progress.stage(f"attacking {experiment.models} models"):
         if "quantile_regression" in experiment.attacks:
             expected = quantiles.expected(
