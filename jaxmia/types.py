@@ -103,8 +103,8 @@ class Signal(NamedTuple):
 
     `axes` are the letters of a run's arrays (a last 1: of view 0 alone), `words` what it is called
     where it is missing, `when` a run takes it of its models: "always", only if an attack asks
-    for it ("asked"), if the experiment has "copies", or from the others by "regression"; `flag`
-    is the field of `jaxmia score` that gives it.
+    for it ("asked"), if the experiment has "copies", or from the others by "regression", or from
+    the "examples" themselves; `flag` is the field of `jaxmia score` that gives it.
     """
 
     axes: str
@@ -126,7 +126,8 @@ class Signals:
     copies that are classified rightly; `expected` is the mean and scale of phi by a regression on
     examples that the model has not seen. `gradient` is the log-norm of the loss's gradient, whole
     and then of each layer; `activations` are the last hidden layer's; `trajectory` is phi of view 0
-    after some of the epochs, the last one included. What an attack does not need may be None.
+    after some of the epochs, the last one included. `features` say which examples are alike.
+    What an attack does not need may be None.
     """
 
     phi: Float[Array, "*M N Q"] = field(
@@ -162,6 +163,12 @@ class Signals:
         "phi along the training (a run takes it if it is started with this attack)",
         "asked",
         "trajectory",
+    )
+    features: Float[Array, "N F"] | None = _signal(
+        "NF",
+        "features of the examples (--features; an experiment has them)",
+        "examples",
+        "features",
     )
     population: Float[Array, "*M Z Q"] | None = _signal(
         "MZQ", "a population", "always", "population"

@@ -84,6 +84,7 @@ def around_constants(effect, rng):
         "activations": np.exp(signal(5)),
         "trajectory": signal(3),
         "population": shifted,
+        "features": rng.normal(size=(examples, 4)),
     }
     return Signals(y=y.astype(np.int32), **float64)  # in float64, whose squares are rounded
 

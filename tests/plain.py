@@ -172,3 +172,28 @@ def cascade(target, train, rounds, references, rule):
             break
         anchor = np.where(anchor == -1, new, anchor)
     return out
+def proxy(target, phi, member, stays, proxies):
+    """Normals of the proxies' IN and the example's OUT values, about medians; and whether sound.
+
+    `stays [R, N]` are the references of this target; `proxies(j)` whose IN law stands for j's.
+    """
+    N, Q = target.shape
+    stays = stays & ~np.isnan(phi).any(-1)
+    out, sound = np.full(N, np.nan), np.ones(N, bool)
+    for j in range(N):
+        inside = [phi[stays[:, z] & member[:, z], z] for z in proxies(j)]
+        laws = [np.concatenate([*inside, np.empty((0, Q))]), phi[stays[:, j] & ~member[:, j], j]]
+        if np.isnan(target[j]).any() or min(map(len, laws)) < 2:
+            continue
+        size, deviation = (np.stack([f(x, axis=0) for x in laws]) for f in (_size, np.std))
+        sound[j] = bool((deviation > 1e-6 * (10 + size)).all())  # beyond that digits run out
+        centre, deviation = np.median(laws[0], 0), np.maximum(deviation, 1e-300)
+        with np.errstate(all="ignore"):
+            of_query = stats.norm.logpdf(target[j], centre, deviation[0])
+            of_query -= stats.norm.logpdf(target[j], np.median(laws[1], 0), deviation[1])
+        out[j] = np.mean(of_query) if sound[j] else 0
+    return out, sound
+
+
+def _size(x, axis):
+    return np.abs(x).max(axis)

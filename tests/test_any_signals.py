@@ -120,6 +120,10 @@ def check_scores(scores, target, phi, member, away):
             want[f"rmia_{mode}"] = plain.rmia(target[t], phi, member, away(t), mode)
         for name, options in ORACLES.items():
             want[name] = plain.lira(target[t], phi, member, away(t), *options)
+        stays = np.repeat(~np.isin(np.arange(len(phi)), list(away(t)))[:, None], phi.shape[1], 1)
+        want["proxy_global"] = plain.proxy(
+            target[t], phi, member, stays, lambda j: np.delete(np.arange(phi.shape[1]), j)
+        )
         for name, (value, sound) in ((k, v) for k, v in want.items() if k in scores):
             own = np.asarray(scores[name][t], np.float64)
             np.testing.assert_array_equal(np.isnan(own), np.isnan(value), err_msg=name)

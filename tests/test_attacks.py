@@ -39,6 +39,7 @@ def signals(strength=1.0, seed=0, member=MEMBER):
         ),
         trajectory=(phi[..., None] + 0.3 * rng.normal(size=(*phi.shape, 3))).astype(np.float32),
         population=rng.normal(size=(len(member), 150, 1)).astype(np.float32),
+        features=rng.normal(size=(member.shape[1], 4)).astype(np.float32),
     )
 
 
@@ -55,7 +56,8 @@ BY_MODEL = (*BY_EXAMPLE, "population")
 
 
 def rows(s, at):
-    return Signals(y=s.y, **{k: getattr(s, k)[at] for k in BY_MODEL})
+    own = {k: getattr(s, k)[at] for k in BY_MODEL}
+    return Signals(y=s.y, features=s.features, **own)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -91,6 +93,7 @@ def test_order_of_models_and_examples_means_nothing(name):
     want = attack_every_model(s, member, [name])[name]
     mixed = Signals(
         y=s.y[examples],
+        features=s.features[examples],
         population=s.population[models],
         **{k: getattr(s, k)[models][:, examples] for k in BY_EXAMPLE},
     )  # fmt: skip
@@ -145,6 +148,7 @@ def test_unknown_names_and_missing_signals_are_refused():
         "label_only": "robustness", "quantile_regression": "the examples",
         "gradient_norm": "gradient norms", "gradients": "gradient norms .* and activations",
         "loss_trajectory": "phi along the training", "joint_lira_online": "gradient norms",
+        "proxy_instance": "labels and features of the examples",
     }  # fmt: skip
     for name, what in lacking.items():
         with pytest.raises(ValueError, match=f"{name} needs {what}"):

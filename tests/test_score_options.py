@@ -22,7 +22,7 @@ FILES = {
     "target_gradient_norms": np.ones(N), "activations": np.ones((M, N, 4)),
     "target_activations": np.ones((N, 4)), "trajectory": np.ones((M, N, 5)),
     "target_trajectory": np.ones((N, 5)), "person": np.arange(N), "pairs": np.arange(M) // 2,
-    "show_examples": np.ones((N, 3)),
+    "show_examples": np.ones((N, 3)), "features": np.ones((N, 4)),
 }  # fmt: skip
 BASES = {
     "signals": ("signals", "member"),
@@ -45,6 +45,7 @@ def call(folder, options, absent=None):
     uses = {"gradient_norms": "gradient_norm"}
     uses["trajectory"] = "trajectory_lira_online"
     words += [uses[o] for o in uses if o in options]
+    words += ["proxy_instance"] if {"features", "labels"} <= set(options) else []
     words += ["activations"] if {"activations", "labels"} <= set(options) else []
     for name in options:
         flag = f"--{name.replace('_', '-')}"

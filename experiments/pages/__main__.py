@@ -26,10 +26,12 @@ from experiments.pages import (
     offline,
     one_run,
     people,
+    poisoning,
     private,
     ratings,
     sets,
     speed,
+    unlearning,
     whitebox,
 )
 from jaxmia.command.terminal import guarded
@@ -39,7 +41,8 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
     accelerators, benchmark, cascade, defences, federated, finite_pool, frequencies, imitation,
-    ladder, offline, one_run, people, private, ratings, sets, speed, whitebox,
+    ladder, offline, one_run, people, poisoning, private, ratings, sets, speed, unlearning,
+    whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part

@@ -14,6 +14,7 @@ from jaxmia.attacks.infinite import as_answers, finite_signals
 from jaxmia.attacks.instance_threshold import INSTANCE_THRESHOLD, INSTANCE_THRESHOLD_PHI
 from jaxmia.attacks.joint import JOINT_LIRA
 from jaxmia.attacks.label_only_lira import LABEL_ONLY_LIRA
+from jaxmia.attacks.proxies import PROXY_CLASS, PROXY_GLOBAL, PROXY_INSTANCE
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.attacks.white_box import ACTIVATIONS, GRADIENTS, LOSS_TRAJECTORY
 from jaxmia.types import SIGNALS, Array, Attack, Signals
@@ -39,6 +40,9 @@ _LADDER: dict[str, Attack] = {
     "lira_online": lira.attack("online"),
     "lira_offline": lira.attack("offline"),
     "lira_offline_imputed": LIRA_OFFLINE_IMPUTED,
+    "proxy_global": PROXY_GLOBAL,
+    "proxy_class": PROXY_CLASS,
+    "proxy_instance": PROXY_INSTANCE,
     "lira_online_per_example_variance": lira.attack("online", "per_example"),
     "lira_offline_per_example_variance": lira.attack("offline", "per_example"),
     "lira_online_global_variance": lira.attack("online", "global"),

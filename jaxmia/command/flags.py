@@ -46,8 +46,8 @@ class Flags:
     """Defences of what models tell, one after the other: "top_k(3)" "rounded(2)"."""
     data: Path | None = None
     """An .npz with x, y and optional x_test, y_test instead of the experiment's data."""
-    workdir: Path | None = None
-    """The run folder; checkpoints/NAME by default."""
+    workdir: str | None = None
+    """The run folder, or s3://BUCKET/FOLDER, gs://BUCKET/FOLDER; checkpoints/NAME by default."""
     width: str = "auto"
     """How many models are vmapped together; auto measures it once."""
     block: int | None = None

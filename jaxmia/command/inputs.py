@@ -40,8 +40,8 @@ EXCLUDES = {
     "target_probabilities": ("target",),
 }
 IN_MEMORY = ("run", "logits", "probabilities", "labels", "population", "person", "show_examples",
-             "curve", "target_logits", "target_probabilities", "target_population", *INSIDE,
-             *(f"target_{of}" for of in INSIDE))  # fmt: skip  # what streaming cannot do
+             "features", "curve", "target_logits", "target_probabilities", "target_population",
+             *INSIDE, *(f"target_{of}" for of in INSIDE))  # fmt: skip  # what streaming cannot do
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Score:
     """phi [M, N, E] after some epochs of each model's training."""
     target_trajectory: Path | None = None
     """That of the targets."""
+    features: Path | None = None
+    """Numbers [N, ...] by which examples are alike: an embedding, or the examples themselves."""
     person: Path | None = None
     """Whole numbers [N]: the person each record belongs to, in or out of a training set whole."""
     pairs: Path | None = None
@@ -123,7 +125,7 @@ def check(options: Score) -> None:
                 raise ValueError(f"{_flag(of)} and {_flag('target_' + of)} go together")
     if targets and "person" in present and "target_member" not in present:
         raise ValueError("--person needs --target-member: without it nothing is measured")
-    for of, signal in INSIDE.items():
+    for of, signal in {**INSIDE, "features": "features"}.items():
         used = [name for name, attack in ATTACKS.items() if signal in attack.needs]
         if present & {of, f"target_{of}"} and not set(options.attacks) & set(used):
             flag = _flag(of if of in present else f"target_{of}")
@@ -173,8 +175,13 @@ def _of_run(options: Score) -> tuple[Signals, np.ndarray]:
 
 def references(options: Score) -> tuple[Signals, np.ndarray]:
     """The reference models' signals and membership, from a run or from files."""
-    if options.run is not None:
-        return _of_run(options)
+    signals, member = (_of_run if options.run is not None else _of_files)(options)
+    if options.features is not None:
+        signals = replace(signals, features=_features(options.features, member.shape[1]))
+    return signals, member
+
+
+def _of_files(options: Score) -> tuple[Signals, np.ndarray]:
     assert options.member is not None
     answers = options.logits or options.probabilities
     if answers is not None:
@@ -250,7 +257,7 @@ def targets_of(options: Score, signals: Signals) -> tuple[list[Signals], np.ndar
             own = as_signals(name, z, _labels(options, signals))
         own_population = None if population is None else population[i]
         within = {k: v[i] for k, v in inside.items()}
-        targets.append(replace(own, population=own_population, **within))
+        targets.append(replace(own, population=own_population, features=signals.features, **within))
     spans = constant.span(np.stack([np.asarray(t.phi) for t in targets]))
     constant.refuse(name, spans, constant.span(np.asarray(signals.phi)))
     if options.target_member is None:
@@ -286,6 +293,18 @@ def _inside(
             values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
         out[signal] = values
     return out
+
+
+def _features(file: Path, examples: int) -> np.ndarray:
+    """A row of finite numbers for each example."""
+    values = array("--features", file, "fiub", (2, 3, 4))
+    if len(values) != examples:
+        raise ValueError(
+            f"--features: {file} has {len(values)} examples, the signals have {examples}"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"--features: {file} has NaN or infinite entries")
+    return values.reshape(examples, -1).astype(np.float32)
 
 
 def _like(signals: Signals, as_logits: bool) -> tuple[int, int]:

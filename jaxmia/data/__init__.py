@@ -4,9 +4,9 @@
 """
 
 from jaxmia.data.arrays import arrays
-from jaxmia.data.derived import first, mislabelled, random_labels
+from jaxmia.data.derived import first, mislabelled, poisoned, random_labels
 from jaxmia.data.digits import digits
-from jaxmia.data.pool import HeldOut, digest, held_out
+from jaxmia.data.pool import HeldOut, digest, features, held_out
 from jaxmia.data.synthetic import people, synthetic
 from jaxmia.data.tfds import folder_of, prepare, ready, tfds
 from jaxmia.data.usable import standardise, usable
@@ -16,11 +16,13 @@ __all__ = [
     "arrays",
     "digest",
     "digits",
+    "features",
     "first",
     "folder_of",
     "held_out",
     "mislabelled",
     "people",
+    "poisoned",
     "prepare",
     "random_labels",
     "ready",

@@ -4,7 +4,7 @@ import hashlib
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxmia.types import Data
 
@@ -35,6 +35,12 @@ def fifth_aside(examples: int) -> tuple[Int[np.ndarray, " pool"], Int[np.ndarray
     order = fixed_order(examples)
     test = examples // 5
     return np.sort(order[test:]), np.sort(order[:test])
+
+
+def features(data: Data) -> Float[np.ndarray, "N F"]:
+    """The pool's examples as a network sees them, flat: what they are compared by."""
+    x = (data.x.astype(np.float32) - data.shift) / data.scale
+    return x.reshape(len(x), -1)
 
 
 def digest(data: Data) -> str:

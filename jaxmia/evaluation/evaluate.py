@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmia import data as sources
 from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model
 from jaxmia.attacks.infinite import of_phi
@@ -18,10 +19,9 @@ from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
 from jaxmia.evaluation.unknown import notes, own_nan, unknown
 from jaxmia.metrics import Ranked, rank_all
-from jaxmia.storage.files import read_json
-from jaxmia.storage.run import read_signals
+from jaxmia.storage.run import read_signals, read_summary
 from jaxmia.training import quantiles
-from jaxmia.types import Signals
+from jaxmia.types import Data, Signals
 from jaxmia.work import Work
 
 STATES = ("signals", "repeats")  # fields of a summary's `experiment`
@@ -39,6 +39,9 @@ def evaluate(work: Work) -> Evaluated:
     """Attacks every model in turn, the others as its references, and measures the scores."""
     experiment, progress = work.experiment, work.options.progress
     signals, _ = read_signals(work.store, experiment.models)
+    if any("features" in ATTACKS[name].needs for name in experiment.attacks):
+        assert isinstance(work.data, Data)  # of a table no attack takes them
+        signals = replace(signals, features=sources.features(work.data))
     with progress.stage(f"attacking {experiment.models} models"):
         if "quantile_regression" in experiment.attacks:
             expected = quantiles.expected(
@@ -111,15 +114,15 @@ def current(work: Work) -> bool:
 
     A report that was killed while it was drawn is made again.
     """
-    path, experiment = work.store.path, work.experiment
+    folder, experiment = work.store.folder, work.experiment
     try:
-        summary = read_json(path / "summary.json")
+        summary = read_summary(folder)
         states = {k: v for k, v in summary["experiment"].items() if k in STATES}
         if not (states == _states(work) and set(summary["attacks"]) == set(experiment.attacks)):
             return False
-        if not (path / "report" / "index.html").is_file():
+        if not folder.has("report/index.html"):
             return False
-        with zipfile.ZipFile(path / "scores.npz") as scores:
+        with folder.open("scores.npz") as file, zipfile.ZipFile(file) as scores:
             return scores.testzip() is None
     except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile):
         return False
