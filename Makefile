@@ -32,7 +32,7 @@ CURVE := lira_online lira_online_per_example_variance lira_offline lira_offline_
 results: .venv/ready-dev
 	for name in digits ladder randhie; do $(BIN)/python -m experiments.$$name || exit; done
 	$(BIN)/python -m experiments.rows checkpoints/digits checkpoints/ladder checkpoints/randhie
-	for name in whitebox federated people finite_pool audit_dp one_run_bounds allele_frequencies offline; do \
+	for name in whitebox federated people finite_pool audit_dp one_run_bounds allele_frequencies offline shifted; do \
 		$(BIN)/python -m experiments.studies.$$name $(KEEP) || exit; done
 	$(BIN)/python -m experiments.studies.defences
 	$(BIN)/jaxmia score --run checkpoints/ladder --curve --out checkpoints/curve --attacks $(CURVE)

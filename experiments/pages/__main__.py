@@ -24,6 +24,7 @@ from experiments.pages import (
     people,
     private,
     sets,
+    shifted,
     speed,
     whitebox,
 )
@@ -34,7 +35,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
     accelerators, defences, federated, finite_pool, frequencies, ladder, offline, one_run, people,
-    private, sets, speed, whitebox,
+    private, sets, shifted, speed, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
