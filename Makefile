@@ -32,7 +32,8 @@ CURVE := lira_online lira_online_per_example_variance lira_offline lira_offline_
 results: .venv/ready-dev
 	for name in digits ladder randhie; do $(BIN)/python -m experiments.$$name || exit; done
 	$(BIN)/python -m experiments.rows checkpoints/digits checkpoints/ladder checkpoints/randhie
-	for name in whitebox federated people finite_pool audit_dp one_run_bounds allele_frequencies offline shifted; do \
+	for name in whitebox federated people finite_pool audit_dp one_run_bounds allele_frequencies ratings \
+		unlearning poisoning offline shifted imitation cascade; do \
 		$(BIN)/python -m experiments.studies.$$name $(KEEP) || exit; done
 	$(BIN)/python -m experiments.studies.defences
 	$(BIN)/jaxmia score --run checkpoints/ladder --curve --out checkpoints/curve --attacks $(CURVE)
@@ -42,6 +43,7 @@ results: .venv/ready-dev
 	cp checkpoints/federated/report/rounds.svg docs/federated_rounds.svg
 	cp checkpoints/federated/report/cosines.svg docs/federated_cosines.svg
 	cp checkpoints/allele_frequencies/report/power.svg docs/allele_frequencies.svg
+	cp checkpoints/ratings/power.svg docs/ratings.svg
 	$(BIN)/python -m experiments.pages
 
 docs: .venv-docs/ready

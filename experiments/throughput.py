@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from experiments import cifar10_fast, cifar10_lira, digits
 from experiments.rows import RESULTS, about
 from jaxmia import augment, data, recipes
+from jaxmia.command.terminal import parsed
 from jaxmia.models import cnn, conv, mlp, resnet
 from jaxmia.training import block, parallel, processes
 from jaxmia.training.plan import Stepper, candidates, stepper
@@ -331,7 +331,7 @@ HEAD = (
 
 def main() -> None:
     """Times, prints, appends."""
-    flags = tyro.cli(Flags, prog="python -m experiments.throughput", description=__doc__)
+    flags = parsed(Flags, None, prog="python -m experiments.throughput", description=__doc__)
     choices = cases(flags.quick)
     if unknown := set(flags.recipes) - set(choices):
         print(f"--recipes: {unknown.pop()!r} is not one of {', '.join(choices)}", file=sys.stderr)

@@ -73,7 +73,7 @@ def programs_of(work: Work) -> Programs:
 
 
 def _block(work: Work, compiled: Programs, number: int, models: list[int]) -> Block:
-    folder = work.store.path / "shadows" / f"{number:04d}"
+    folder = work.store.folder.under(f"shadows/{number:04d}")
     attempts = work.store.attempts(number, models)
     seed, size = work.experiment.seed, work.plan.block
     return Block(compiled, seed, models, work.member, size, folder, attempts, work.repeat)

@@ -6,7 +6,7 @@ membership family of Li et al. 2013, and goes with one relation of differential 
 "add/remove" or "replace-one".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -158,6 +158,29 @@ def canaries(index: Sequence[int]) -> Callable[[int, int, int], Member]:
     return draw
 
 
+@factory
+def anchored(base: Callable, anchors: Mapping[int, int]) -> Callable[[int, int, int], Member]:
+    """The base design, but that anchors are in every model (1) or in none (0), by their numbers.
+
+    So shadow models resemble a target whose members are known in part (CMIA, Du et al. 2026). No
+    column but the anchors' changes. Raises `ValueError` for other values than 0 and 1, or for
+    numbers that are not in the pool.
+    """
+    index = _index("anchored", list(anchors), least=1)
+    values = np.asarray(list(anchors.values()))
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError("anchored: an anchor must be 1 (in every model) or 0 (in none)")
+
+    def draw(seed: int, M: int, N: int) -> Member:
+        if index.max() >= N:
+            raise ValueError(f"anchored: example {index.max()} is not in the pool of {N}")
+        member = np.array(base(seed, M, N), bool)
+        member[:, index] = values.astype(bool)
+        return member
+
+    return draw
+
+
 DESIGNS = {
     "complementary_halves": complementary_halves,
     "poisson": poisson,
@@ -166,6 +189,7 @@ DESIGNS = {
     "official_lira": official_lira,
     "one_unknown": one_unknown,
     "canaries": canaries,
+    "anchored": anchored,
 }
 
 
@@ -204,8 +228,11 @@ def _everyone_but(name: str, index: np.ndarray, M: int, N: int) -> Member:
 
 def fixed_models(design: Callable) -> bool:
     """Whether a design is defined for a fixed M, so that models cannot be added later."""
-    fixed = (balanced_columns, official_lira)
-    return isinstance(design, Value) and design.factory in [f.__wrapped__ for f in fixed]
+    if not isinstance(design, Value):
+        return False
+    if design.factory is anchored.__wrapped__:
+        return fixed_models(design.arguments["base"])
+    return design.factory in [f.__wrapped__ for f in (balanced_columns, official_lira)]
 
 
 def expected_members(design: Callable, seed: int, N: int) -> int:

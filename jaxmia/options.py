@@ -1,8 +1,8 @@
 """How a run is carried out."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from jaxmia.storage.urls import Place
 from jaxmia.training.progress import Progress
 
 
@@ -10,7 +10,7 @@ from jaxmia.training.progress import Progress
 class Options:
     """How a run is carried out; none of it changes what is computed."""
 
-    workdir: Path | str | None = None
+    workdir: Place | None = None
     width: int | str = "auto"
     block: int | None = None
     shard_index: int = 0

@@ -34,27 +34,32 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     here = processes.start(machine.cache_folder() / "programs")
     work = opened(experiment, _of_process(options or Options(), here))
     store, say = work.store, work.options.progress.say
-    make = fit if isinstance(experiment.recipe, Procedure) else train
-    trained = any([make(part) for part in work.parts])
+    trained = train_missing(work)
     for part in work.parts:
         if work.options.shard_count > 1 and not part.missing():
             for line in part.store.verify():  # the blocks of the others, too
                 say(line)
     if waiting := [block for part in work.parts for block in part.missing()]:
         say(f"{sum(len(models) for _, models in waiting)} models are left to other workers")
-        return Run(store.path)
+        return Run(store.folder)
     if current(work):
         if not trained:
             say(f"all {work.experiment.models} models are trained and attacked: nothing to do")
-        return Run(store.path)
+        return Run(store.folder)
     try:
         with store.evaluating():
-            return Run(store.path) if current(work) else _report(work)  # or another was faster
+            return Run(store.folder) if current(work) else _report(work)  # or another was faster
     except LockHeldError as error:
         if work.options.shard_count == 1:
             raise
         say(str(error))
-        return Run(store.path)
+        return Run(store.folder)
+
+
+def train_missing(work: Work) -> bool:
+    """Trains or fits this worker's models that are not there, repeats too; whether any were not."""
+    make = fit if isinstance(work.experiment.recipe, Procedure) else train
+    return any([make(part) for part in work.parts])
 
 
 def _report(work: Work) -> Run:
@@ -65,8 +70,9 @@ def _report(work: Work) -> Run:
         work.options.show_examples, work.data.person,
     )  # fmt: skip
     phi, stage = np.asarray(signals.phi)[..., 0], work.options.progress.stage
-    write(work.store.path, ranked, work.member, phi, summary, contents, stage)
-    return Run(work.store.path, evaluated=True)
+    with work.store.folder.publishing() as folder:
+        write(folder, ranked, work.member, phi, summary, contents, stage)
+    return Run(work.store.folder, evaluated=True)
 
 
 def _of_process(options: Options, here: Processes) -> Options:

@@ -55,7 +55,7 @@ class Value:
 
     def __repr__(self) -> str:
         args, kwargs = self._call
-        parts = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
+        parts = [_argument(a) for a in args] + [f"{k}={_argument(v)}" for k, v in kwargs.items()]
         return f"{self.factory.__name__}({', '.join(parts)})"
 
     def __eq__(self, other: object) -> bool:
@@ -63,6 +63,11 @@ class Value:
 
     def __hash__(self) -> int:
         return hash(describe(self))
+
+
+def _argument(argument: Any) -> str:
+    """An argument as it was written: a function by its name."""
+    return argument.__name__ if inspect.isfunction(argument) else repr(argument)
 
 
 def _remake(module: str, name: str, args: tuple, kwargs: dict) -> Value:

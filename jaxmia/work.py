@@ -13,8 +13,9 @@ from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.estimators import Procedure, Table
 from jaxmia.experiment import Experiment, about, identity, membership
 from jaxmia.options import Options
-from jaxmia.storage.files import writable
+from jaxmia.storage.folder import Folder
 from jaxmia.storage.store import Store
+from jaxmia.storage.urls import folder_at
 from jaxmia.training import block, gradients, parallel
 from jaxmia.training.plan import Plan, choose
 from jaxmia.types import SIGNALS, Data
@@ -62,9 +63,9 @@ def opened(experiment: Experiment, options: Options) -> Work:
     Raises `ValueError`, before anything is written, for what cannot be trained or attacked, and for
     a folder of another experiment; `UnwritableError` for one that cannot be written.
     """
-    path = _path(experiment, options)
-    if not Store.there(path):
-        writable(path, path / "report")
+    folder = _place(experiment, options)
+    if not Store.there(folder):
+        folder.check("report")
     data = experiment.data()
     data = data if isinstance(data, Table) else sources.usable(data)
     member = membership(experiment, data)
@@ -89,7 +90,7 @@ def _repeats(work: Work) -> Work:
     own = replace(work.experiment, models=count, repeat_sets=0, attacks=(), copies=None)
     same = {**identity(work.experiment, work.data), "repeats": "the same sets, other seeds"}
     plan = vars(work.plan) | {"block": block}
-    store = Store.create(Store.repeats_of(work.store.path), same, plan, about(own))
+    store = Store.create(Store.repeats_of(work.store.folder), same, plan, about(own))
     member = work.member[:count]
     return Work(
         own, options, work.data, member, leave_out(member), store, Plan(**store.plan), repeat=True
@@ -131,23 +132,24 @@ def _check_estimator(experiment: Experiment, data: Data | Table) -> None:
             )
 
 
-def _path(experiment: Experiment, options: Options) -> Path:
-    return Path(options.workdir or Path("checkpoints") / experiment.name)
+def _place(experiment: Experiment, options: Options) -> Folder:
+    return folder_at(options.workdir or Path("checkpoints") / experiment.name, "workdir")
 
 
 def _folder(experiment: Experiment, options: Options, data: Data | Table) -> tuple[Store, Plan]:
     """The run folder, and the plan that its first start chose."""
-    path = _path(experiment, options)
-    if Store.there(path):
-        store = Store(path)
+    folder = _place(experiment, options)
+    if Store.there(folder):
+        store = Store(folder)
         for line in store.said:
             options.progress.say(line)
         plan = Plan(**store.plan)
         there = store.identity.get("models", experiment.models)
         if design.fixed_models(experiment.design) and there != experiment.models:
             raise ValueError(
-                f"models={experiment.models}: {path} has {there}, and design={experiment.design!r} "
-                "balances its columns over just so many; take another workdir"
+                f"models={experiment.models}: {folder} has {there}, and "
+                f"design={experiment.design!r} balances its columns over just so many; "
+                "take another workdir"
             )
     elif isinstance(experiment.recipe, Procedure):
         plan = Plan(1, options.block or FITS, "none")
@@ -155,7 +157,7 @@ def _folder(experiment: Experiment, options: Options, data: Data | Table) -> tup
         share = -(-experiment.models // options.shard_count)
         how = (options.width, options.block, options.progress.say)
         plan, _ = choose(experiment.recipe, data, parallel.mesh(), share, *how)
-    store = Store.create(path, identity(experiment, data), vars(plan), about(experiment))
+    store = Store.create(folder, identity(experiment, data), vars(plan), about(experiment))
     return store, Plan(**store.plan)
 
 
@@ -166,6 +168,6 @@ def _check_signals(experiment: Experiment, store: Store) -> None:
         if any(name not in r["digests"] for r in records):
             by = [a for a in experiment.attacks if name in needed([a])]
             raise ValueError(
-                f"attacks: {by[0]} needs {name}, which was not taken of the models in {store.path} "
-                "when they were trained; take another workdir"
+                f"attacks: {by[0]} needs {name}, which was not taken of the models in "
+                f"{store.folder} when they were trained; take another workdir"
             )

@@ -27,6 +27,7 @@ import jaxmia
 from jaxmia import data, recipes
 from jaxmia.models import mlp
 from jaxmia.storage.arrays import Arrays
+from jaxmia.storage.bucket import Bucket
 from jaxmia.storage.store import Store
 from jaxmia.training.progress import Progress
 
@@ -51,6 +52,14 @@ PLACES: dict[str, tuple[Any, str, str]] = {
     "report": (os, "replace", "*/scores.npz"),  # the first file of it
     "verify": (Store, "verify", "*"),
 }
+OF_BUCKETS: dict[str, tuple[Any, str, str]] = {
+    "object": (Bucket, "_put", "*"),
+    "taking": (Bucket, "replace", "*.lock"),
+    "records": (Bucket, "replace", "*/[0-9]*.json"),
+    "packed": (Bucket, "write", "[0-9][0-9][0-9][0-9][0-9][0-9]"),
+    "chunks": (Arrays, "write", "*"),
+    "summary": (Bucket, "write", "summary.json"),
+}
 
 
 def experiment(**changes):
@@ -66,7 +75,7 @@ def experiment(**changes):
 
 def instead(place: str, call: Callable) -> None:
     """Has `call(number, real, *args, **kwargs)` called where a place is called, the first as 1."""
-    owner, name, like = PLACES[place]
+    owner, name, like = (PLACES | OF_BUCKETS)[place]
     real, numbers = getattr(owner, name), itertools.count(1)
 
     def called(*args, **kwargs):

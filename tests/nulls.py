@@ -15,7 +15,7 @@ from jaxmia.types import Signals
 
 EACH = 10  # examples in a draw
 SIGMA = 0.05  # between models; the examples' constants differ by 1, so that each can be recognised
-FEW = 8  # of a draw, of whom one is in, or whose membership is a coin's
+FEW = 8  # of a draw, of whom one is in, or whose membership is by chance: the first ones
 DESIGNS = {
     "complementary_halves": [design.complementary_halves],
     "poisson": [design.poisson(0.5), design.poisson(0.3)],
@@ -24,9 +24,14 @@ DESIGNS = {
     "official_lira": [design.official_lira(0.5)],
     "one_unknown": [design.one_unknown(range(FEW))],
     "canaries": [design.canaries(range(FEW))],
+    "anchored": [
+        design.anchored(design.complementary_halves, {FEW: 0, FEW + 1: 1}),
+        design.anchored(design.balanced_columns(0.5), {FEW: 0, FEW + 1: 1}),
+    ],
 }
+PARTLY = ("one_unknown", "canaries", "anchored")
 DRAWS = {  # each design with its arguments, and which examples of a draw are in or out by chance
-    f"{name} {i}" if i else name: (make, FEW if name in ("one_unknown", "canaries") else EACH)
+    f"{name} {i}" if i else name: (make, FEW if name in PARTLY else EACH)
     for name, makes in DESIGNS.items()
     for i, make in enumerate(makes)
 }

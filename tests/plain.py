@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-SURE = np.log(999_999)
+SURE = np.log(19)
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -22,7 +22,7 @@ def tpr_at_fpr(score, member, fpr):
 
 
 def as_answers(*arrays):
-    """What is infinite as a quarter of the range or size beyond what is not, a logit of 1e-6."""
+    """What is infinite as 1/20 of the range or size beyond what is not, a logit of 0.95."""
     every = np.concatenate([a.astype(np.float64).ravel() for a in arrays])
     every = every[~np.isnan(every)]
     if not (np.abs(every) > LARGEST).any():
@@ -31,7 +31,7 @@ def as_answers(*arrays):
     low, high = -SURE, SURE
     if len(finite):
         least, most = finite.min(), finite.max()
-        beyond = max(most - least, abs(least), abs(most)) / 4
+        beyond = max(most - least, abs(least), abs(most)) / 20
         low, high = min(low, least - beyond), max(high, most + beyond)
     out = []
     for a in arrays:
@@ -120,6 +120,58 @@ def rmia(target, phi, member, away, mode):
             sound[j] &= not (np.abs(ratio[j] - others - np.log(2)) < 1e-7).any()
             total[j] += beaten / (len(others) - 1) / Q if len(others) > 1 else np.nan
     return total, sound
+
+
+def thresholds(score, member, rule):
+    """By prefixes of the sorted scores, as long as the errors in them are allowed."""
+    there = [i for i in range(len(score)) if score[i] == score[i]]
+    low = high = np.nan
+    for cut in sorted({score[i] for i in there}):
+        if sum(member[i] for i in there if score[i] <= cut) <= rule.members_below:
+            low = cut
+    for cut in sorted({score[i] for i in there}, reverse=True):
+        if sum(not member[i] for i in there if score[i] >= cut) <= rule.non_members_above:
+            high = cut
+    return low, max(score[i] for i in there) if np.isnan(high) else high
+
+
+def chosen_anchors(target, anchor, reference, rule):
+    """One example after the other, the lowest first."""
+    low, high = (
+        np.nanmean(of) if np.isfinite(of).any() else np.nan for of in np.array(reference).T
+    )
+    free = [i for i in range(len(target)) if anchor[i] == -1 and target[i] == target[i]]
+    out = [-1] * len(target)
+    below = sorted((i for i in free if target[i] <= low), key=lambda i: target[i])
+    below = below[: int(rule.share * len(free))]
+    above = [i for i in free if target[i] >= high]
+    picks = below if len(below) >= rule.least_out else above if len(above) >= rule.least_in else []
+    for i in picks:
+        out[i] = 0 if picks is below else 1
+    return np.array(out)
+
+
+def cascade(target, train, rounds, references, rule):
+    """LiRA with one variance for all, partners being models 2i and 2i + 1 of a round."""
+    anchor, phi, member, out = np.full(len(target), -1), [], [], []
+    for number in range(1, rounds + 1):
+        shadows = train(number, anchor)
+        before = sum(map(len, phi))
+        phi.append(np.asarray(shadows.signals.phi))
+        member.append(shadows.member)
+        every, inside = np.concatenate(phi), np.concatenate(member)
+        score, _ = lira(target, every, inside, (), "online", "global")
+        out.append((anchor, score))
+        sure = []
+        for r in range(len(every) - references, len(every)):
+            partner = before + ((r - before) ^ 1)
+            own, _ = lira(every[r], every, inside, (r, partner), "online", "global")
+            sure.append(thresholds(np.where(anchor == -1, own, np.nan), inside[r], rule))
+        new = chosen_anchors(score, anchor, sure, rule)
+        if (new == -1).all():
+            break
+        anchor = np.where(anchor == -1, new, anchor)
+    return out
 
 
 def proxy(target, phi, member, stays, proxies):

@@ -9,12 +9,13 @@ import plain
 import pytest
 
 from jaxmia import design
-from jaxmia.attacks import ATTACKS, networks
+from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, networks
 from jaxmia.attacks.references import leave_out
 from jaxmia.command.inputs import Score
 from jaxmia.command.score import score
 from jaxmia.evaluation.figures import LEVELS
 from jaxmia.report import write as writing
+from jaxmia.types import Signals
 
 DESIGNS = (design.complementary_halves, design.poisson(0.5), design.balanced_columns(0.5))
 PHI_ALONE = [name for name, attack in ATTACKS.items() if attack.needs == ("phi",)]
@@ -185,6 +186,35 @@ def of_logits(rng, folder):
                   population=spoiled(rng, rng.normal(size=(models, 7))))  # fmt: skip
     summary = score(Score(folder / "out", attacks=names, **files))
     check_figures(summary, folder / "out")
+
+
+def asked(rng):
+    """What only an experiment has: shares of copies that keep their label, and what is expected."""
+    member = drawn_membership(rng)
+    phi = spoiled(rng, rng.normal(size=(*member.shape, 1)))
+    copies = int(rng.choice([1, 9]))
+    share = rng.integers(copies + 1, size=member.shape) / copies
+    share[rng.random(share.shape) < 0.1] = np.nan
+    expected = np.stack([rng.normal(size=member.shape), 0.1 + rng.random(member.shape)], -1)
+    expected[rng.random(member.shape) < 0.1] = np.nan
+    return Signals(phi, robustness=share, expected=expected), member
+
+
+def test_any_shares_and_expectations():
+    names = ["label_only", "quantile_regression"]
+    for seed in range(100):
+        s, member = asked(np.random.default_rng(seed))
+        (phi,) = plain.as_answers(s.phi)
+        scores = attack_every_model(s, member, names)
+        for m, j in np.ndindex(member.shape):
+            mean, scale = s.expected[m, j]
+            assert np.array_equal(scores["label_only"][m, j], s.robustness[m, j], equal_nan=True)
+            want = (phi[m, j, 0] - mean) / scale
+            np.testing.assert_allclose(scores["quantile_regression"][m, j], want, rtol=1e-12)
+        for name in names:
+            targets = [s.models(m) for m in range(len(member))]
+            again = attack_targets(targets, s, member, [name])[name]
+            np.testing.assert_array_equal(again, scores[name])
 
 
 @pytest.fixture

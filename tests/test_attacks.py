@@ -198,3 +198,31 @@ def test_the_power_curve_of_every_run_trains_no_networks(monkeypatch):
     rows = power(signals(), MEMBER, names, leave_out(MEMBER))
     assert all(set(row["attacks"]) <= {"global_threshold", "joint_lira_online"} for row in rows)
     assert rows[-1]["attacks"]["global_threshold"]["auc"] > 0.4
+
+
+@pytest.mark.parametrize(
+    ("base", "kind"),
+    [
+        (design.complementary_halves, "pair"),
+        (design.balanced_columns(0.5), "opposite"),
+        (design.poisson(0.5), "none"),
+    ],
+)
+def test_anchors_do_not_hide_who_leaves(base, kind):
+    from jaxmia.attacks.references import leave_out
+
+    for models in (4, 9, 64):
+        member = base(3, models, 60)
+        member[:, 7], member[:, 20:30] = True, False
+        leaves = leave_out(member)
+        assert leaves.kind == kind
+        np.testing.assert_array_equal(leaves.partner, leave_out(base(3, models, 60)).partner)
+
+
+def test_few_examples_that_vary_are_no_evidence_of_partners():
+    from jaxmia.attacks.references import leave_out
+
+    member = np.ones((8, 40), bool)
+    member[:, :3] = design.complementary_halves(0, 8, 3)
+    assert leave_out(member).kind == "none"
+    assert leave_out(member[:2]).kind == leave_out(design.poisson(0.5)(0, 2, 40)).kind == "none"

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from jaxmia import design
+from jaxmia.values import parse
 
 DESIGNS = [
     design.complementary_halves,
@@ -11,6 +12,8 @@ DESIGNS = [
     design.official_lira(0.5),
     design.one_unknown([1, 4, 6]),
     design.canaries([0, 5]),
+    design.anchored(design.poisson(0.5), {3: 1, 7: 0}),
+    design.anchored(design.balanced_columns(0.25), {3: 1}),
 ]
 
 
@@ -33,7 +36,7 @@ def test_more_models_keep_the_first(make):
 
 def test_which_designs_are_defined_for_a_fixed_number_of_models():
     fixed = [design.fixed_models(d) for d in DESIGNS]
-    assert fixed == [False, False, False, True, True, False, False]
+    assert fixed == [False, False, False, True, True, False, False, False, True]
 
 
 @pytest.mark.parametrize("N", [40, 41])
@@ -81,9 +84,32 @@ def test_expected_members(make):
         (lambda: design.balanced_columns(0.0), r"p=0\.0"),
         (lambda: design.canaries([9])(0, 2, 3), "example 9 is not in the pool of 3"),
         (lambda: design.one_unknown([1, 1]), "different example numbers"),
+        (lambda: design.anchored(design.complementary_halves, {}), "needs"),
+        (lambda: design.anchored(design.complementary_halves, {-1: 0}), "from 0 up"),
+        (lambda: design.anchored(design.complementary_halves, {1: 2}), "must be 1"),
+        (
+            lambda: design.anchored(design.poisson(0.5), {3: 1})(0, 2, 3),
+            "3 is not in the pool of 3",
+        ),
         (lambda: design.expected_members(design.poisson(0.0), 0, 9), "without members"),
     ],
 )
 def test_refuses(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_anchors_are_fixed_and_nothing_else_is():
+    base, anchors = design.complementary_halves, {2: 0, 30: 1, 5: 1}
+    member, free = design.anchored(base, anchors)(1, 9, 40), base(1, 9, 40)
+    assert not member[:, 2].any() and member[:, [5, 30]].all()
+    rest = np.setdiff1d(np.arange(40), [*anchors])
+    np.testing.assert_array_equal(member[:, rest], free[:, rest])
+    np.testing.assert_array_equal(free, base(1, 9, 40))
+
+
+def test_an_anchored_design_is_read_as_it_prints():
+    value = design.anchored(design.complementary_halves, {2: 0, 5: 1})
+    assert repr(value) == "anchored(complementary_halves, {2: 0, 5: 1})"
+    assert parse(repr(value), design.DESIGNS) == value
+    assert value != design.anchored(design.complementary_halves, {2: 1, 5: 1})

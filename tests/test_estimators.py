@@ -32,7 +32,7 @@ from jaxmia.evaluation import evidence
 from jaxmia.evaluation.groups import of_groups
 from jaxmia.fits import fit
 from jaxmia.options import Options
-from jaxmia.storage.files import write_sealed
+from jaxmia.storage.files import sealed, write_json
 from jaxmia.training.progress import Progress
 from jaxmia.work import opened
 
@@ -155,7 +155,7 @@ def test_an_audit_goes_on_where_it_was_left_to_the_same_numbers(tmp_path):
     record = tmp_path / "a/blocks/0000.json"
     before = json.loads(record.read_text())
     content = before | {"models": [m for m in before["models"] if m != 3]}
-    write_sealed(record, content)
+    write_json(record, sealed(content))
     again = fitted(tree, LABELS, tmp_path / "a")[0]
     np.testing.assert_array_equal(np.asarray(again.phi), phi)
     after = json.loads(record.read_text())["seconds"]

@@ -108,8 +108,9 @@ def test_chunks_within_shards_are_counted(tmp_path):
 @pytest.mark.parametrize("name, value", [("phi", np.nan), ("member", False), ("y", 0)])
 def test_arrays_of_a_run_that_are_all_of_one_value_lack_nothing(tmp_path, name, value):
     from jaxmia.storage.arrays import Arrays
+    from jaxmia.storage.local import LocalFolder
 
-    arrays = Arrays(tmp_path / "signals.zarr", 2)
+    arrays = Arrays(LocalFolder(tmp_path / "signals.zarr"), 2)
     if name == "y":
         arrays.write_fixed(name, np.zeros(N, np.int32))
     for first in () if name == "y" else range(0, M, 2):  # as of models that diverged

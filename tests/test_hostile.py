@@ -166,6 +166,57 @@ def test_ten_thousand_hostile_cases(plain, case):
     check(case)
 
 
+TRIALS = {
+    "scores": np.random.default_rng(2).normal(size=40).astype(np.float32) + np.arange(40) % 2,
+    "member": np.arange(40) % 2 == 1,
+}
+OF_AUDITS = {
+    "--delta": ["1e-5", "0", "1", "0.5", "-1", "2", "nan", "inf", "1e-300"],
+    "--promised-epsilon": ["4", "0", "-1", "nan", "inf", "1e9", "1e-9"],
+    "--design": ["trials", "one-run", "both"],
+    "--assume": ["gaussian", "any", "independent", ""],
+    "--guesses": ["0", "1", "40", "41", "-1", "1e3"],
+    "--confidence": ["0.95", "0", "1", "0.5", "nan", "0.999999999"],
+    "--seed": ["1", "-1", "99999999999999999999"],
+}
+
+
+@st.composite
+def audits(draw):
+    """Canary scores and membership, sound or damaged, and options of the audit of a promise."""
+    files = {name: draw(contents(good)) for name, good in TRIALS.items()}
+    names = draw(st.lists(st.sampled_from(sorted(OF_AUDITS)), max_size=4, unique=True))
+    values = [(n, draw(st.one_of(st.sampled_from(OF_AUDITS[n]), NAMES))) for n in names]
+    return files, [word for pair in values for word in pair]
+
+
+def check_audit(case):
+    files, flags = case
+    with tempfile.TemporaryDirectory() as name:
+        args = ["audit-dp", *([] if "--delta" in flags else ["--delta", "1e-5"])]
+        for flag, content in files.items():
+            (Path(name) / f"{flag}.npy").write_bytes(content)
+            args += [f"--{flag}", str(Path(name) / f"{flag}.npy")]
+        code, err = attempt([*args, *flags], Path(name) / "nothing")
+    assert code in (0, 1, 2), (code, err)
+    assert "Traceback" not in err and WATCH["wrong"] == [], (err, WATCH["wrong"])
+    if code == 2:
+        assert len(err.strip().splitlines()) == 1 and "\x1b" not in err, err
+
+
+@settings(max_examples=100, derandomize=True, **LOOSE)
+@given(case=audits())
+def test_a_hundred_hostile_audits(plain, case):
+    check_audit(case)
+
+
+@pytest.mark.soak
+@settings(max_examples=5000, **LOOSE)
+@given(case=audits())
+def test_thousands_of_hostile_audits(plain, case):
+    check_audit(case)
+
+
 @pytest.mark.parametrize("words", [["report"], ["export"], ["data", "prepare"], ["nothing"], []])
 @settings(max_examples=20, derandomize=True, **LOOSE)
 @given(names=st.lists(NAMES.filter(lambda t: t not in ("-h", "--help", "lira_online")), max_size=3))

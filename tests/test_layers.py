@@ -19,11 +19,12 @@ FLOORS = (
     ("storage",),
     ("models",),
     ("training", "estimators"),
-    ("defences", "federated", "experiment", "options"),
+    ("defences", "federated", "imitation", "experiment", "options"),
     ("work", "roofline"),
     ("blocks", "fits", "evaluation"),
     ("report",),
     ("pipeline",),
+    ("cascade",),
     ("command",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -34,6 +34,11 @@ def test_every_part_stands_on_a_page():
     assert text.count("<!-- rows:") == text.count("<!-- end -->") == len(pages.MARKED.findall(text))
 
 
+@pytest.mark.parametrize("name", pages.PICTURES)
+def test_a_picture_is_what_its_rows_draw(name):
+    assert (ROOT / "docs" / name).read_text() == pages.PICTURES[name](), "experiments.pages"
+
+
 def test_the_front_page_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 160
 

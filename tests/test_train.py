@@ -11,6 +11,7 @@ import pytest
 from jaxmia import augment, data, design, recipes
 from jaxmia.data import held_out
 from jaxmia.models import cnn, mlp
+from jaxmia.storage.local import LocalFolder
 from jaxmia.training import batches, parallel, trainer
 from jaxmia.training.block import Block, programs
 from jaxmia.training.interrupt import Interrupt
@@ -33,7 +34,7 @@ def block(tmp_path, recipe=RECIPE, source=SOURCE, models=range(8), width=1, devi
         recipe, source, augment.itself, members=design.expected_members(make, 0, len(source.y)),
         width=width, mesh=mesh, convolution="canonical",
     )  # fmt: skip
-    return Block(compiled, 0, list(models), member, size, tmp_path / "0000")
+    return Block(compiled, 0, list(models), member, size, LocalFolder(tmp_path / "0000"))
 
 
 def trained(*args, **kwargs):

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from experiments.benchmarks.streaming import draw, watch
 from experiments.rows import RESULTS, about
 from jaxmia.command.inputs import DEFAULT
+from jaxmia.command.terminal import parsed
 from jaxmia.machine import cores
 
 COMMAND = "import sys; from jaxmia.{} import main; main(sys.argv[1:])"
@@ -126,7 +126,9 @@ def _revision(checkout: Path) -> str:
 
 def main() -> None:
     """Times, prints, appends."""
-    flags = tyro.cli(Flags, prog="python -m experiments.benchmarks.evaluation", description=__doc__)
+    flags = parsed(
+        Flags, None, prog="python -m experiments.benchmarks.evaluation", description=__doc__
+    )
     rows = measured(flags)
     for r in rows:
         text = f"{r['version']}: {r['seconds']:.1f} s, {r['peak_bytes'] / 2**30:.2f} GiB"

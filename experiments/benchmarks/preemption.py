@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
 
+from jaxmia.command.terminal import parsed
 from jaxmia.report.figures import COLOURS, blank, saved
 
 
@@ -181,7 +181,7 @@ def main() -> None:
     """Simulates, prints, draws."""
     prog = "python -m experiments.benchmarks.preemption"
     try:
-        flags = tyro.cli(Flags, prog=prog, description=__doc__)
+        flags = parsed(Flags, None, prog=prog, description=__doc__)
     except ValueError as error:
         raise SystemExit(f"{prog}: {error}") from error
     entries = rows(flags)

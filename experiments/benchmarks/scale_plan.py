@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
+from jaxmia.command.terminal import parsed
 from jaxmia.storage.arrays import Arrays
+from jaxmia.storage.local import LocalFolder
 
 ROWS = Path(__file__).parents[1] / "results" / "throughput.jsonl"
 ARRAYS = {"member": ("bool", 1), "phi": ("float32", 4), "margin": ("float32", 4),
@@ -54,7 +54,7 @@ def stored(flags: Flags, name: str) -> dict[str, Any]:
     """Bytes, chunk and files of one array of the run folder."""
     dtype, size = ARRAYS[name]
     shape = [flags.models, flags.examples, *([flags.queries] if name == "phi" else [])]
-    chunk = Arrays(Path(), flags.block).chunks(shape, dtype)
+    chunk = Arrays(LocalFolder(Path()), flags.block).chunks(shape, dtype)
     return {
         "array": name,
         "bytes": size * math.prod(shape),
@@ -91,7 +91,9 @@ def hours(flags: Flags, recipe: str, step_ms: float, ask_us: float) -> dict[str,
 
 def main() -> None:
     """Prints the plan."""
-    flags = tyro.cli(Flags, prog="python -m experiments.benchmarks.scale_plan", description=__doc__)
+    flags = parsed(
+        Flags, None, prog="python -m experiments.benchmarks.scale_plan", description=__doc__
+    )
     arrays = [stored(flags, name) for name in ARRAYS]
     times = [hours(flags, recipe, **rate) for recipe, rate in rates().items()]
     if flags.json:

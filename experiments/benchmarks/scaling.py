@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 import jaxmia
 from experiments import digits
 from experiments.rows import RESULTS, about
+from jaxmia.command.terminal import parsed
 from jaxmia.options import Options
 from jaxmia.storage.store import Store
 from jaxmia.training.progress import Progress
@@ -61,7 +61,9 @@ def measured(path: Path, models: int, epochs: int) -> dict[str, float]:
 
 def main() -> None:
     """Measures, prints, appends."""
-    flags = tyro.cli(Flags, prog="python -m experiments.benchmarks.scaling", description=__doc__)
+    flags = parsed(
+        Flags, None, prog="python -m experiments.benchmarks.scaling", description=__doc__
+    )
     sizes = (4, 8) if flags.quick else (16, 64, 256, 1024)
     print(f"{'models':>7}{'ms a model':>12}{'peak memory':>14}{'phi':>10}{'whole step':>12}")
     with tempfile.TemporaryDirectory() as folder:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from experiments.rows import RESULTS, about
 from jaxmia import design
 from jaxmia.attacks import lira
+from jaxmia.command.terminal import parsed
 
 TARGETS = 2  # that are refitted
 
@@ -146,8 +146,8 @@ def line(r: dict[str, Any]) -> str:
 
 def main() -> None:
     """Times, prints, appends."""
-    flags = tyro.cli(
-        Flags, prog="python -m experiments.benchmarks.scoring_speed", description=__doc__
+    flags = parsed(
+        Flags, None, prog="python -m experiments.benchmarks.scoring_speed", description=__doc__
     )
     stream = sys.stderr if flags.json else sys.stdout
     print(HEAD, file=stream)

@@ -3,8 +3,9 @@
     python -m experiments.pages
 
 A page is Markdown with marked parts: what stands between `<!-- rows: NAME -->` and `<!-- end -->`
-is the part of this name, made of rows; the rest is written by hand and holds no measured number. A
-test says when the pages that are kept differ from those that the rows make.
+is the part of this name, made of rows; the rest is written by hand and holds no measured number.
+Pictures of which a module has `PICTURES` are drawn again, too. A test says when the pages that are
+kept differ from those that the rows make.
 """
 
 import re
@@ -14,18 +15,24 @@ from pathlib import Path
 
 from experiments.pages import (
     accelerators,
+    benchmark,
+    cascade,
     defences,
     federated,
     finite_pool,
     frequencies,
+    imitation,
     ladder,
     offline,
     one_run,
     people,
+    poisoning,
     private,
+    ratings,
     sets,
     shifted,
     speed,
+    unlearning,
     whitebox,
 )
 from jaxmia.command.terminal import guarded
@@ -34,14 +41,22 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
-    accelerators, defences, federated, finite_pool, frequencies, ladder, offline, one_run, people,
-    private, sets, shifted, speed, whitebox,
+    accelerators, benchmark, cascade, defences, federated, finite_pool, frequencies, imitation,
+    ladder, offline, one_run, people, poisoning, private, ratings, sets, shifted, speed,
+    unlearning, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
     for module in MODULES
     for name, part in module.PARTS.items()
 }
+
+
+PICTURES: dict[str, Callable[[], str]] = {
+    f"{module.__name__.rpartition('.')[2]}_{name}.svg": picture
+    for module in (benchmark,)
+    for name, picture in module.PICTURES.items()
+}  # of docs, drawn from rows
 
 
 def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
@@ -62,7 +77,9 @@ def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
 
 
 def main() -> None:
-    """Rewrites the pages, and says which have changed."""
+    """Rewrites the pages and their pictures, and says which have changed."""
+    for name, picture in PICTURES.items():
+        (ROOT / "docs" / name).write_text(picture())
     for page in PAGES:
         old = page.read_text()
         new = filled(old, PARTS)

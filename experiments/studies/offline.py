@@ -25,13 +25,12 @@ from rich.table import Table
 import jaxmia
 from experiments import cifar10_small, digits, paired, rows, tabular
 from jaxmia import Experiment, data, metrics, recipes
-from jaxmia.attacks import attack_every_model
 from jaxmia.attacks.references import leave_out
 from jaxmia.command.terminal import guarded, parsed
+from jaxmia.evaluation.power import attack_in_groups
 from jaxmia.models import mlp
 from jaxmia.options import Options
 from jaxmia.training.progress import Progress
-from jaxmia.types import Signals
 
 IMPUTED = "lira_offline_imputed"
 ATTACKS = (
@@ -134,27 +133,16 @@ def run_of(name: str, experiment: Experiment, flags: Flags) -> jaxmia.Run:
     return jaxmia.run(settings, Options(flags.out / name, progress=Progress(flags.quiet)))
 
 
-def scores_of_groups(
-    signals: Signals, member: np.ndarray, references: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Scores and membership of the targets of all groups with so many references."""
-    leaves = leave_out(member)
-    size = references + leaves.fewer
-    groups = [np.arange(i, i + size) for i in range(0, len(member) - size + 1, size)]
-    parts = [
-        attack_every_model(signals.models(at), member[at], ATTACKS, leaves.some(at))
-        for at in groups
-    ]
-    scores = {k: np.concatenate([p[k] for p in parts]) for k in ATTACKS}
-    return scores, np.concatenate([member[at] for at in groups])
-
-
 def rows_of(name: str, run: jaxmia.Run, references: int, draws: int) -> list[dict[str, Any]]:
     """A row for each attack with so many references; where records are persons', these are drawn.
 
     Intervals of the figures themselves are then percentiles too, as those of differences are.
     """
-    scores, truth = scores_of_groups(run.signals, run.member, references)
+    leaves = leave_out(run.member)
+    size = references + leaves.fewer
+    scores, truth = attack_in_groups(
+        run.signals, run.member, ATTACKS, leaves, size, len(run.member)
+    )
     examples, person = truth.shape[1], run.person
     weight = paired.weights(examples, draws) if person is None else paired.by_person(person)
     replicates = {k: paired.resampled(s, truth, weight, LEVELS) for k, s in scores.items()}

@@ -13,6 +13,9 @@ from jaxtyping import Bool, Int
 from jaxmia.types import Array
 
 BALANCES = ("auto", "none", "pair", "opposite")
+# what is in all models or in none says nothing of partners and balance; of so few that are not,
+# models may be complements, or columns equal, by chance
+FEW_MODELS, FEW_EXAMPLES = 4, 16
 
 
 class LeaveOut(NamedTuple):
@@ -72,8 +75,10 @@ def leave_out(
 ) -> LeaveOut:
     """Who leaves with the target, by what a membership shows if "auto".
 
-    `pairs` names partners by equal numbers. Raises `ValueError` for another `balance`, for "pair"
-    without pairs, or for a number that more than two models share.
+    Examples that are in all models or in none (anchors, or what is beside canaries) do not hide
+    that the others are in complementary pairs or balanced columns. `pairs` names partners by equal
+    numbers. Raises `ValueError` for another `balance`, for "pair" without pairs, or for a number
+    that more than two models share.
     """
     member = np.asarray(member, bool)
     return leave_out_of_panels(len(member), lambda: iter([member]), balance, pairs)
@@ -94,10 +99,18 @@ def leave_out_of_panels(
         return LeaveOut("pair", partners(np.asarray(pairs), models))
     if balance == "opposite":
         return nobody_else(models)._replace(kind="opposite")
-    complements, counts = models > 1, set()
+    complements, counts, constant, varying = models > 1, set(), set(), 0
     for member in panels():
-        complements &= bool(np.array_equal(member[0 : models // 2 * 2 : 2], ~member[1::2]))
-        counts |= set(np.unique(member.sum(0)).tolist())
+        inside = member.sum(0)
+        varies = (inside > 0) & (inside < models)
+        even, odd = member[0 : models // 2 * 2 : 2, varies], member[1::2, varies]
+        complements &= bool(np.array_equal(even, ~odd))
+        counts |= set(np.unique(inside[varies]).tolist())
+        constant |= set(np.unique(inside[~varies]).tolist())
+        varying += int(varies.sum())
+    if models < FEW_MODELS or varying < FEW_EXAMPLES:
+        complements &= not constant
+        counts |= constant
     if complements:
         return LeaveOut("pair", partners(np.arange(models) // 2, models))
     if balance == "pair":

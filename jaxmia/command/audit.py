@@ -20,6 +20,7 @@ from jaxmia.experiment import ATTACKS, Experiment
 from jaxmia.options import Options
 from jaxmia.storage.files import read_json
 from jaxmia.storage.run import Run
+from jaxmia.storage.urls import local
 from jaxmia.training.progress import Progress
 from jaxmia.values import factory
 
@@ -165,7 +166,7 @@ def audit(
     procedure = Procedure(estimator)
     kind = type(estimator).__name__
     table = tabled(X, y, groups, by or {}, procedure.regression, f"audit_{kind}")
-    path = Path(out) if out is not None else Path("checkpoints") / table.name
+    path = local(out, "out") if out is not None else Path("checkpoints") / table.name
     how = Options(workdir=path, width=_jobs(jobs), progress=Progress(quiet))
     settings = (models, seed, tuple(attacks))
     return _audit(estimator, procedure, in_memory(table), member, settings, how)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxmia import machine, pipeline
 from jaxmia.attacks import ATTACKS
+from jaxmia.command import cascade
 from jaxmia.command.device import about_device
 from jaxmia.command.explain import explain
 from jaxmia.command.flags import Flags, command, flag_text, overridden, shard, width
@@ -16,6 +17,7 @@ from jaxmia.experiment import Experiment
 from jaxmia.options import Options
 from jaxmia.storage.run import Run
 from jaxmia.storage.sources import opened as source_opened
+from jaxmia.storage.urls import local
 from jaxmia.training import processes
 from jaxmia.training.progress import Progress
 
@@ -66,17 +68,21 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         progress=progress,
     )
     target = _target(experiment, flags, progress)
+    workers = replace(options, shard_count=count * here.count)
+    cascading = cascade.settings(flags.cascade, target, experiment, workers)
     if flags.explain:
         print("\n".join(explain(experiment, options)))
         return
     run = pipeline.run(experiment, options)
-    if not (run.path / "summary.json").exists():
+    if not run.folder.has("summary.json"):
         return  # other workers are not done
     if run.evaluated or here.index == 0:
         show(run.summary, flags.json and not target, flags.quiet)
-    progress.say(f"report: {run.path / 'report' / 'index.html'}, scores: {run.path / 'scores.npz'}")
+    progress.say(f"report: {run.folder}/report/index.html, scores: {run.folder}/scores.npz")
     if target and here.index == 0:
         _attack_target(run, target, flags, progress)
+        if cascading:
+            cascade.attack_target(run, experiment, target, cascading, options)
 
 
 def _module(experiment: Experiment) -> str:
@@ -98,6 +104,7 @@ def _target(experiment: Experiment, flags: Flags, progress: Progress) -> Score |
         if flags.target_member:
             raise ValueError("--target-member needs --target-signals or --target-logits")
         return None
+    local(flags.workdir or "", "--workdir (with a target)")
     if flags.target_signals and flags.target_logits:
         raise ValueError("--target-signals and --target-logits do not go together")
     for name in ("target_signals", "target_logits", "target_member"):

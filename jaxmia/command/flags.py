@@ -46,8 +46,8 @@ class Flags:
     """Defences of what models tell, one after the other: "top_k(3)" "rounded(2)"."""
     data: Path | None = None
     """An .npz with x, y and optional x_test, y_test instead of the experiment's data."""
-    workdir: Path | None = None
-    """The run folder; checkpoints/NAME by default."""
+    workdir: str | None = None
+    """The run folder, or s3://BUCKET/FOLDER, gs://BUCKET/FOLDER; checkpoints/NAME by default."""
     width: str = "auto"
     """How many models are vmapped together; auto measures it once."""
     block: int | None = None
@@ -70,6 +70,9 @@ class Flags:
     """Its logits [N, C] instead."""
     target_member: Path | None = None
     """0/1 [N]: the target's training set, if known; without it there are scores, but no metrics."""
+    cascade: int = 0
+    """Rounds of shadow models against that target (CMIA): the run is the first, and each further
+    one is trained for it alone, around what those before were surest of."""
     show_examples: bool = False
     """Show the most exposed examples in the report, also where they are not a public set's."""
     explain: bool = False

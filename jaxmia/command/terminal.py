@@ -8,6 +8,8 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -15,10 +17,12 @@ from rich.console import Console
 
 from jaxmia.attacks import ATTACKS
 from jaxmia.report.table import attacks_table, headlines, remarks, table
-from jaxmia.storage.files import UnwritableError
+from jaxmia.storage.files import UnreachableError, UnwritableError
 from jaxmia.storage.locks import LockHeldError
+from jaxmia.storage.urls import local
 from jaxmia.training.interrupt import StoppedError
 
+CLEAR = (RuntimeError, LockHeldError, UnreachableError)  # others are mistakes in the code
 # what the system says of a path that nobody could use: too long, forbidden, through a file, a loop
 PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
@@ -35,13 +39,24 @@ def parsed(kind: type, args: list[str] | None, **settings: Any) -> Any:
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return tyro.cli(kind, args=args, **settings)
+            options = tyro.cli(kind, args=args, **settings)
     except SystemExit as end:
         if end.code in (0, None):
             raise
         words = re.sub(r"[─│╭╮╰╯]+", " ", stderr.getvalue())
         print(plain(f"{settings['prog']}: {' '.join(words.split())[:600]}"), file=sys.stderr)
         raise SystemExit(2) from None
+    guarded(lambda: _check_paths(options))
+    return options
+
+
+def _check_paths(options: Any) -> None:
+    """Refuses a URL wherever a path is asked for, to read as to write."""
+    for field in fields(options):
+        value = getattr(options, field.name)
+        for place in value if isinstance(value, tuple) else (value,):
+            if isinstance(place, Path):
+                local(place, f"--{field.name.replace('_', '-')}")
 
 
 def plain(line: str) -> str:
@@ -57,7 +72,7 @@ def guarded(work: Callable[[], None]) -> None:
         print(f"jaxmia: {stopped}", file=sys.stderr)
         raise SystemExit(128 + stopped.number) from None
     except (ValueError, FileNotFoundError, LockHeldError, UnwritableError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and type(error) not in (RuntimeError, LockHeldError):
+        if isinstance(error, RuntimeError) and type(error) not in CLEAR:
             raise
         line = " ".join(str(error).split())
         print(plain(f"jaxmia: {line[:1000]}"), file=sys.stderr)

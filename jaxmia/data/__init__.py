@@ -4,7 +4,7 @@
 """
 
 from jaxmia.data.arrays import arrays
-from jaxmia.data.derived import first, mislabelled, random_labels
+from jaxmia.data.derived import first, mislabelled, poisoned, random_labels
 from jaxmia.data.digits import digits
 from jaxmia.data.pool import HeldOut, digest, features, held_out
 from jaxmia.data.synthetic import people, synthetic
@@ -22,6 +22,7 @@ __all__ = [
     "held_out",
     "mislabelled",
     "people",
+    "poisoned",
     "prepare",
     "random_labels",
     "ready",

@@ -51,17 +51,60 @@ def mislabelled(
 
     A network learns such a label by heart or not at all (Aerni et al. 2024).
     """
-    rows = np.asarray(index)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(np.unique(rows)) != len(rows):
-        raise ValueError(f"mislabelled: needs a list of different numbers, not {index!r:.80}")
+    rows = _numbers("mislabelled", index)
 
     def load() -> Data:
         data = usable(source())
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(data.y):
-            raise ValueError(f"mislabelled: {rows.max()} is not in the pool of {len(data.y)}")
         y = data.y.copy()
-        other = np.random.default_rng(seed).integers(1, data.classes, size=len(rows))
-        y[rows] = (y[rows] + other) % data.classes
+        y[rows] = _other_labels("mislabelled", data, rows, seed)
         return replace(data, name=f"{data.name}, {len(rows)} mislabelled", y=y.astype(np.int32))
 
     return load
+
+
+@factory
+def poisoned(
+    source: Callable[[], Data], targets: Sequence[int], copies: int = 8, seed: int = 0
+) -> Callable[[], Data]:
+    """A pool with mislabelled copies of some examples behind it, the targets (Tramer et al. 2022).
+
+    All copies of a target have the same wrong class, drawn uniformly, and belong to no person of
+    the pool; the targets themselves stay as they are. Poisons are in every model's training set
+    where the design says so, as `design.canaries(targets)` does: then a model that has the target
+    must learn its label against them ("Truth Serum", section 4). Raises `ValueError` for fewer
+    than one copy, and for targets that are no different numbers of the pool.
+    """
+    rows = _numbers("poisoned", targets)
+    if copies < 1 or not len(rows):
+        raise ValueError(f"poisoned: copies={copies} and the number of targets must be 1 or more")
+
+    def load() -> Data:
+        data = usable(source())
+        wrong = np.repeat(_other_labels("poisoned", data, rows, seed), copies).astype(np.int32)
+        person = data.person
+        if person is not None:
+            person = np.concatenate([person, person.max() + 1 + np.arange(len(wrong))])
+        return replace(
+            data,
+            name=f"{data.name}, {copies} poisons of {len(rows)} targets",
+            x=np.concatenate([data.x, np.repeat(data.x[rows], copies, axis=0)]),
+            y=np.concatenate([data.y, wrong]),
+            person=person,
+        )
+
+    return load
+
+
+def _numbers(name: str, index: Sequence[int]) -> np.ndarray:
+    rows = np.asarray(index)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(np.unique(rows)) != len(rows):
+        raise ValueError(f"{name}: needs a list of different numbers, not {index!r:.80}")
+    return rows
+
+
+def _other_labels(name: str, data: Data, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Another class than its own for each of some rows, drawn uniformly."""
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(data.y):
+        raise ValueError(f"{name}: {rows.max()} is not in the pool of {len(data.y)}")
+    other = np.random.default_rng(seed).integers(1, data.classes, size=len(rows))
+    return (data.y[rows] + other) % data.classes

@@ -19,8 +19,7 @@ from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
 from jaxmia.evaluation.unknown import notes, own_nan, unknown
 from jaxmia.metrics import Ranked, rank_all
-from jaxmia.storage.files import read_json
-from jaxmia.storage.run import read_signals
+from jaxmia.storage.run import read_signals, read_summary
 from jaxmia.training import quantiles
 from jaxmia.types import Data, Signals
 from jaxmia.work import Work
@@ -115,15 +114,15 @@ def current(work: Work) -> bool:
 
     A report that was killed while it was drawn is made again.
     """
-    path, experiment = work.store.path, work.experiment
+    folder, experiment = work.store.folder, work.experiment
     try:
-        summary = read_json(path / "summary.json")
+        summary = read_summary(folder)
         states = {k: v for k, v in summary["experiment"].items() if k in STATES}
         if not (states == _states(work) and set(summary["attacks"]) == set(experiment.attacks)):
             return False
-        if not (path / "report" / "index.html").is_file():
+        if not folder.has("report/index.html"):
             return False
-        with zipfile.ZipFile(path / "scores.npz") as scores:
+        with folder.open("scores.npz") as file, zipfile.ZipFile(file) as scores:
             return scores.testzip() is None
     except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile):
         return False

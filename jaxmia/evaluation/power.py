@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from jaxmia import metrics
 from jaxmia.attacks import ATTACKS, attack_every_model
@@ -28,25 +28,44 @@ def curve(
     by the others, and the scores of all groups are pooled. An attack that could score nothing is
     absent.
     """
-    member = np.asarray(member, bool)
-    order = np.argsort(leave_out.groups, kind="stable")
     rows = []
     for size in _sizes(len(member)):
-        groups = [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
-        groups = groups[: max(1, TARGETS // size)]
-        parts = [_attacked(signals, member, at, names, leave_out.some(at)) for at in groups]
-        truth = np.concatenate([member[at] for at in groups])
-        scores = {k: np.concatenate([p[k] for p in parts]) for k in names}
+        scores, truth = attack_in_groups(signals, member, names, leave_out, size, TARGETS)
         rows.append(
             {
                 "models": size,
-                "references": size - leave_out.some(groups[0]).fewer,
+                "references": size - leave_out.some(np.arange(size)).fewer,
                 "targets": len(truth),
                 "examples": truth.shape[1],
                 "attacks": {k: f for k in names if (f := _figures(scores[k], truth))},
             }
         )
     return rows
+
+
+def attack_in_groups(
+    signals: Signals,
+    member: Bool[Array, "M N"],
+    names: Sequence[str],
+    leave_out: LeaveOut,
+    size: int,
+    targets: int,
+) -> tuple[dict[str, Float[np.ndarray, "T N"]], Bool[np.ndarray, "T N"]]:
+    """Scores by attack, and the membership, of targets whose references are `size` models less.
+
+    The models are cut into groups of that size, partners together, at most so many as have the
+    targets, but one at least; in each every model is attacked by the others.
+    """
+    member = np.asarray(member, bool)
+    order = np.argsort(leave_out.groups, kind="stable")
+    groups = [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
+    groups = groups[: max(1, targets // size)]
+    parts = [
+        attack_every_model(signals.models(at), member[at], names, leave_out.some(at))
+        for at in groups
+    ]
+    truth = np.concatenate([member[at] for at in groups])
+    return {k: np.concatenate([p[k] for p in parts]) for k in names}, truth
 
 
 def power(
@@ -69,12 +88,6 @@ def power(
 def _sizes(models: int) -> list[int]:
     """Powers of two, and all."""
     return sorted({2**i for i in range(1, models.bit_length())} | {models})
-
-
-def _attacked(
-    signals: Signals, member: np.ndarray, at: np.ndarray, names: Sequence[str], leaves: LeaveOut
-) -> dict[str, np.ndarray]:
-    return attack_every_model(signals.models(at), member[at], names, leaves)
 
 
 def _figures(score: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:

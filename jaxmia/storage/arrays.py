@@ -4,15 +4,17 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxmia.storage.files import UnwritableError, reason, write_json
+from jaxmia.storage.files import UnwritableError, as_json, reason
+from jaxmia.storage.folder import Folder
 from jaxmia.types import SIGNALS
 
 CHUNK_BYTES = 64 << 20
+# what equals the fill value is written, too: a chunk that is absent was never written
+ZARR = {"driver": "zarr3", "store_data_equal_to_fill_value": True}
 PANEL_BYTES = 256 << 20  # of rows that are held at once while they are compared with digests
 
 
@@ -24,27 +26,25 @@ def row_digest(row: np.ndarray) -> str:
 class Arrays:
     """The arrays of one folder, whose chunks hold `block` models each."""
 
-    def __init__(self, folder: Path, block: int) -> None:
+    def __init__(self, folder: Folder, block: int) -> None:
         """`folder` need not be there yet."""
         self.folder, self.block = folder, block
 
     def has(self, name: str) -> bool:
         """Whether there is such an array."""
-        return (self.folder / name / "zarr.json").exists()
+        return self.folder.has(f"{name}/zarr.json")
 
     def open(self, name: str) -> Any:
         """An array that is there, as TensorStore has it; raises `ValueError` if it is not sound."""
         import tensorstore as ts
 
-        return ts.open(self._spec(name)).result()
+        return self.folder.result(ts.open(ZARR, kvstore=self.folder.kvstore(name)))
 
-    def _spec(self, name: str) -> dict[str, Any]:
-        run = self.folder.parent
-        if not (self.folder / name).resolve().is_relative_to(run.resolve()):
-            raise ValueError(f"{self.folder / name}: leads out of the run folder")
-        where = {"driver": "file", "path": str(self.folder / name) + "/"}
-        # what equals the fill value is written, too: a chunk that is absent was never written
-        return {"driver": "zarr3", "kvstore": where, "store_data_equal_to_fill_value": True}
+    def read(self, name: str, models: int | None = None) -> np.ndarray:
+        """An array, or its first models' rows; raises what TensorStore does if it is not sound."""
+        array = self.open(name)
+        whole = array if models is None else array[:models]
+        return np.asarray(self.folder.result(whole.read()))
 
     def chunks(self, shape: Sequence[int], dtype: str) -> list[int]:
         """How many models, examples, ... a chunk holds of an array by model."""
@@ -69,41 +69,40 @@ class Arrays:
         """An array of at least so many models, made or grown where it is not yet."""
         import tensorstore as ts
 
-        spec = self._spec(name)
-        group = self.folder / "zarr.json"
-        if not group.exists():
-            write_json(group, {"zarr_format": 3, "node_type": "group", "attributes": {}})
+        store, result = self.folder.kvstore(name), self.folder.result
+        if not self.folder.has("zarr.json"):
+            group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+            self.folder.write("zarr.json", as_json(group))
         if not self.has(name):
             with contextlib.suppress(ValueError):  # another worker was first
-                metadata = self._metadata(name, shape, dtype, by_model)
-                return ts.open({**spec, "metadata": metadata}, create=True).result()
-        array = ts.open(spec).result()
+                spec = {**ZARR, "metadata": self._metadata(name, shape, dtype, by_model)}
+                return result(ts.open(spec, kvstore=store, create=True))
+        array = result(ts.open(ZARR, kvstore=store))
         if by_model and array.shape[0] < shape[0]:
-            array = array.resize(exclusive_max=shape, expand_only=True).result()
+            array = result(array.resize(exclusive_max=shape, expand_only=True))
         return array
 
     def write(self, models: Sequence[int], total: int, name: str, rows: np.ndarray) -> dict:
         """Writes rows of models into an array `[total, ...]`, and gives their digests."""
         try:
             array = self.create(name, (total, *rows.shape[1:]), rows.dtype.name)
-            array[np.asarray(models)].write(rows).result()
+            self.folder.result(array[np.asarray(models)].write(rows))
         except (ValueError, OSError) as error:
-            raise UnwritableError(f"cannot write {self.folder / name}: {reason(error)}") from error
+            raise UnwritableError(f"cannot write {self.folder}/{name}: {reason(error)}") from error
         return {str(m): row_digest(row) for m, row in zip(models, rows, strict=True)}
 
     def write_fixed(self, name: str, values: np.ndarray) -> str:
         """Writes an array without a model axis, unless it is there already; gives its digest."""
         digest = row_digest(values)
         with contextlib.suppress(ValueError, OSError):
-            if self.has(name) and row_digest(self.open(name).read().result()) == digest:
+            if self.has(name) and row_digest(self.read(name)) == digest:
                 return digest
         try:
-            with contextlib.suppress(OSError):
-                (self.folder / name / "zarr.json").unlink()
+            self.folder.remove(f"{name}/zarr.json")
             array = self.create(name, values.shape, values.dtype.name, by_model=False)
-            array.write(values).result()
+            self.folder.result(array.write(values))
         except (ValueError, OSError) as error:
-            raise UnwritableError(f"cannot write {self.folder / name}: {reason(error)}") from error
+            raise UnwritableError(f"cannot write {self.folder}/{name}: {reason(error)}") from error
         return digest
 
     def mend(self, name: str, total: int, kind: dict[str, Any]) -> str | None:
@@ -113,9 +112,9 @@ class Arrays:
         """
         shape = (total, *kind["shape"])
         description = self._metadata(name, shape, kind["dtype"], True)
-        file = self.folder / name / "zarr.json"
+        file = f"{name}/zarr.json"
         try:
-            present = json.loads(file.read_bytes())
+            present = json.loads(self.folder.read(file))
             present = {k: present[k] for k in description} | {
                 "shape": [total, *present["shape"][1:]]
             }
@@ -123,17 +122,16 @@ class Arrays:
                 return None
         except (ValueError, KeyError, TypeError, IndexError, OSError):
             pass
-        with contextlib.suppress(OSError):
-            file.unlink()
+        self.folder.remove(file)
         self.create(name, shape, kind["dtype"])
-        return f"{file.relative_to(self.folder.parent)}: is broken, and was written again"
+        return f"{self.folder.name}/{file}: is broken, and was written again"
 
     def digests(self, name: str, models: Sequence[int]) -> dict[int, str]:
         """The digests of rows as they lie there; a panel of columns is held at a time."""
         array, rows = self.open(name), np.asarray(models)
         sums = [hashlib.sha256() for _ in models]
         for at in self._panels(array, len(rows)):
-            panel = np.ascontiguousarray(array[rows, at].read().result())
+            panel = np.ascontiguousarray(self.folder.result(array[rows, at].read()))
             for total, row in zip(sums, panel, strict=True):
                 total.update(row.tobytes())
         return {m: s.hexdigest()[:32] for m, s in zip(models, sums, strict=True)}

@@ -16,63 +16,76 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmia.storage.files import UnwritableError, reason, write_json
+from jaxmia.storage.files import UnreachableError, UnwritableError, reason, write_json
+from jaxmia.storage.folder import Folder
 
 KEEP = 2
 
 
-def save(folder: Path, epoch: int, tree: Any) -> None:
+def save(folder: Folder, epoch: int, tree: Any) -> None:
     """Saves a tree of arrays as the state after `epoch` epochs; the newest two are kept.
 
     Raises `UnwritableError` if it cannot be written; older checkpoints stay.
     """
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     arrays = {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
-    place = (Path(folder) / f"{epoch:06d}").absolute()
+    name = _name(epoch)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(place.parent, sum(leaf.nbytes for leaf in arrays.values()))
-        if place.exists():
-            shutil.rmtree(place)
-        with _only_raising(), _alone() as checkpointer:
-            checkpointer.save(place, arrays)
+        with folder.packing(name) as place:
+            _check_room(place.parent, sum(leaf.nbytes for leaf in arrays.values()))
+            with _only_raising(), _alone() as checkpointer:
+                checkpointer.save(place, arrays)
+            write_json(place / "digests.json", {k: _digest(v) for k, v in arrays.items()})
+    except UnwritableError:
+        raise
     except (OSError, ValueError) as error:
-        raise UnwritableError(f"cannot write {place}: {reason(error)}") from error
-    write_json(place / "digests.json", {k: _digest(v) for k, v in arrays.items()})
-    for old in _epochs(folder)[:-KEEP]:
-        shutil.rmtree(Path(folder) / f"{old:06d}", ignore_errors=True)
+        raise UnwritableError(f"cannot write {folder}/{name}: {reason(error)}") from error
+    for old in epochs(folder)[:-KEEP]:
+        folder.remove(_name(old))
 
 
-def restore(folder: Path, epoch: int, like: Any) -> tuple[Any, str]:
+def restore(folder: Folder, epoch: int, like: Any) -> tuple[Any, str]:
     """A checkpoint's tree as NumPy arrays, or None and why it is not sound.
 
     `like` gives the tree's structure, shapes and dtypes.
     """
-    place = (Path(folder) / f"{epoch:06d}").absolute()
+    name = _name(epoch)
     try:
-        return _restored(place, like), ""
+        with folder.unpacked(name) as place:
+            return _restored(place, like), ""
+    except UnreachableError:
+        raise
     except Exception as error:  # Orbax raises what its parts raise; any of them means unsound
-        return None, f"checkpoint {place.parent.name}/{place.name} is skipped: {error!s:.200}"
+        return None, f"checkpoint {folder.name}/{name} is skipped: {error!s:.200}"
 
 
-def remove(folder: Path, but: int | None = None) -> None:
+def epochs(folder: Folder) -> list[int]:
+    """After which epochs there are checkpoints, sound or not, in order."""
+    return sorted(int(name) for name in folder.names() if name.isdigit())
+
+
+def remove(folder: Folder, but: int | None = None) -> None:
     """Deletes a block's checkpoints, and what half a one left behind; `but` that of one epoch."""
     if but is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
         return
-    for place in Path(folder).iterdir() if Path(folder).is_dir() else ():
-        if place.name != f"{but:06d}":
-            shutil.rmtree(place, ignore_errors=True)
+    for name in folder.names():
+        if name != _name(but):
+            folder.remove(name)
 
 
-def leaves(folder: Path, epoch: int) -> dict[int, np.ndarray]:
+def leaves(folder: Folder, epoch: int) -> dict[int, np.ndarray]:
     """The arrays of a checkpoint by their place in the tree; empty ones are absent.
 
     Raises `ValueError`, and what Orbax and the file system raise, for one that is not sound.
     """
-    place = (Path(folder) / f"{epoch:06d}").absolute()
-    names = json.loads((place / "digests.json").read_text())
-    return {int(name): array for name, array in _read(place, names).items()}
+    with folder.unpacked(_name(epoch)) as place:
+        names = json.loads((place / "digests.json").read_text())
+        return {int(name): array for name, array in _read(place, names).items()}
+
+
+def _name(epoch: int) -> str:
+    return f"{epoch:06d}"
 
 
 def _restored(place: Path, like: Any) -> Any:
@@ -142,10 +155,6 @@ def _quiet(before: Callable) -> Callable:
 
 def _is_late(error: BaseException | None) -> bool:
     return isinstance(error, RuntimeError) and "Event loop is closed" in str(error)
-
-
-def _epochs(folder: Path) -> list[int]:
-    return sorted(int(p.name) for p in Path(folder).glob("[0-9]*") if p.name.isdigit())
 
 
 def _digest(leaf: np.ndarray) -> str:

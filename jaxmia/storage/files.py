@@ -17,6 +17,10 @@ class UnwritableError(OSError):
     """The run folder could not be written: the disk is full, or the folder is read-only."""
 
 
+class UnreachableError(RuntimeError):
+    """An object store gave no answer, or none to this user: what it holds is not known."""
+
+
 def reason(error: Exception) -> str:
     """What went wrong, in one line, without the settings that TensorStore adds."""
     return " ".join(re.split(r" \[\w+=", str(error))[0].split())[:400]
@@ -63,9 +67,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         out.write(content)
 
 
+def as_json(content: Any) -> bytes:
+    """JSON as a file holds it."""
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, content: Any) -> None:
     """JSON, atomically."""
-    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(path, as_json(content))
 
 
 def read_json(path: Path) -> Any:
@@ -76,23 +85,18 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: cannot be read ({error})") from error
 
 
-def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    """JSON with a digest of itself, atomically."""
-    write_json(path, sealed(content))
-
-
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
     """The content and its digest; what JSON does not tell apart is made equal first."""
     plain = json.loads(json.dumps({k: v for k, v in content.items() if k != SEAL}))
     return plain | {SEAL: _digest(plain)}
 
 
-def read_sealed(path: Path, required: bool = True) -> dict[str, Any]:
-    """What `write_sealed` wrote, without the seal.
+def unsealed(text: bytes, required: bool = True) -> dict[str, Any]:
+    """What was `sealed`, of its JSON, without the seal.
 
-    Raises `ValueError` for anything else; a file without a seal is taken unless one is `required`.
+    Raises `ValueError` for anything else; a text without a seal is taken unless one is `required`.
     """
-    content = json.loads(path.read_bytes())
+    content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("is no JSON object")
     digest = content.pop(SEAL, None)

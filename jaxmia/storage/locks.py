@@ -31,7 +31,7 @@ class Lock:
         self.holder = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "started": _started(os.getpid()),
+            "started": start_of(os.getpid()),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
             "token": os.urandom(8).hex(),
         }
@@ -82,11 +82,21 @@ class Lock:
         while not self._released.wait(STALE / 20):
             self.refresh()
 
+    def _is_mine(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(self.file.read_text())["token"] == self.holder["token"]
+        return False
+
+    def check(self) -> None:
+        """Raises `LockHeldError` if another process has taken it over."""
+        if not self._is_mine():
+            raise LockHeldError(f"{self.what} was taken over by another process meanwhile")
+
     def release(self) -> None:
         """Gives the lock back, if it is still this process's."""
         self._released.set()
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads(self.file.read_text())["token"] == self.holder["token"]:
+        if self._is_mine():
+            with contextlib.suppress(OSError):
                 self.file.unlink()
 
 
@@ -125,13 +135,13 @@ def _living(file: Path) -> str | None:
     except (ValueError, KeyError, TypeError):
         return "an unknown process" if age < STALE else None
     if host == socket.gethostname():
-        alive = pid > 0 and started is not None and _started(pid) == started
+        alive = pid > 0 and started is not None and start_of(pid) == started
     else:
         alive = age < STALE
     return f"process {pid} on {host}, since {holder.get('since')}" if alive else None
 
 
-def _started(pid: int) -> str | None:
+def start_of(pid: int) -> str | None:
     """When a process of this machine started, by its own clock; None if there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()

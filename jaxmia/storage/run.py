@@ -1,5 +1,6 @@
 """A run folder, opened again: its experiment, membership, signals, scores, posteriors."""
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,9 @@ from jaxtyping import Float
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks import calibration as posteriors
 from jaxmia.attacks.references import leave_out
-from jaxmia.storage import files
+from jaxmia.storage.folder import Folder
 from jaxmia.storage.store import Store
+from jaxmia.storage.urls import Place, local
 from jaxmia.types import SIGNALS, Signals
 
 
@@ -20,41 +22,45 @@ from jaxmia.types import SIGNALS, Signals
 class Run:
     """A run folder, opened again: what is in it is read when it is asked for."""
 
-    path: Path
+    folder: Folder
     evaluated: bool = False  # whether it was this process, just now, that wrote the report
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
+    def open(cls, path: Place) -> "Run":
         """Raises `ValueError` for a folder that is no run."""
-        Store(Path(path))
-        return cls(Path(path))
+        return cls(Store(path).folder)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies on this machine; raises `ValueError` for a run that lies elsewhere."""
+        return local(str(self.folder), "run")
 
     @cached_property
     def experiment(self) -> dict[str, Any]:
         """Every resolved field, the execution plan and what it ran on."""
-        return Store(self.path).experiment
+        return Store(self.folder).experiment
 
     @cached_property
     def models(self) -> int:
         """How many models are finished, counted from the first."""
-        store = Store(self.path)
+        store = Store(self.folder)
         numbers = sorted(m for r in store.records() for m in r["models"])
         return next((i for i, m in enumerate(numbers) if i != m), len(numbers))
 
     @cached_property
     def member(self) -> np.ndarray:
         """Bool `[M, N]`: who was trained on."""
-        return read_signals(Store(self.path), self.models)[1]
+        return read_signals(Store(self.folder), self.models)[1]
 
     @cached_property
     def signals(self) -> Signals:
         """What was seen of every model."""
-        return read_signals(Store(self.path), self.models)[0]
+        return read_signals(Store(self.folder), self.models)[0]
 
     @cached_property
     def scores(self) -> dict[str, np.ndarray]:
         """The score `[T, N]` of every attack."""
-        with np.load(self.path / "scores.npz", allow_pickle=False) as archive:
+        with self.folder.open("scores.npz") as file, np.load(file, allow_pickle=False) as archive:
             return {k: archive[k] for k in archive.files if k != "member"}
 
     def posterior(
@@ -75,18 +81,26 @@ class Run:
     @cached_property
     def repeats(self) -> "Run | None":
         """The models trained once more on the sets of the first ones; None without any."""
-        path = Store.repeats_of(self.path)
-        return Run(path) if Store.there(path) and Run(path).models else None
+        folder = Store.repeats_of(self.folder)
+        return Run(folder) if Store.there(folder) and Run(folder).models else None
 
     @cached_property
     def person(self) -> np.ndarray | None:
         """The person `[N]` that each record belongs to, if it does."""
-        return Store(self.path).read("person")
+        return Store(self.folder).read("person")
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """`summary.json`."""
-        return files.read_json(self.path / "summary.json")
+        return read_summary(self.folder)
+
+
+def read_summary(folder: Folder) -> dict[str, Any]:
+    """A run's `summary.json`; raises `ValueError` if it is absent or broken."""
+    try:
+        return json.loads(folder.read("summary.json"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder}/summary.json: cannot be read ({error})") from error
 
 
 def read_signals(store: Store, models: int) -> tuple[Signals, np.ndarray]:

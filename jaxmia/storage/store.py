@@ -9,28 +9,23 @@ themselves, and the description has a copy, so that damage is found, and costs w
 import contextlib
 import hashlib
 import json
-import os
-import socket
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxmia.storage.arrays import Arrays, kind_of, row_digest
-from jaxmia.storage.files import (
-    SEAL,
-    UnwritableError,
-    read_sealed,
-    sealed,
-    write_json,
-    write_sealed,
-)
-from jaxmia.storage.locks import Lock, LockHeldError
+from jaxmia.storage.files import SEAL, UnwritableError, as_json, sealed, unsealed
+from jaxmia.storage.folder import Folder, Hold
+from jaxmia.storage.locks import LockHeldError
+from jaxmia.storage.urls import Place, folder_at
 
 SCHEMA = 1
 FIELDS = {"schema", "identity", "plan", "about"}
+DESCRIPTION = "experiment.json"
+COPY = "blocks/experiment.json"
+LOG = "log.jsonl"
 
 
 def differences(old: Any, new: Any, field: str = "") -> list[str]:
@@ -47,13 +42,14 @@ def differences(old: Any, new: Any, field: str = "") -> list[str]:
 class Store:
     """One run folder, opened for reading and writing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Place) -> None:
         """Opens a folder that `create` has made; raises `ValueError` for any other.
 
         A broken description is taken from its copy; `said` tells it.
         """
-        self.path = Path(path)
+        self.folder = folder_at(place, "run")
         self.said: list[str] = []
+        self._locks: dict[int, Hold] = {}
         self.experiment = self._described()
         try:
             self.plan = dict(self.experiment["plan"])
@@ -62,80 +58,81 @@ class Store:
             if self.block < 1:
                 raise ValueError(f"block={self.block}")
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}/experiment.json: cannot be read ({error!r})") from error
+            message = f"{self.folder}/{DESCRIPTION}: cannot be read ({error!r})"
+            raise ValueError(message) from error
         if schema != SCHEMA:
-            raise ValueError(f"{path}: has schema {schema}, this jaxmia reads {SCHEMA}")
-        self.arrays = Arrays(self.path / "signals.zarr", self.block)
+            raise ValueError(f"{self.folder}: has schema {schema}, this jaxmia reads {SCHEMA}")
+        self.arrays = Arrays(self.folder.under("signals.zarr"), self.block)
 
     def _described(self) -> dict[str, Any]:
-        file, copy = _description(self.path)
         try:
-            content = read_sealed(file, required=False)
+            text = self.folder.read(DESCRIPTION)
+            content = unsealed(text, required=False)
             # 0.1 wrote no digests: there the fields are all that can be looked at
-            self._sealed = SEAL in json.loads(file.read_bytes())
+            self._sealed = SEAL in json.loads(text)
             if self._sealed or content.keys() == FIELDS:
                 return content
             reason = f"has the fields {sorted(content)}"
         except FileNotFoundError as error:
-            if not copy.is_file():
-                raise ValueError(f"{self.path}: is no run folder (no experiment.json)") from error
+            if not self.folder.has(COPY):
+                message = f"{self.folder}: is no run folder (no {DESCRIPTION})"
+                raise ValueError(message) from error
             reason = "is gone"
         except (OSError, ValueError) as error:
             reason = str(error)
         try:
-            content = read_sealed(copy)
+            content = unsealed(self.folder.read(COPY))
         except (OSError, ValueError):
-            raise ValueError(f"{file}: cannot be read ({reason})") from None
+            message = f"{self.folder}/{DESCRIPTION}: cannot be read ({reason})"
+            raise ValueError(message) from None
         self._sealed = True
-        self.said.append(f"experiment.json {reason}: taken from its copy")
+        self.said.append(f"{DESCRIPTION} {reason}: taken from its copy")
         with contextlib.suppress(UnwritableError):
-            write_sealed(file, content)
+            self.folder.write(DESCRIPTION, as_json(sealed(content)))
         return content
 
     @staticmethod
-    def there(path: Path) -> bool:
+    def there(place: Place) -> bool:
         """Whether a folder is a run's."""
-        return any(file.exists() for file in _description(path))
+        folder = folder_at(place, "run")
+        return any(folder.has(name) for name in (DESCRIPTION, COPY))
 
     @staticmethod
-    def repeats_of(path: Path) -> Path:
+    def repeats_of(folder: Folder) -> Folder:
         """Where a run keeps the models that are trained on its first sets once more."""
-        return path / "repeats"
+        return folder.under("repeats")
 
     @classmethod
-    def create(cls, path: Path, identity: dict, plan: dict, about: dict) -> "Store":
+    def create(cls, place: Place, identity: dict, plan: dict, about: dict) -> "Store":
         """Makes a run folder, or opens the one that is there.
 
         Its own plan is kept. Raises `ValueError` for a folder of another experiment, naming every
         field that differs, and for one that is not empty and no run folder.
         """
-        path = Path(path)
-        file, copy = _description(path)
-        if not cls.there(path):
-            other = path.is_file() or (path.is_dir() and any(map(_foreign, path.iterdir())))
-            if other and not cls.there(path):  # another worker may have made it just now
-                raise ValueError(f"workdir={path}: exists and is no run folder")
+        folder = folder_at(place, "workdir")
+        if not cls.there(folder):
+            other = any(map(_foreign, folder.names()))
+            if other and not cls.there(folder):  # another worker may have made it just now
+                raise ValueError(f"workdir={folder}: exists and is no run folder")
             content = {"schema": SCHEMA, "identity": identity, "plan": plan, "about": about}
-            beside = path / f".experiment.{socket.gethostname()}.{os.getpid()}"
-            write_json(beside, sealed(content))
-            with contextlib.suppress(FileExistsError):  # another worker was first
-                os.link(beside, file)
-            beside.unlink()
-        store = cls(path)
+            folder.create(DESCRIPTION, as_json(sealed(content)))  # or another was first
+        store = cls(folder)
         if clashes := differences(store.experiment.get("identity"), identity):
             if all(f.startswith("pool is") for f in clashes):
                 clashes = ["the data have changed since this run began", *clashes]
-            raise ValueError(f"workdir={path} belongs to another experiment: {'; '.join(clashes)}")
+            raise ValueError(
+                f"workdir={folder} belongs to another experiment: {'; '.join(clashes)}"
+            )
         if store._sealed:
-            store._keep_copy(copy)
+            store._keep_copy()
         return store
 
-    def _keep_copy(self, copy: Path) -> None:
+    def _keep_copy(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            if read_sealed(copy) == self.experiment:
+            if unsealed(self.folder.read(COPY)) == self.experiment:
                 return
         with contextlib.suppress(UnwritableError):  # who only looks needs none
-            write_sealed(copy, self.experiment)
+            self.folder.write(COPY, as_json(sealed(self.experiment)))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -165,12 +162,10 @@ class Store:
         if models is not None and not set(digests).issuperset(range(models)):
             return None
         try:
-            array = self.arrays.open(name)
-            values = np.asarray((array if models is None else array[:models]).read().result())
+            values = self.arrays.read(name, models)
         except (ValueError, OSError, IndexError) as error:
-            raise ValueError(f"{self.path}: {name} cannot be read; run the experiment again") from (
-                error
-            )
+            message = f"{self.folder}: {name} cannot be read; run the experiment again"
+            raise ValueError(message) from error
         fixed = {r["fixed"][name] for r in self.records() if name in r.get("fixed", {})}
         if models is not None:
             wrong = [m for m, row in enumerate(values) if row_digest(row) != digests[m]]
@@ -178,8 +173,8 @@ class Store:
             wrong = [name] if fixed and row_digest(values) not in fixed else []
         if wrong:
             raise ValueError(
-                f"{self.path}: {name} of {wrong[:20]} is not what was written; run the experiment "
-                "again, which makes it anew"
+                f"{self.folder}: {name} of {wrong[:20]} is not what was written; run the "
+                "experiment again, which makes it anew"
             )
         return values
 
@@ -205,27 +200,35 @@ class Store:
 
     # blocks
 
-    def _record_file(self, block: int) -> Path:
-        return self.path / "blocks" / f"{block:04d}.json"
-
     def record(self, block: int) -> dict:
         """A block's record; one without models where there is none, or where it is broken."""
-        return self._read_record(self._record_file(block)) or {"models": [], "digests": {}}
+        return self._read_record(block)[0]
 
-    def _read_record(self, file: Path) -> dict:
+    def _read_record(self, block: int) -> tuple[dict, bytes | None]:
+        """A block's record, and its text, which is None where there is none."""
+        text = None
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = read_sealed(file, self._sealed)
+            text = self.folder.read(_record_name(block))
+            record = unsealed(text, self._sealed)
             if isinstance(record["models"], list) and isinstance(record["digests"], dict):
-                return record
-        return {}
+                return record, text
+        return {"models": [], "digests": {}}, text
 
-    def _write_record(self, block: int, record: dict) -> None:
-        (write_sealed if self._sealed else write_json)(self._record_file(block), record)
+    def _write_record(self, block: int, record: dict, former: bytes | None) -> None:
+        """Writes a record instead of the one that was read; `LockHeldError` if another did."""
+        self._check_lock(block)
+        text = as_json(sealed(record) if self._sealed else record)
+        if not self.folder.replace(_record_name(block), former, text):
+            raise LockHeldError(f"block {block} was written by another process meanwhile")
+
+    def _check_lock(self, block: int) -> None:
+        if block in self._locks:
+            self._locks[block].check()
 
     def numbers(self) -> list[int]:
         """The blocks that have a record, in order."""
-        files = (self.path / "blocks").glob("[0-9]*.json")
-        return sorted(int(f.stem) for f in files if f.stem.isdigit())
+        stems = [n.removesuffix(".json") for n in self.folder.under("blocks").names()]
+        return sorted(int(stem) for stem in stems if stem.isdigit())
 
     def records(self) -> list[dict]:
         """The records of all blocks, in order."""
@@ -250,8 +253,9 @@ class Store:
         They stand beside those that the block has already. `facts` are dicts by name or model (as
         text), merged, or plain values, which replace; `diverged` lists models among these.
         """
+        self._check_lock(block)
         digests = self.write_models(models, total, arrays)
-        record, new = self.record(block), {int(m) for m in models}
+        (record, former), new = self._read_record(block), {int(m) for m in models}
         record["models"] = sorted({*record["models"], *new})
         record["diverged"] = sorted(
             {*record.get("diverged", [])} - new | {*facts.pop("diverged", [])}
@@ -263,7 +267,7 @@ class Store:
             if isinstance(value, dict):
                 value = {**record.get(name, {}), **value}
             record[name] = value
-        self._write_record(block, record)
+        self._write_record(block, record, former)
 
     def retry_diverged(self, models: int, mine=lambda block: True) -> list[int]:
         """Forgets the diverged of the first models, in `mine`, so that each gets a new key.
@@ -276,14 +280,14 @@ class Store:
             if not (mine(block) and any(m < models for m in diverged)):
                 continue
             with self.lock(block):
-                record = self.record(block)
+                record, former = self._read_record(block)
                 failures = [m for m in record.get("diverged", []) if m < models]
                 attempts = record.setdefault("attempts", {})
                 for m in failures:
                     attempts[str(m)] = attempts.get(str(m), 0) + 1
                 record["models"] = [m for m in record["models"] if m not in failures]
                 record["diverged"] = [m for m in record["diverged"] if m not in failures]
-                self._write_record(block, record)
+                self._write_record(block, record, former)
                 again += failures
         return again
 
@@ -303,17 +307,16 @@ class Store:
         said += self._mended(blocks)
         for block in blocks:
             if self._is_damaged(block):
-                name = self._record_file(block).name
-                said.append(f"{name}: the record is broken; its models are trained again")
+                said.append(f"{block:04d}.json: the record is broken; its models are trained again")
             elif self._unmatched(self.record(block)):
                 with (
                     contextlib.suppress(LockHeldError),
                     self.lock(block),
                 ):  # whoever holds it writes it
-                    record = self.record(block)
+                    record, former = self._read_record(block)
                     bad = self._unmatched(record)
                     record["models"] = [m for m in record["models"] if m not in bad]
-                    self._write_record(block, record)
+                    self._write_record(block, record, former)
                     said.append(
                         f"block {block}: models {sorted(bad)} do not match their digests; they are "
                         "trained again"
@@ -325,8 +328,8 @@ class Store:
         return said
 
     def _is_damaged(self, block: int) -> bool:
-        file = self._record_file(block)
-        return file.exists() and "digests" not in self._read_record(file)
+        record, text = self._read_record(block)
+        return text is not None and record == {"models": [], "digests": {}}
 
     def _mended(self, blocks: list[int]) -> list[str]:
         """Lines of the arrays whose description was broken."""
@@ -338,7 +341,7 @@ class Store:
 
     def _holds(self, name: str, values: np.ndarray) -> bool:
         try:
-            return row_digest(self.arrays.open(name).read().result()) == row_digest(values)
+            return row_digest(self.arrays.read(name)) == row_digest(values)
         except (ValueError, OSError):
             return False
 
@@ -357,34 +360,29 @@ class Store:
     # locks and the log
 
     @contextlib.contextmanager
-    def lock(self, block: int) -> Iterator[Lock]:
+    def lock(self, block: int) -> Iterator[Hold]:
         """Holds a block while it is worked on; raises `LockHeldError`, saying who holds it."""
-        file = self.path / "blocks" / f"{block:04d}.lock"
-        with Lock(file, f"block {block}", "trained") as lock:
-            yield lock
+        with self.folder.lock(f"blocks/{block:04d}.lock", f"block {block}", "trained") as lock:
+            self._locks[block] = lock
+            try:
+                yield lock
+            finally:
+                del self._locks[block]
 
-    @contextlib.contextmanager
-    def evaluating(self) -> Iterator[Lock]:
+    def evaluating(self) -> Hold:
         """Holds the report while it is made; raises `LockHeldError`."""
-        with Lock(self.path / "blocks" / "report.lock", "the report", "made") as lock:
-            yield lock
+        return self.folder.lock("blocks/report.lock", "the report", "made")
 
     def log(self, **entry: Any) -> None:
         """Appends a line to `log.jsonl`."""
         entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **entry}
-        try:
-            with open(self.path / "log.jsonl", "a") as out:
-                out.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise UnwritableError(
-                f"cannot write {self.path}/log.jsonl: {error.strerror}"
-            ) from error
+        self.folder.append(LOG, json.dumps(entry))
 
 
-def _description(path: Path) -> tuple[Path, Path]:
-    return path / "experiment.json", path / "blocks" / "experiment.json"
+def _record_name(block: int) -> str:
+    return f"blocks/{block:04d}.json"
 
 
-def _foreign(file: Path) -> bool:
-    """Whether a file says that a folder is not one in which a run was about to begin."""
-    return not file.name.lstrip(".").startswith("experiment.")
+def _foreign(name: str) -> bool:
+    """Whether a name says that a folder is not one in which a run was about to begin."""
+    return not name.lstrip(".").startswith("experiment.")

@@ -4,7 +4,6 @@ import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from jaxtyping import Bool, Int
 from jaxmia import augment
 from jaxmia.data import HeldOut, held_out
 from jaxmia.storage import checkpoints
+from jaxmia.storage.folder import Folder
 from jaxmia.training import gradients, parallel
 from jaxmia.training.interrupt import Interrupt
 from jaxmia.training.pool import Pool, pool
@@ -154,7 +154,7 @@ class Block:
         models: Sequence[int],
         member: Bool[np.ndarray, "M N"],
         size: int,
-        folder: Path,
+        folder: Folder,
         attempts: Sequence[int] = (),
         repeat: bool = False,
     ) -> None:
@@ -205,8 +205,8 @@ class Block:
         """The epochs that a checkpoint has behind it; fresh models without one."""
         p = self.programs
         self.shadows = p.init(None, self.keys)
-        for epoch in range(epochs, 0, -1):
-            if not (self.folder / f"{epoch:06d}").exists():
+        for epoch in reversed(checkpoints.epochs(self.folder)):
+            if not 0 < epoch <= epochs:
                 continue
             blank = np.empty((len(self.rows), epoch), np.float32)
             count = sum(at <= epoch for at in points(epochs)) if p.trajectory_of else 0

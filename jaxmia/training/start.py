@@ -111,8 +111,8 @@ def _of_run(path: Path, names: list[str]) -> dict[str, np.ndarray]:
             f"init_from: {path} does not fit the network: its layers are {', '.join(own)}, the "
             f"network's {', '.join(layers)}"
         )
-    folder = path / "shadows" / "0000"
-    if not (folder / f"{epochs:06d}").is_dir():
+    folder = store.folder.under("shadows/0000")
+    if epochs not in checkpoints.epochs(folder):
         raise ValueError(f"init_from: {path} keeps no models: train it with --keep-shadows")
     try:
         leaves = checkpoints.leaves(folder, epochs)
