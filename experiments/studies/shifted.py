@@ -13,7 +13,7 @@ Intervals are 95 % percentiles over draws of targets, and a loss, the figure by 
 models less it, is taken on the same draws. The null holds the scores against the membership of
 other targets, which are independent of them: their AUC is 1/2.
 
-4 min of two free cores; what came out: docs/results/shifted.md.
+15 min on 2 cores shared with other work; what came out: docs/results/shifted.md.
 """
 
 import json
