@@ -127,10 +127,11 @@ def about() -> str:
     targets = {n: sorted({r["targets"] for r in lines if r["references"] == n}) for n in numbers()}
     most = ", ".join(f"{max(t)} with {n}" for n, t in targets.items())
     many = len({(r["set"], r["kind"]) for r in lines})
-    row = lines[0]
+    row, without = lines[0], [name for name in SETS if all(r["set"] != name for r in lines)]
     return (
         f"{many} of {2 * len(SETS)} cells, {row['models']} models each; networks 128-128 of "
         f"{row['rounds']} epochs, scikit-learn's histogram boosting of {row['rounds']} rounds. "
+        f"Not run yet: {', '.join(without) or 'none'}. "
         f"Targets by number of references: {most}. {words.measured([{**row, 'command': ''}])}"
     )
 
