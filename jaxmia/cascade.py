@@ -22,6 +22,7 @@ from jaxmia.experiment import Experiment
 from jaxmia.options import Options
 from jaxmia.pipeline import train_missing
 from jaxmia.storage.run import read_signals
+from jaxmia.storage.urls import Place, folder_at
 from jaxmia.training import processes
 from jaxmia.types import Signals
 from jaxmia.work import opened
@@ -48,7 +49,7 @@ def cascade(
     options: Options | None = None,
     *,
     number: int = 0,
-    first: Path | None = None,
+    first: Place | None = None,
 ) -> Iterator[Round]:
     """The rounds of an attack on one target, each of `experiment.models` shadow models.
 
@@ -60,12 +61,13 @@ def cascade(
     """
     settings, options = settings or Cascade(), options or Options()
     check(experiment, options)
-    folder = Path(options.workdir or Path("checkpoints") / f"{experiment.name}_cascade")
+    default = Path("checkpoints") / f"{experiment.name}_cascade"
+    folder = folder_at(options.workdir or default, "workdir")
     attacks = tuple(dict.fromkeys((*experiment.attacks, settings.attack)))
     experiment = replace(experiment, attacks=attacks, repeat_sets=0)
 
     def train(round_: int, anchor: Int[np.ndarray, " N"]) -> Shadows:
-        path = first if round_ == 1 and first else folder / f"round_{round_}"
+        path = first if round_ == 1 and first else folder.under(f"round_{round_}")
         one = experiment if round_ == 1 else anchored(experiment, anchor, round_, number)
         return shadows_of(one, replace(options, workdir=path))
 

@@ -172,6 +172,8 @@ def cascade(target, train, rounds, references, rule):
             break
         anchor = np.where(anchor == -1, new, anchor)
     return out
+
+
 def proxy(target, phi, member, stays, proxies):
     """Normals of the proxies' IN and the example's OUT values, about medians; and whether sound.
 

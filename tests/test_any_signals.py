@@ -188,7 +188,7 @@ def of_logits(rng, folder):
     check_figures(summary, folder / "out")
 
 
-def asked(rng):
+def shares(rng):
     """What only an experiment has: shares of copies that keep their label, and what is expected."""
     member = drawn_membership(rng)
     phi = spoiled(rng, rng.normal(size=(*member.shape, 1)))
@@ -203,7 +203,7 @@ def asked(rng):
 def test_any_shares_and_expectations():
     names = ["label_only", "quantile_regression"]
     for seed in range(100):
-        s, member = asked(np.random.default_rng(seed))
+        s, member = shares(np.random.default_rng(seed))
         (phi,) = plain.as_answers(s.phi)
         scores = attack_every_model(s, member, names)
         for m, j in np.ndindex(member.shape):

@@ -280,7 +280,7 @@ def test_the_command_attacks_a_target_of_ones_own(tmp_path, capsys):
     target = shadows_of(
         replace(NETWORKS, models=1, seed=9), Options(tmp_path / "target", progress=QUIET.progress)
     )
-    np.save(tmp_path / "phi.npy", np.asarray(target.signals.phi)[0])
+    np.save(tmp_path / "phi.npy", np.asarray(target.signals.phi)[0, :, 0])
     np.save(tmp_path / "member.npy", target.member[0])
     files = ["--target-signals", f"{tmp_path}/phi.npy", "--target-member", f"{tmp_path}/member.npy"]
     cli(NETWORKS, ["--workdir", f"{tmp_path}/run", "--cascade", "2", *files])

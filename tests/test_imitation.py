@@ -70,8 +70,8 @@ def test_an_imitator_is_an_ordinary_model_until_it_imitates():
     source = data.first(data.digits(), 64, 20)
     plain, rows = source(), np.arange(64)
     z = 5 * R.normal(size=(64, 10)).astype(np.float32)
-    asked = answered(source, z)()
-    np.testing.assert_array_equal(asked.x[:, -10:], z)
+    with_answers = answered(source, z)()
+    np.testing.assert_array_equal(with_answers.x[:, -10:], z)
     own = recipes.sgd(mlp(32), epochs=40, batch_size=32)
 
     def trained(recipe, of):
@@ -87,7 +87,7 @@ def test_an_imitator_is_an_ordinary_model_until_it_imitates():
 
     want = trained(own, plain)
     shape = plain.x.shape[1:]
-    never, late = (trained(imitating(own, shape, w), asked) for w in (1.0, 0.2))
+    never, late = (trained(imitating(own, shape, w), with_answers) for w in (1.0, 0.2))
     np.testing.assert_allclose(never, want, rtol=1e-4, atol=1e-4)
     assert ((late - z) ** 2).mean() < 0.8 * ((want - z) ** 2).mean()
 
@@ -99,12 +99,12 @@ def test_the_answer_is_not_augmented_and_the_network_does_not_see_it():
     x = np.arange(8.0)
     out = augmented(flipped, (2, 3))(x, model_key(0, 0))
     np.testing.assert_array_equal(out, [3, 4, 5, 0, 1, 2, 6, 7])
-    asked = answered(data.first(data.digits(), 64, 20), np.zeros((64, 10)))()
-    model = without_answers(mlp(8), (64,))(asked)
+    with_answers = answered(data.first(data.digits(), 64, 20), np.zeros((64, 10)))()
+    model = without_answers(mlp(8), (64,))(with_answers)
     params, state = model.init(model_key(0, 0))
-    a = np.asarray(model.apply(params, state, asked.x[:5], model_key(0, 0), False)[0])
-    asked.x[:, -10:] = 7.0
-    b = np.asarray(model.apply(params, state, asked.x[:5], model_key(0, 0), False)[0])
+    a = np.asarray(model.apply(params, state, with_answers.x[:5], model_key(0, 0), False)[0])
+    with_answers.x[:, -10:] = 7.0
+    b = np.asarray(model.apply(params, state, with_answers.x[:5], model_key(0, 0), False)[0])
     np.testing.assert_array_equal(a, b)
 
 

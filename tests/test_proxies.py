@@ -30,8 +30,8 @@ def moved_by_membership(plan, models, examples, queries=1, spread=2.0, seed=0):
     return Signals(phi, y, features=features), member
 
 
-def proxies_of(name, s):
-    """Of each example the others that stand for it, by a loop."""
+def proxies_of(name, s, several):
+    """Of each example the others that stand for it, by a loop; `several` have IN references."""
     examples, y = range(np.shape(s.phi)[1]), np.asarray(s.y)
     if name == "proxy_global":
         return lambda j: [z for z in examples if z != j]
@@ -43,6 +43,7 @@ def proxies_of(name, s):
     def cosine(j, z):
         return x[j] @ x[z] / np.sqrt((x[j] @ x[j]) * (x[z] @ x[z]))
 
+    of_class = [[z for z in near if several[z]] for near in of_class]
     return lambda j: [max(of_class[j], key=lambda z: cosine(j, z))] if of_class[j] else []
 
 
@@ -62,13 +63,16 @@ def test_a_proxy_attack_is_that_of_loops(name, plan, models, queries):
     scores = attack_every_model(s, member, [name])[name]
     leaves = leave_out(member)
     beside = left_out(leaves, member, 0, np.isfinite(s.phi[..., 0]))
+    stay = np.ones((models, *member.shape), bool)  # which references each target has
     for t in range(models):
-        stays = np.ones_like(member)
-        stays[t] = False
+        stay[t, t] = False
         if beside is not None:
             at = np.flatnonzero(beside[t] >= 0)
-            stays[beside[t, at], at] = False
-        want, sound = plain.proxy(s.phi[t], s.phi, member, stays, proxies_of(name, s))
+            stay[t, beside[t, at], at] = False
+    several = ((stay & member & np.isfinite(s.phi[..., 0])).sum(1) > 1).all(0)
+    assert several.any() and (name != "proxy_instance" or models == 8 or not several.all())
+    for t in range(models):
+        want, sound = plain.proxy(s.phi[t], s.phi, member, stay[t], proxies_of(name, s, several))
         assert np.isfinite(want).sum() > 10
         np.testing.assert_array_equal(np.isnan(scores[t]), np.isnan(want))
         np.testing.assert_allclose(scores[t, sound], want[sound], rtol=1e-9, atol=1e-12)
@@ -87,7 +91,7 @@ def test_an_examples_own_in_references_are_no_proxies_of_it(name):
 
     was, now = score(s.phi), score(moved)
     assert now[7] == was[7]
-    others = [j for j in range(60) if 7 in proxies_of(name, s)(j)]
+    others = [j for j in range(60) if 7 in proxies_of(name, s, member.sum(0) > 1)(j)]
     assert others and (np.abs(now - was)[others] > 1e-3).all()  # of them it is one
     moved = np.array(s.phi)
     moved[~member[:, 7], 7] += 3.0  # its OUT references are what it is held against
@@ -114,12 +118,13 @@ def test_records_that_no_model_was_trained_on_are_what_it_is_for():
     rng = np.random.default_rng(0)
     phi = rng.normal(size=every.shape) + 2.0 * every + 0.5 * rng.normal(size=1500)
     y, member, inside = rng.integers(0, 3, 1500), every[:24], every[24:, new]
-    reference = Signals(phi[:24, :, None], y)
+    reference = Signals(phi[:24, :, None], y, features=rng.normal(size=(1500, 4)))
     targets = [replace(reference, phi=p[:, None]) for p in phi[24:]]
-    scores = attack_targets(targets, reference, member, NAMES[:2])
+    scores = attack_targets(targets, reference, member, NAMES)
+    assert np.isfinite(scores.pop("proxy_instance")).all()  # whatever else is nearer
     for score in scores.values():
         assert np.isfinite(score).all() and metrics.auc(score[:, new], inside) > 0.85
-    alone = attack_targets(targets, reference, np.zeros_like(member), NAMES[:2])
+    alone = attack_targets(targets, reference, np.zeros_like(member), NAMES)
     assert all(np.isnan(score).all() for score in alone.values())  # nobody stands for anybody
 
 
@@ -134,7 +139,9 @@ def test_classes_that_differ_are_told_apart_by_class_proxies_alone():
 def test_the_nearest_is_of_the_same_label_by_the_angle_and_not_oneself():
     x = np.array([[1.0, 0], [9, 1], [0, 1], [1, 0.01], [0, 5], [0, 0]])
     y = np.array([0, 0, 0, 1, 1, 2])
-    np.testing.assert_array_equal(nearest(x, y), [1, 0, 1, 4, 3, -1])
+    np.testing.assert_array_equal(nearest(x, y, y >= 0), [1, 0, 1, 4, 3, -1])
+    proxies = np.array([False, True, True, False, True, True])  # what is near is no proxy
+    np.testing.assert_array_equal(nearest(x, y, proxies), [1, 2, 1, 4, -1, -1])
 
 
 def test_near_examples_that_are_alike_stand_for_each_other():

@@ -30,6 +30,7 @@ from experiments.pages import (
     private,
     ratings,
     sets,
+    shifted,
     speed,
     unlearning,
     whitebox,
@@ -41,7 +42,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
     accelerators, benchmark, cascade, defences, federated, finite_pool, frequencies, imitation,
-    ladder, offline, one_run, people, poisoning, private, ratings, sets, speed, unlearning,
+    ladder, offline, one_run, people, poisoning, private, ratings, sets, shifted, speed, unlearning,
     whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {

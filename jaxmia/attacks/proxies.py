@@ -6,7 +6,8 @@ there are:
 
     global    all other records, all their IN references together
     class     those of the query's label
-    instance  the one of the same label that is nearest to it, by the cosine of features
+    instance  the one of the same label that is nearest to it, by the cosine of features, among
+              those of which every target has two IN references
     score = mean_q [ log N(phi; median_in, s_in) - log N(phi; median_out, s_out) ]
 
 Medians are robust, s are standard deviations about the mean (of n, not n - 1). The query's own IN
@@ -162,10 +163,11 @@ def _of_class(job: Inputs, signals: Signals) -> Normals:
 
 
 def _of_nearest(job: Inputs, signals: Signals) -> Normals:
-    parts = job.map(lambda at: _inside(job, at))
-    near = nearest(np.asarray(signals.features), np.asarray(signals.y))
-    laws = (np.concatenate(part, axis=1)[:, near] for part in zip(*parts, strict=True))
-    return Normals(*(np.where((near >= 0)[:, None], law, np.nan) for law in laws))
+    parts = zip(*job.map(lambda at: _inside(job, at)), strict=True)
+    inside = Normals(*(np.concatenate(part, axis=1) for part in parts))
+    several = np.asarray(np.isfinite(inside.variance).all((0, 2)))  # for every target
+    near = nearest(np.asarray(signals.features), np.asarray(signals.y), several)
+    return Normals(*(np.where((near >= 0)[:, None], law[:, near], np.nan) for law in inside))
 
 
 def _inside(job: Inputs, at: slice) -> Normals:
@@ -174,21 +176,25 @@ def _inside(job: Inputs, at: slice) -> Normals:
         return _own(chunk, chunk.inside)
 
 
-def nearest(features: Float[np.ndarray, "N F"], y: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
-    """Of each example the other of its label with the largest cosine; -1 if there is none.
+def nearest(
+    features: Float[np.ndarray, "N F"], y: Int[np.ndarray, " N"], proxies: Bool[np.ndarray, " N"]
+) -> Int[np.ndarray, " N"]:
+    """Of each example the other proxy of its label with the largest cosine; -1 if there is none.
 
     The first of several that are as near.
     """
     out = np.full(len(y), -1)
-    for label in np.unique(y):
+    for label in np.unique(y[proxies]):
         at = np.flatnonzero(y == label)
         x = np.asarray(features[at], np.float64)
         x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        for start in range(0, len(at) if len(at) > 1 else 0, ROWS):
+        among = np.flatnonzero(proxies[at])
+        for start in range(0, len(at), ROWS):
             rows = np.arange(start, min(start + ROWS, len(at)))
-            cosine = x[rows] @ x.T
-            cosine[np.arange(len(rows)), rows] = -np.inf
-            out[at[rows]] = at[cosine.argmax(1)]
+            cosine = np.where(rows[:, None] == among, -np.inf, x[rows] @ x[among].T)
+            best = cosine.argmax(1)
+            there = cosine[np.arange(len(rows)), best] > -np.inf
+            out[at[rows]] = np.where(there, at[among[best]], -1)
     return out
 
 
