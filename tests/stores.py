@@ -19,7 +19,10 @@ from jaxmia.storage.bucket import Bucket
 from jaxmia.storage.local import LocalFolder
 from jaxmia.storage.urls import folder_at
 
-MOTO = pytest.mark.skipif(not find_spec("moto") or not find_spec("flask"), reason="needs moto")
+MOTO = pytest.mark.skipif(
+    not find_spec("moto") or not find_spec("flask_cors"),
+    reason="needs pip install 'moto[s3]' flask flask-cors",
+)
 PLACES = ["local", "memory", "gs", pytest.param("s3", marks=MOTO)]
 
 
