@@ -25,7 +25,11 @@ ATTACKS = ("lira_online", "lira_offline", "global_threshold", "correctness", "la
 
 
 def check(name, content):
-    """The content is that of a golden file; whole numbers and words exactly, others to 1e-9."""
+    """The content is that of a golden file: words and whole numbers exactly, others to 1e-9.
+
+    Ends of bootstrap intervals to 1e-3: the last digits of sums, which are other ones on another
+    CPU, may move them to the next draw. Sentences say the same numbers again, and these may differ.
+    """
     file = GOLDEN / name
     if os.environ.get("GOLDEN") == "write":
         file.write_text(json.dumps(content, indent=1) + "\n")
@@ -41,7 +45,10 @@ def differences(old, new, place=""):
         return [d for i, (a, b) in pairs for d in differences(a, b, f"{place}[{i}]")]
     same = old == new
     if isinstance(old, float) and isinstance(new, int | float):
-        same = bool(np.isclose(old, new, rtol=1e-9, atol=1e-12))
+        by_draws = ".intervals." in place
+        same = bool(np.isclose(old, new, rtol=1e-9, atol=1e-3 if by_draws else 1e-12))
+    if isinstance(old, str) and isinstance(new, str) and ".states." in place:
+        same = re.sub(r"\d", "", old) == re.sub(r"\d", "", new)
     return [] if same else [f"{place}: {old!r} there, {new!r} here"]
 
 

@@ -17,7 +17,7 @@ R = np.random.default_rng(0)
 N, K = 300, 8
 
 
-def drawn(effect, seed=0):
+def half_and_shadows(effect, seed=0):
     """A target that was trained on a half, imitators, references, and who was in which."""
     rng = np.random.default_rng(seed)
     member = design.complementary_halves(seed, 3 * K, N)
@@ -26,7 +26,7 @@ def drawn(effect, seed=0):
 
 
 def test_the_score_is_that_of_plain_loops():
-    target, _, out, out_member, ref, member = drawn(1.0)
+    target, _, out, out_member, ref, member = half_and_shadows(1.0)
     out[1, 4], ref[2, 5], target[6] = np.nan, np.nan, np.inf
     scores = imitative(target, out, out_member, ref, member, most=3)
     every = np.concatenate([a.ravel() for a in (target, out, ref)])
@@ -46,14 +46,14 @@ def test_the_score_is_that_of_plain_loops():
 def test_it_finds_an_effect_and_nothing_where_there_is_none():
     areas = {}
     for effect in (0.0, 2.0):
-        parts = [drawn(effect, seed) for seed in range(20)]
+        parts = [half_and_shadows(effect, seed) for seed in range(20)]
         scores = np.stack([imitative(p[0], *p[2:]) for p in parts])
         areas[effect] = metrics.auc(scores, np.stack([p[1] for p in parts]))
     assert abs(areas[0.0] - 0.5) < 0.02 and areas[2.0] > 0.75, areas
 
 
 def test_shapes_that_do_not_fit_are_refused(as_users_run):
-    target, _, out, out_member, ref, member = drawn(0.0)
+    target, _, out, out_member, ref, member = half_and_shadows(0.0)
     with pytest.raises(ValueError, match="imitative: member"):
         imitative(target, out, member, ref, member)
     with pytest.raises(ValueError, match="imitative: target"):
@@ -75,15 +75,15 @@ def test_an_imitator_is_an_ordinary_model_until_it_imitates():
     own = recipes.sgd(mlp(32), epochs=40, batch_size=32)
 
     def trained(recipe, of):
-        made = trainer(recipe, of, 64)
+        one = trainer(recipe, of, 64)
         key, member = model_key(0, 1), np.ones(64, bool)
-        shadow = made.init(key)
+        shadow = one.init(key)
         examples = pool(of, of.x, of.y)
-        epoch = jax.jit(lambda number, shadow: made.epoch(examples, member, key, number, shadow)[0])
+        epoch = jax.jit(lambda number, shadow: one.epoch(examples, member, key, number, shadow)[0])
         for number in range(recipe.epochs):
             shadow = epoch(jnp.int32(number), shadow)
         x = (of.x[rows] - of.shift) / of.scale
-        return np.asarray(made.model.apply(shadow.params, shadow.state, x, key, False)[0])
+        return np.asarray(one.model.apply(shadow.params, shadow.state, x, key, False)[0])
 
     want = trained(own, plain)
     shape = plain.x.shape[1:]
