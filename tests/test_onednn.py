@@ -19,6 +19,10 @@ from jaxmia.models import cnn, conv, mlp, native, onednn
 from jaxmia.training import parallel, plan
 
 ready = native.native()
+buildable = pytest.mark.skipif(
+    not (native.installed() and native.supported()),
+    reason="jaxmia[cpu] is not installed, or the processor has no AVX-512",
+)
 needs = pytest.mark.skipif(ready.library is None, reason=f"oneDNN: {ready.reason}")
 
 
@@ -178,6 +182,14 @@ def test_without_the_package_all_is_as_before(alone, monkeypatch):
 
 
 @pytest.mark.skipif(not native.installed(), reason="jaxmia[cpu] is not installed")
+def test_on_a_processor_without_avx512_all_is_as_before(alone, monkeypatch):
+    monkeypatch.setattr(native, "processor", lambda: "model name: old\nflags: fpu avx avx2 fma")
+    assert conv.choices("cpu") == ("tiled",) and not alone.exists()
+    line = next(x for x in doctor.doctor(self_test=False) if x.what == "oneDNN")
+    assert "AVX-512" in line.text and line.sound
+
+
+@buildable
 def test_without_a_compiler_all_is_as_before(alone, monkeypatch):
     monkeypatch.setenv("PATH", str(alone))
     assert conv.choices("cpu") == ("tiled",)
@@ -186,7 +198,7 @@ def test_without_a_compiler_all_is_as_before(alone, monkeypatch):
     assert not alone.exists()  # a compiler may come
 
 
-@pytest.mark.skipif(not native.installed(), reason="jaxmia[cpu] is not installed")
+@buildable
 def test_a_source_that_does_not_compile_is_told_and_not_tried_again(alone, monkeypatch):
     sources = native._sources()
     monkeypatch.setattr(native, "_sources", lambda: sources | {"onednn.cc": b"int main( {"})

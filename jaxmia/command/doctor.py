@@ -93,7 +93,8 @@ def _devices() -> Line:
 
 def _convolutions() -> Line:
     ready = native.native()
-    return Line("oneDNN", ready.reason, sound=bool(ready.library) or not native.installed())
+    cannot = not (native.installed() and native.supported())
+    return Line("oneDNN", ready.reason, sound=bool(ready.library) or cannot)
 
 
 def _folder(what: str, folder: Path) -> Line:
