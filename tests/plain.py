@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-SURE = np.log(19)
+SURE, CERTAIN = np.log(19), np.log(999_999)
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -22,17 +22,20 @@ def tpr_at_fpr(score, member, fpr):
 
 
 def as_answers(*arrays):
-    """What is infinite as 1/20 of the range or size beyond what is not, a logit of 0.95."""
+    """What is infinite as 1/20 of the range or size beyond what is not, a logit of 0.95.
+
+    A logit of 1 - 1e-6 where nothing is finite.
+    """
     every = np.concatenate([a.astype(np.float64).ravel() for a in arrays])
     every = every[~np.isnan(every)]
     if not (np.abs(every) > LARGEST).any():
         return [a.astype(np.float64) for a in arrays]
     finite = every[np.abs(every) <= LARGEST]
-    low, high = -SURE, SURE
+    low, high = -CERTAIN, CERTAIN
     if len(finite):
         least, most = finite.min(), finite.max()
         beyond = max(most - least, abs(least), abs(most)) / 20
-        low, high = min(low, least - beyond), max(high, most + beyond)
+        low, high = min(-SURE, least - beyond), max(SURE, most + beyond)
     out = []
     for a in arrays:
         end = min(LARGEST, float(np.finfo(a.dtype).max))

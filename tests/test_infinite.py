@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from jaxmia import design, metrics, signals
 from jaxmia.attacks import ATTACKS, attack_by_others, attack_every_model, attack_targets, lira, rmia
-from jaxmia.attacks.infinite import SURE, extremes, finite
+from jaxmia.attacks.infinite import CERTAIN, SURE, extremes, finite
 from jaxmia.command import app
 from jaxmia.evaluation.unknown import notes, unknown
 from jaxmia.types import Signals
@@ -166,7 +166,7 @@ def test_what_is_infinite_counts_and_nan_does_not():
     )
     assert ends == (-3, 1, 1) and ends.bounds == (-3.2, SURE)
     assert extremes([np.array([NAN])]).bounds is None
-    assert extremes([np.array([INF, NAN])]).bounds == (-SURE, SURE)
+    assert extremes([np.array([INF, NAN])]).bounds == (-CERTAIN, CERTAIN)
     assert extremes([np.array([-100.0, 60, -INF])]).bounds == (-108, 68)
     assert signals.phi(np.array([0.0, INF]), np.array(1)) == INF
 

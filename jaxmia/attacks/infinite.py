@@ -18,6 +18,7 @@ from jaxmia.attacks.references import LeaveOut
 from jaxmia.types import Array, Attack, Signals
 
 SURE = float(np.log(19))  # the logit of 0.95: at least as sure as this
+CERTAIN = float(np.log(999_999))  # that of 1 - 1e-6, where nothing else is said
 LARGEST = float(np.finfo(np.float32).max)
 MARGIN = 0.05  # of the range of what is finite, or of its size, beyond its ends
 TOGETHER = (("phi", "population"), ("trajectory",), ("gradient",))  # what has one pair of bounds
@@ -44,14 +45,15 @@ class Extremes(NamedTuple):
 
     @property
     def bounds(self) -> Bounds | None:
-        """Beyond the data by a twentieth of its range or size, and a probability of 0.95 or more.
+        """Beyond the data by a twentieth of its range or size, and a probability of 0.95 or more; within
+        1e-6 of 0 and 1 where no answer is finite.
 
         None where nothing is infinite.
         """
         if not self.infinite:
             return None
         if self.low > self.high:
-            return Bounds(-SURE, SURE)
+            return Bounds(-CERTAIN, CERTAIN)
         beyond = MARGIN * max(self.high - self.low, abs(self.low), abs(self.high))
         return Bounds(min(self.low - beyond, -SURE), max(self.high + beyond, SURE))
 
