@@ -22,6 +22,7 @@ R = np.random.default_rng(0)
 MEMBER = design.complementary_halves(0, M, N)
 S = R.normal(2, 1, N) + MEMBER + R.normal(size=(M, N))
 P = np.where(MEMBER & (R.random((M, N)) < 0.6), 1, 1 / (1 + np.exp(-S)))
+FEATURES = R.normal(size=(N, 3)).astype(np.float32)
 INF, NAN = np.inf, np.nan
 
 
@@ -38,7 +39,7 @@ def signals_of(p):
     around = (S[..., None] - 2).astype(np.float32)[:, :50]
     return Signals(
         phi, np.ones(N, int), margin=phi, logits=z.astype(np.float32), population=around,
-        robustness=p, expected=np.stack([S * 0 + 2, S * 0 + 1], -1), **inside,
+        robustness=p, features=FEATURES, expected=np.stack([S * 0 + 2, S * 0 + 1], -1), **inside,
     )  # fmt: skip
 
 

@@ -45,10 +45,9 @@ class Extremes(NamedTuple):
 
     @property
     def bounds(self) -> Bounds | None:
-        """Beyond the data by a twentieth of its range or size, and a probability of 0.95 or more; within
-        1e-6 of 0 and 1 where no answer is finite.
+        """Beyond the data by a twentieth of its range or size, and a probability of 0.95 or more.
 
-        None where nothing is infinite.
+        Within 1e-6 of 0 and 1 where no answer is finite. None where nothing is infinite.
         """
         if not self.infinite:
             return None
