@@ -7,7 +7,8 @@ there are:
     global    all other records, all their IN references together
     class     those of the query's label
     instance  the one of the same label that is nearest to it, by the cosine of features, among
-              those of which every target has two IN references
+              those of which the target has two IN references; what other targets have, and so
+              whether this one was trained on them, has no say
     score = mean_q [ log N(phi; median_in, s_in) - log N(phi; median_out, s_out) ]
 
 Medians are robust, s are standard deviations about the mean (of n, not n - 1). The query's own IN
@@ -165,9 +166,14 @@ def _of_class(job: Inputs, signals: Signals) -> Normals:
 def _of_nearest(job: Inputs, signals: Signals) -> Normals:
     parts = zip(*job.map(lambda at: _inside(job, at)), strict=True)
     inside = Normals(*(np.concatenate(part, axis=1) for part in parts))
-    several = np.asarray(np.isfinite(inside.variance).all((0, 2)))  # for every target
-    near = nearest(np.asarray(signals.features), np.asarray(signals.y), several)
-    return Normals(*(np.where((near >= 0)[:, None], law[:, near], np.nan) for law in inside))
+    features, y = np.asarray(signals.features), np.asarray(signals.y)
+    several = np.asarray(np.isfinite(inside.variance).all(-1))  # [T, N], mostly alike for all
+    kinds, which = np.unique(several, axis=0, return_inverse=True)
+    near = np.stack([nearest(features, y, kind) for kind in kinds])[which.reshape(-1), :, None]
+    return Normals(
+        *(np.where(near >= 0, np.take_along_axis(law, np.maximum(near, 0), 1), np.nan)
+          for law in inside)
+    )  # fmt: skip
 
 
 def _inside(job: Inputs, at: slice) -> Normals:
