@@ -76,7 +76,8 @@ def _block(work: Work, compiled: Programs, number: int, models: list[int]) -> Bl
     folder = work.store.folder.under(f"shadows/{number:04d}")
     attempts = work.store.attempts(number, models)
     seed, size = work.experiment.seed, work.plan.block
-    return Block(compiled, seed, models, work.member, size, folder, attempts, work.repeat)
+    member = work.membership.of(models)
+    return Block(compiled, seed, models, member, size, folder, attempts, work.repeat)
 
 
 def _finish(work: Work, block: Block, interrupt: Interrupt) -> None:

@@ -1,11 +1,13 @@
 """Membership designs: who is in which model's training set.
 
 A design is a function `(seed, M, N) -> member [M, N]`. Row m depends on (seed, m) alone, so that
-more models can be added later, unless `fixed_models` says otherwise. Each design samples a
-membership family of Li et al. 2013, and goes with one relation of differential privacy:
-"add/remove" or "replace-one".
+more models can be added later, unless `fixed_models` says otherwise. One that takes `rows` besides
+gives those rows by themselves, `[n, N]`, so that no worker draws the models of others.
+Each design samples a membership family of Li et al. 2013, and goes with one relation of
+differential privacy: "add/remove" or "replace-one".
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +17,7 @@ from jaxmia.types import Array
 from jaxmia.values import Value, factory
 
 Member = Bool[np.ndarray, "M N"]
+Rows = Sequence[int] | None  # of which models; None for all
 
 
 def _draws(seed: int, row: int, count: int) -> np.ndarray:
@@ -34,18 +37,22 @@ def _subset(seed: int, row: int, size: int, examples: int) -> np.ndarray:
     return member
 
 
-def complementary_halves(seed: int, M: int, N: int) -> Member:
+def _numbers(M: int, rows: Rows) -> Int[np.ndarray, " n"]:
+    return np.arange(M) if rows is None else np.asarray(rows, int)
+
+
+def complementary_halves(seed: int, M: int, N: int, rows: Rows = None) -> Member:
     """Each pair of models (2i, 2i + 1) splits the pool in two random halves.
 
     Bounded (fixed-size) distributions; replace-one. Every example is IN M/2 models. With odd M the
     last model has no partner; with odd N the second of a pair has one member more.
     """
-    member = np.zeros((M, N), bool)
-    for pair in range(-(-M // 2)):
+    models = _numbers(M, rows)
+    member = np.zeros((len(models), N), bool)
+    for pair in np.unique(models // 2).tolist():
         half = _subset(seed, pair, N // 2, N)
-        member[2 * pair] = half
-        if 2 * pair + 1 < M:
-            member[2 * pair + 1] = ~half
+        member[models == 2 * pair] = half
+        member[models == 2 * pair + 1] = ~half
     return member
 
 
@@ -60,10 +67,10 @@ def poisson(p: float | Sequence[float] | Array = 0.5) -> Callable[[int, int, int
     if not ((chance >= 0) & (chance <= 1)).all() or chance.ndim > 1:
         raise ValueError(f"poisson: p={p} must be between 0 and 1, one number or one per example")
 
-    def draw(seed: int, M: int, N: int) -> Member:
+    def draw(seed: int, M: int, N: int, rows: Rows = None) -> Member:
         if chance.ndim and chance.shape != (N,):
             raise ValueError(f"poisson: p has {chance.size} entries, the pool has {N} examples")
-        return np.stack([_uniform(seed, m, N) < chance for m in range(M)])
+        return np.stack([_uniform(seed, int(m), N) < chance for m in _numbers(M, rows)])
 
     return draw
 
@@ -75,10 +82,10 @@ def fixed_size(k: int) -> Callable[[int, int, int], Member]:
     Bounded (fixed-size) distributions; replace-one. Raises `ValueError` unless 1 <= k <= N.
     """
 
-    def draw(seed: int, M: int, N: int) -> Member:
+    def draw(seed: int, M: int, N: int, rows: Rows = None) -> Member:
         if not 1 <= k <= N:
             raise ValueError(f"fixed_size: k={k} must be between 1 and the pool's {N} examples")
-        return np.stack([_subset(seed, m, k, N) for m in range(M)])
+        return np.stack([_subset(seed, int(m), k, N) for m in _numbers(M, rows)])
 
     if k < 1:
         raise ValueError(f"fixed_size: k={k} must be 1 or more")
@@ -133,10 +140,11 @@ def one_unknown(candidates: Sequence[int]) -> Callable[[int, int, int], Member]:
     """
     index = _index("one_unknown", candidates, least=2)
 
-    def draw(seed: int, M: int, N: int) -> Member:
-        member = _everyone_but("one_unknown", index, M, N)
-        picks = [int(_draws(seed, m, 1)[0] % len(index)) for m in range(M)]
-        member[np.arange(M), index[picks]] = True
+    def draw(seed: int, M: int, N: int, rows: Rows = None) -> Member:
+        models = _numbers(M, rows)
+        member = _everyone_but("one_unknown", index, len(models), N)
+        picks = [int(_draws(seed, int(m), 1)[0] % len(index)) for m in models]
+        member[np.arange(len(models)), index[picks]] = True
         return member
 
     return draw
@@ -150,9 +158,10 @@ def canaries(index: Sequence[int]) -> Callable[[int, int, int], Member]:
     """
     examples = _index("canaries", index, least=1)
 
-    def draw(seed: int, M: int, N: int) -> Member:
-        member = _everyone_but("canaries", examples, M, N)
-        member[:, examples] = np.stack([_uniform(seed, m, len(examples)) < 0.5 for m in range(M)])
+    def draw(seed: int, M: int, N: int, rows: Rows = None) -> Member:
+        models, count = _numbers(M, rows), len(examples)
+        member = _everyone_but("canaries", examples, len(models), N)
+        member[:, examples] = np.stack([_uniform(seed, int(m), count) < 0.5 for m in models])
         return member
 
     return draw
@@ -171,10 +180,10 @@ def anchored(base: Callable, anchors: Mapping[int, int]) -> Callable[[int, int, 
     if not np.isin(values, (0, 1)).all():
         raise ValueError("anchored: an anchor must be 1 (in every model) or 0 (in none)")
 
-    def draw(seed: int, M: int, N: int) -> Member:
+    def draw(seed: int, M: int, N: int, rows: Rows = None) -> Member:
         if index.max() >= N:
             raise ValueError(f"anchored: example {index.max()} is not in the pool of {N}")
-        member = np.array(base(seed, M, N), bool)
+        member = np.array(some(base, seed, M, N, rows), bool)
         member[:, index] = values.astype(bool)
         return member
 
@@ -201,10 +210,11 @@ def of_people(design: Callable, person: Int[np.ndarray, " N"]) -> Callable[[int,
     """
     ids, index = np.unique(person, return_inverse=True)
 
-    def draw(seed: int, M: int, N: int) -> Member:
+    def draw(seed: int, M: int, N: int, rows: Rows = None) -> Member:
         if len(person) != N:
             raise ValueError(f"of_people: {len(person)} records have a person, the pool has {N}")
-        return np.asarray(design(seed, M, len(ids)), bool)[:, index.reshape(-1)]
+        of_ids = some(design, seed, M, len(ids), rows)
+        return np.asarray(of_ids, bool)[:, index.reshape(-1)]
 
     return draw
 
@@ -224,6 +234,24 @@ def _everyone_but(name: str, index: np.ndarray, M: int, N: int) -> Member:
     member = np.ones((M, N), bool)
     member[:, index] = False
     return member
+
+
+def by_row(design: Callable) -> bool:
+    """Whether a design gives the rows of some models by themselves."""
+    if isinstance(design, Value) and design.factory is anchored.__wrapped__:
+        return by_row(design.arguments["base"])
+    if isinstance(design, Value):
+        return design.takes("rows")
+    return callable(design) and "rows" in inspect.signature(design).parameters
+
+
+def some(design: Callable, seed: int, M: int, N: int, rows: Rows) -> Member:
+    """Those rows of a membership; drawn whole where the design cannot do otherwise."""
+    if rows is None:
+        return design(seed, M, N)
+    if by_row(design):
+        return design(seed, M, N, rows)
+    return np.asarray(design(seed, M, N))[np.asarray(rows)]
 
 
 def fixed_models(design: Callable) -> bool:

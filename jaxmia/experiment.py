@@ -1,12 +1,13 @@
 """An experiment: what is trained, on what, how often, and how it is attacked."""
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxmia import augment, design, machine
 from jaxmia import data as sources
@@ -18,6 +19,8 @@ from jaxmia.types import Data, Recipe
 from jaxmia.values import describe
 
 LIBRARIES = ("scikit-learn", "xgboost", "lightgbm", "catboost")  # of estimators
+AT_ONCE = 1 << 26  # entries of a membership that are drawn at once, in less than a second
+BALANCING = 17  # bytes of each entry while columns are balanced: a draw, its rank, the answer
 LEAST_SETS = 4  # trained twice: two halves of the pool with each example, two without
 ATTACKS = (
     "lira_online",
@@ -149,10 +152,45 @@ def drawing(experiment: Experiment, person: Int[np.ndarray, " N"] | None) -> Cal
     return experiment.design if person is None else design.of_people(experiment.design, person)
 
 
-def membership(experiment: Experiment, data: Data | Table) -> np.ndarray:
-    """Who is in which model's training set; raises `ValueError` for a model without members."""
-    draw = drawing(experiment, data.person)
-    member = np.asarray(draw(experiment.seed, experiment.models, len(data.y)), bool)
-    if not member.any(1).all():
-        raise ValueError(f"design={experiment.design!r} leaves a model without members")
-    return member
+class Membership:
+    """Who is in which model's training set, drawn for the models that are asked for.
+
+    Of a design that cannot draw models one by one the whole `[M, N]` is drawn, once. Raises
+    `ValueError` where that does not fit into memory, and for a model without members.
+    """
+
+    def __init__(self, experiment: Experiment, data: Data | Table) -> None:
+        self._experiment, self._draw = experiment, drawing(experiment, data.person)
+        self.shape = (experiment.models, len(data.y))
+        if not design.by_row(experiment.design):
+            _check_memory(experiment, self.shape)
+        if self.shape[0] * self.shape[1] <= AT_ONCE:
+            _ = self.whole  # which checks every model
+
+    def of(self, models: Sequence[int]) -> Bool[np.ndarray, "n N"]:
+        """The rows of some models."""
+        if "whole" in vars(self) or not design.by_row(self._experiment.design):
+            return self.whole[np.asarray(models)]
+        return self._checked(design.some(self._draw, self._experiment.seed, *self.shape, models))
+
+    @functools.cached_property
+    def whole(self) -> Bool[np.ndarray, "M N"]:
+        """The rows of all models."""
+        return self._checked(self._draw(self._experiment.seed, *self.shape))
+
+    def _checked(self, member: np.ndarray) -> np.ndarray:
+        member = np.asarray(member, bool)
+        if not member.any(1).all():
+            raise ValueError(f"design={self._experiment.design!r} leaves a model without members")
+        return member
+
+
+def _check_memory(experiment: Experiment, shape: tuple[int, int]) -> None:
+    """Refuses what does not fit, of a design whose rows depend on each other."""
+    size = shape[0] * shape[1] * (BALANCING if design.fixed_models(experiment.design) else 1)
+    if size > (free := machine.free_memory()):
+        raise ValueError(
+            f"design={experiment.design!r} cannot draw one model without all others, and "
+            f"{shape[0]} models x {shape[1]} examples take {size / 1e9:.0f} GB, of which "
+            f"{free / 1e9:.0f} are free; complementary_halves or poisson(0.5) draw each by itself"
+        )

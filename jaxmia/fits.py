@@ -59,7 +59,7 @@ def _fitted(work: Work, models: list[int]) -> Iterator[tuple[int, Answers]]:
     assert isinstance(recipe, Procedure) and isinstance(data, Table)
     seed += REPEAT * work.repeat
     same = (recipe.estimator, data.x, data.target, data.values)
-    tasks = (delayed(_numbered)(*same, Task(m, seed, work.member[m])) for m in models)
+    tasks = (delayed(_numbered)(*same, Task(m, seed, work.membership.of([m])[0])) for m in models)
     jobs = machine.cores() if work.options.width == "auto" else int(work.options.width)
     many = max(1, min(jobs, len(models)))
     yield from Parallel(many, return_as="generator_unordered")(tasks)
@@ -87,7 +87,7 @@ def signals_of(data: Table, kind: str, values: np.ndarray) -> dict[str, Float[np
 
 def _finish(work: Work, block: int, model: int, answers: Answers) -> None:
     """Writes a model's signals, then the record that vouches for them."""
-    store, member = work.store, work.member[model]
+    store, member = work.store, work.membership.of([model])[0]
     signals = signals_of(work.data, answers.kind, answers.values)
     arrays = {"member": member[None]}
     arrays |= {k: v.astype(np.float32)[None] for k, v in signals.items()}

@@ -41,6 +41,10 @@ class Value:
         """Does the work that the settings describe."""
         return self._function(*args, **kwargs)
 
+    def takes(self, name: str) -> bool:
+        """Whether the function itself has a parameter of this name."""
+        return name in inspect.signature(self._function).parameters
+
     def with_arguments(self, **changes: Any) -> "Value":
         """The same with some arguments changed."""
         signature = inspect.signature(self.factory)

@@ -1,6 +1,7 @@
 """A run, opened: what is to be done, how, on what, and the folder it goes into."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxmia import design
 from jaxmia.attacks import ATTACKS, needed
 from jaxmia.attacks.references import LeaveOut, leave_out
 from jaxmia.estimators import Procedure, Table
-from jaxmia.experiment import Experiment, about, identity, membership
+from jaxmia.experiment import Experiment, Membership, about, identity
 from jaxmia.options import Options
 from jaxmia.storage.folder import Folder
 from jaxmia.storage.store import Store
@@ -27,21 +28,30 @@ OF_CLASSIFIER = ("phi", "y", "margin", "entropy", "modified_entropy")
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """An experiment with its data and membership `[M, N]`, its run folder and execution plan.
+    """An experiment with its data and membership, its run folder and execution plan.
 
-    `leave_out` says who is no reference of a target where every model is one in turn. `repeats` are
-    the models trained once more on the first sets, in a folder of their own: they are `repeat`.
+    `repeats` are the models trained once more on the first sets, in a folder of their own: they are
+    `repeat`.
     """
 
     experiment: Experiment
     options: Options
     data: Data | Table
-    member: Bool[np.ndarray, "M N"]
-    leave_out: LeaveOut
+    membership: Membership
     store: Store
     plan: Plan
     repeat: bool = False
     repeats: "Work | None" = None
+
+    @cached_property
+    def member(self) -> Bool[np.ndarray, "M N"]:
+        """Of all models: what an evaluation needs, and training does not."""
+        return self.membership.of(range(self.experiment.models))
+
+    @cached_property
+    def leave_out(self) -> LeaveOut:
+        """Who is no reference of a target, where every model is one in turn."""
+        return leave_out(self.member)
 
     @property
     def parts(self) -> "list[Work]":
@@ -68,11 +78,11 @@ def opened(experiment: Experiment, options: Options) -> Work:
         folder.check("report")
     data = experiment.data()
     data = data if isinstance(data, Table) else sources.usable(data)
-    member = membership(experiment, data)
+    membership = Membership(experiment, data)
     check(experiment, data)
     store, plan = _folder(experiment, options, data)
     _check_signals(experiment, store)
-    work = Work(experiment, options, data, member, leave_out(member), store, plan)
+    work = Work(experiment, options, data, membership, store, plan)
     return replace(work, repeats=_repeats(work)) if experiment.repeat_sets else work
 
 
@@ -91,10 +101,7 @@ def _repeats(work: Work) -> Work:
     same = {**identity(work.experiment, work.data), "repeats": "the same sets, other seeds"}
     plan = vars(work.plan) | {"block": block}
     store = Store.create(Store.repeats_of(work.store.folder), same, plan, about(own))
-    member = work.member[:count]
-    return Work(
-        own, options, work.data, member, leave_out(member), store, Plan(**store.plan), repeat=True
-    )
+    return Work(own, options, work.data, work.membership, store, Plan(**store.plan), repeat=True)
 
 
 def check(experiment: Experiment, data: Data | Table) -> None:

@@ -34,6 +34,32 @@ def test_more_models_keep_the_first(make):
     np.testing.assert_array_equal(make(0, 64, 50), make(0, 129, 50)[:64])
 
 
+@pytest.mark.parametrize("make", DESIGNS, ids=lambda d: getattr(d, "__name__", str(d)))
+@pytest.mark.parametrize("people", [False, True])
+def test_some_rows_are_those_of_the_whole(make, people):
+    draw = design.of_people(make, np.arange(80) // 2) if people else make
+    whole = draw(5, 9, 80 if people else 40)
+    for rows in ([3], [8, 0, 1], [2, 3, 6, 7]):
+        some = design.some(draw, 5, 9, whole.shape[1], rows)
+        assert some.shape == (len(rows), whole.shape[1]) and some.dtype == bool
+        np.testing.assert_array_equal(some, whole[rows])
+
+
+def test_which_designs_draw_a_row_by_itself():
+    def plain(seed, M, N):
+        return [[True] * N] * M
+
+    alone = [design.by_row(d) for d in DESIGNS]
+    assert alone == [not design.fixed_models(d) for d in DESIGNS]
+    assert not design.by_row(plain) and design.some(plain, 0, 4, 3, [2]).tolist() == [[True] * 3]
+
+
+def test_a_row_of_a_membership_that_fits_no_memory():
+    for make in (design.complementary_halves, design.poisson(0.5), design.fixed_size(3)):
+        member = design.some(make, 0, 10**9, 10**5, [10**9 - 1, 7])
+        assert member.shape == (2, 10**5) and member.any(1).all()
+
+
 def test_which_designs_are_defined_for_a_fixed_number_of_models():
     fixed = [design.fixed_models(d) for d in DESIGNS]
     assert fixed == [False, False, False, True, True, False, False, False, True]

@@ -13,6 +13,7 @@ from flax import linen
 
 import jaxmia
 from jaxmia import augment, data, design, metrics, recipes
+from jaxmia import experiment as membership
 from jaxmia.command import app
 from jaxmia.models import linen_module, mlp
 from jaxmia.options import Options
@@ -55,6 +56,29 @@ def same(a, b, models=8):
     for name in ("phi", "margin", "population", "entropy"):
         x, y = (np.asarray(getattr(r.signals, name))[:models] for r in (a, b))
         np.testing.assert_array_equal(x, y)
+
+
+def test_a_worker_draws_its_own_models(tmp_path, monkeypatch):
+    monkeypatch.setattr(membership, "AT_ONCE", 0)
+    drawn, some = [], design.some
+    monkeypatch.setattr(design, "some", lambda *a: drawn.append(list(a[-1])) or some(*a))
+    whole = run(tmp_path / "whole", block=2)
+    assert drawn[:4] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    del drawn[:]
+    options = Options(
+        workdir=tmp_path / "part", width=1, block=2, progress=QUIET, shard_index=1, shard_count=2
+    )
+    jaxmia.run(experiment(), options)
+    assert drawn == [[2, 3], [6, 7]]
+    np.testing.assert_array_equal(whole.member, design.complementary_halves(0, 8, 80))
+
+
+def test_what_must_be_drawn_whole_and_does_not_fit_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(membership.machine, "free_memory", lambda: 8 * 80 * 17 - 1)
+    with pytest.raises(ValueError, match=r"balanced_columns\(0.5\) cannot draw one model without"):
+        run(tmp_path / "run", design=design.balanced_columns(0.5))
+    assert not (tmp_path / "run").exists()
+    assert membership.Membership(experiment(), experiment().data()).shape == (8, 80)
 
 
 def test_leaves_a_run_folder_and_a_rerun_does_nothing(tmp_path):

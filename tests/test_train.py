@@ -28,7 +28,7 @@ HALF = design.poisson(0.5)
 
 def block(tmp_path, recipe=RECIPE, source=SOURCE, models=range(8), width=1, devices=4, size=8,
           make=HALF, M=16):  # fmt: skip
-    member = make(0, M, len(source.y))
+    member = make(0, M, len(source.y))[list(models)]
     mesh = parallel.mesh(jax.devices()[:devices])
     compiled = programs(
         recipe, source, augment.itself, members=design.expected_members(make, 0, len(source.y)),

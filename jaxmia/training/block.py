@@ -152,7 +152,7 @@ class Block:
         programs: Programs,
         seed: int,
         models: Sequence[int],
-        member: Bool[np.ndarray, "M N"],
+        member: Bool[np.ndarray, "m N"],
         size: int,
         folder: Folder,
         attempts: Sequence[int] = (),
@@ -164,7 +164,7 @@ class Block:
         self.rows = np.asarray(models)[filled]
         self.attempts = np.asarray(attempts or [0] * len(models))[filled]
         self.keys = keys(programs.mesh, seed, self.rows, self.attempts, repeat)
-        self.member = member[self.rows]
+        self.member = member[filled]
         self.shadows: Any = None
         self.curves = Curve(np.empty((size, 0), np.float32), np.empty((size, 0), np.float32))
         self.trajectory = np.empty((size, 0, member.shape[1]), np.float32)
