@@ -10,8 +10,9 @@ from jaxmia import data as sources
 from jaxmia import design
 from jaxmia.attacks import ATTACKS, needed
 from jaxmia.attacks.references import LeaveOut, leave_out
+from jaxmia.data.beside import Beside
 from jaxmia.estimators import Procedure, Table
-from jaxmia.experiment import Experiment, about, identity, membership
+from jaxmia.experiment import Experiment, about, identity, membership, shadow_experiment
 from jaxmia.options import Options
 from jaxmia.storage.folder import Folder
 from jaxmia.storage.store import Store
@@ -31,6 +32,7 @@ class Work:
 
     `leave_out` says who is no reference of a target where every model is one in turn. `repeats` are
     the models trained once more on the first sets, in a folder of their own: they are `repeat`.
+    `shadow_data` are those trained on other data, in another, with these behind the pool.
     """
 
     experiment: Experiment
@@ -42,11 +44,13 @@ class Work:
     plan: Plan
     repeat: bool = False
     repeats: "Work | None" = None
+    shadow_data: "Work | None" = None
 
     @property
-    def parts(self) -> "list[Work]":
-        """What is to be trained: the run's own models, and the repeats if there are any."""
-        return [self] if self.repeats is None else [self, self.repeats]
+    def parts(self) -> "dict[str, Work]":
+        """What is to be trained: the run's own models ("signals"), and further ones if any."""
+        every = {"signals": self, "repeats": self.repeats, "shadow_data": self.shadow_data}
+        return {name: part for name, part in every.items() if part is not None}
 
     def mine(self, number: int) -> bool:
         """Whether a block is this worker's."""
@@ -70,10 +74,13 @@ def opened(experiment: Experiment, options: Options) -> Work:
     data = data if isinstance(data, Table) else sources.usable(data)
     member = membership(experiment, data)
     check(experiment, data)
+    other = other_shadows(experiment, data)
     store, plan = _folder(experiment, options, data)
     _check_signals(experiment, store)
     work = Work(experiment, options, data, member, leave_out(member), store, plan)
-    return replace(work, repeats=_repeats(work)) if experiment.repeat_sets else work
+    if experiment.repeat_sets:
+        work = replace(work, repeats=_repeats(work))
+    return replace(work, shadow_data=_shadow_data(work, *other)) if other else work
 
 
 def _repeats(work: Work) -> Work:
@@ -95,6 +102,34 @@ def _repeats(work: Work) -> Work:
     return Work(
         own, options, work.data, member, leave_out(member), store, Plan(**store.plan), repeat=True
     )
+
+
+def other_shadows(experiment: Experiment, data: Data | Table) -> tuple[Experiment, Beside] | None:
+    """The experiment of shadow models on other data, and these behind the pool, if it has any."""
+    if experiment.shadow_data is None:
+        return None
+    assert isinstance(data, Data)  # an experiment of estimators has none
+    both = sources.beside(data, sources.usable(experiment.shadow_data()))
+    other = shadow_experiment(experiment, both.first)
+    membership(other, both.data)
+    return other, both
+
+
+def _shadow_data(work: Work, other: Experiment, both: Beside) -> Work:
+    """The shadow models of other data: a run of their own beneath it, asked about the pool, too.
+
+    They are references alone: all figures of the run's own models are as without them.
+    """
+    same = {**identity(other, both.data), "shadow_data": both.other}
+    folder = Store.shadow_data_of(work.store.folder)
+    store = Store.create(folder, same, vars(work.plan), about(other))
+    _check_signals(other, store)
+    if both.same:
+        work.options.progress.say(
+            f"shadow_data: {both.same} of its records are in the experiment's pool, too: left out"
+        )
+    member, plan = membership(other, both.data), Plan(**store.plan)
+    return Work(other, work.options, both.data, member, leave_out(member), store, plan)
 
 
 def check(experiment: Experiment, data: Data | Table) -> None:
