@@ -56,8 +56,8 @@ def cascade(
     Options' `workdir` (`checkpoints/NAME_cascade` by default) has a run folder for each round,
     `first` is that of round 1 if it lies elsewhere. Shadow models of later rounds depend on the
     experiment's seed, the round, and the target's `number`. Raises `ValueError` as an experiment
-    and a cascade do, for several workers, for records that belong to persons, and for the folder of
-    a round with other anchors (the target or an earlier round has changed).
+    and a cascade do, as `check` does, and for the folder of a round with other anchors (the target
+    or an earlier round has changed).
     """
     settings, options = settings or Cascade(), options or Options()
     check(experiment, options)
@@ -77,7 +77,9 @@ def cascade(
 
 
 def check(experiment: Experiment, options: Options) -> None:
-    """Raises `ValueError` for several workers, and for records that belong to persons."""
+    """Raises `ValueError` for several workers, other shadow data, and records of persons."""
+    if experiment.shadow_data is not None:
+        raise ValueError("cascade: anchors are records of the target's pool; without shadow_data")
     if options.shard_count > 1:
         raise ValueError("cascade: a round needs the one before it; leave --shard-count out")
     if experiment.data().person is not None:

@@ -190,6 +190,23 @@ def anchored(base: Callable, anchors: Mapping[int, int]) -> Callable[[int, int, 
     return draw
 
 
+@factory
+def after(base: Callable, examples: int) -> Callable[[int, int, int], Member]:
+    """The base design over all but the first so many examples, which are in no model.
+
+    So models are asked about records that they cannot have seen (`data.beside`). Raises
+    `ValueError` for a pool that holds no others.
+    """
+
+    def draw(seed: int, M: int, N: int, rows: Rows = None) -> Member:
+        if not 0 <= examples < N:
+            raise ValueError(f"after: {examples} examples must be fewer than the pool's {N}")
+        others = some(base, seed, M, N - examples, rows)
+        return np.pad(np.asarray(others, bool), ((0, 0), (examples, 0)))
+
+    return draw
+
+
 DESIGNS = {
     "complementary_halves": complementary_halves,
     "poisson": poisson,
@@ -238,10 +255,9 @@ def _everyone_but(name: str, index: np.ndarray, M: int, N: int) -> Member:
 
 def by_row(design: Callable) -> bool:
     """Whether a design gives the rows of some models by themselves."""
-    if isinstance(design, Value) and design.factory is anchored.__wrapped__:
-        return by_row(design.arguments["base"])
     if isinstance(design, Value):
-        return design.takes("rows")
+        base = design.arguments.get("base")
+        return design.takes("rows") and (base is None or by_row(base))
     return callable(design) and "rows" in inspect.signature(design).parameters
 
 
@@ -258,9 +274,18 @@ def fixed_models(design: Callable) -> bool:
     """Whether a design is defined for a fixed M, so that models cannot be added later."""
     if not isinstance(design, Value):
         return False
-    if design.factory is anchored.__wrapped__:
+    if design.factory in [f.__wrapped__ for f in (anchored, after)]:
         return fixed_models(design.arguments["base"])
     return design.factory in [f.__wrapped__ for f in (balanced_columns, official_lira)]
+
+
+def names_examples(design: Callable) -> bool:
+    """Whether a design treats examples by their numbers, so that it fits one pool alone."""
+    if not isinstance(design, Value):
+        return False
+    if design.factory is poisson.__wrapped__:
+        return bool(np.ndim(design.arguments["p"]))
+    return design.factory in [f.__wrapped__ for f in (one_unknown, canaries, anchored, after)]
 
 
 def expected_members(design: Callable, seed: int, N: int) -> int:

@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,9 @@ class Experiment:
     `views` sees one example as the network does; its view 0 is the example itself. `copies(x)` are
     the changed copies of which label-only attacks count how many keep the label. `outputs(logits)`
     is what a model's answers go through, a defence. On the sets of the first `repeat_sets` models
-    as many more are trained with other seeds, to measure what the sets do (`finite_pool`).
+    as many more are trained with other seeds, to measure what the sets do (`finite_pool`). On the
+    pool of `shadow_data()` as many models again are trained, whose attacks on the experiment's own
+    are those of somebody who has other records (`summary.json`'s `shadow_data`).
     """
 
     name: str
@@ -55,6 +57,7 @@ class Experiment:
     attacks: tuple[str, ...] = ATTACKS
     seed: int = 0
     repeat_sets: int = 0
+    shadow_data: Callable[[], Data] | None = None
 
     def __post_init__(self) -> None:
         """Refuses what no run could be made of."""
@@ -71,6 +74,8 @@ class Experiment:
             )
         if isinstance(self.recipe, Recipe):
             _check_recipe(self.recipe)
+        if self.shadow_data is not None:
+            _check_shadow_data(self)
         for name in self.attacks:
             if name not in LADDER:
                 raise ValueError(
@@ -85,6 +90,16 @@ class Experiment:
         if not isinstance(self.recipe, Recipe):
             raise ValueError("recipe: these are estimators; this is for networks alone")
         return self.recipe
+
+
+def _check_shadow_data(experiment: Experiment) -> None:
+    if not isinstance(experiment.recipe, Recipe):
+        raise ValueError("shadow_data: these are estimators; it is for networks alone")
+    if design.names_examples(experiment.design):
+        raise ValueError(
+            f"shadow_data: design={experiment.design!r:.200} names examples of the pool, which "
+            "other records are not; take one that draws at random"
+        )
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -119,10 +134,31 @@ def identity(experiment: Experiment, data: Data | Table) -> dict[str, Any]:
     return out
 
 
+def shadow_experiment(experiment: Experiment, first: int) -> Experiment:
+    """That of the shadow models of other data, which stand behind the `first` of a pool.
+
+    Its seed is another one, or model m would start as the target m does.
+    """
+    seed = np.random.SeedSequence([experiment.seed, _SHADOWS]).generate_state(1)[0]
+    return replace(
+        experiment,
+        design=design.after(experiment.design, first),
+        seed=int(seed),
+        repeat_sets=0,
+        shadow_data=None,
+    )
+
+
+_SHADOWS = 0x73686164  # a stream of seeds that nothing else uses
+
+
 def about(experiment: Experiment) -> dict[str, Any]:
     """The rest of an experiment, and the machine: recorded, but free to change."""
     init_from = getattr(experiment.recipe, "init_from", None)
-    return ({} if init_from is None else {"init_from": str(init_from)}) | {
+    other = experiment.shadow_data
+    optional = {} if init_from is None else {"init_from": str(init_from)}
+    optional |= {} if other is None else {"shadow_data": describe(other)}
+    return optional | {
         "name": experiment.name[:200],
         "data": describe(experiment.data),
         "models": experiment.models,

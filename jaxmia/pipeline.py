@@ -35,11 +35,11 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     work = opened(experiment, _of_process(options or Options(), here))
     store, say = work.store, work.options.progress.say
     trained = train_missing(work)
-    for part in work.parts:
+    for part in work.parts.values():
         if work.options.shard_count > 1 and not part.missing():
             for line in part.store.verify():  # the blocks of the others, too
                 say(line)
-    if waiting := [block for part in work.parts for block in part.missing()]:
+    if waiting := [block for part in work.parts.values() for block in part.missing()]:
         say(f"{sum(len(models) for _, models in waiting)} models are left to other workers")
         return Run(store.folder)
     if current(work):
@@ -57,9 +57,9 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
 
 
 def train_missing(work: Work) -> bool:
-    """Trains or fits this worker's models that are not there, repeats too; whether any were not."""
+    """Trains or fits this worker's models that are not there, all parts; whether any were not."""
     make = fit if isinstance(work.experiment.recipe, Procedure) else train
-    return any([make(part) for part in work.parts])
+    return any([make(part) for part in work.parts.values()])
 
 
 def _report(work: Work) -> Run:

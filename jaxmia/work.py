@@ -11,8 +11,9 @@ from jaxmia import data as sources
 from jaxmia import design
 from jaxmia.attacks import ATTACKS, needed
 from jaxmia.attacks.references import LeaveOut, leave_out
+from jaxmia.data.beside import Beside
 from jaxmia.estimators import Procedure, Table
-from jaxmia.experiment import Experiment, Membership, about, identity
+from jaxmia.experiment import Experiment, Membership, about, identity, shadow_experiment
 from jaxmia.options import Options
 from jaxmia.storage.folder import Folder
 from jaxmia.storage.store import Store
@@ -31,7 +32,7 @@ class Work:
     """An experiment with its data and membership, its run folder and execution plan.
 
     `repeats` are the models trained once more on the first sets, in a folder of their own: they are
-    `repeat`.
+    `repeat`. `shadow_data` are those trained on other data, in another, with these behind the pool.
     """
 
     experiment: Experiment
@@ -42,6 +43,7 @@ class Work:
     plan: Plan
     repeat: bool = False
     repeats: "Work | None" = None
+    shadow_data: "Work | None" = None
 
     @cached_property
     def member(self) -> Bool[np.ndarray, "M N"]:
@@ -54,9 +56,10 @@ class Work:
         return leave_out(self.member)
 
     @property
-    def parts(self) -> "list[Work]":
-        """What is to be trained: the run's own models, and the repeats if there are any."""
-        return [self] if self.repeats is None else [self, self.repeats]
+    def parts(self) -> "dict[str, Work]":
+        """What is to be trained: the run's own models ("signals"), and further ones if any."""
+        every = {"signals": self, "repeats": self.repeats, "shadow_data": self.shadow_data}
+        return {name: part for name, part in every.items() if part is not None}
 
     def mine(self, number: int) -> bool:
         """Whether a block is this worker's."""
@@ -80,10 +83,13 @@ def opened(experiment: Experiment, options: Options) -> Work:
     data = data if isinstance(data, Table) else sources.usable(data)
     membership = Membership(experiment, data)
     check(experiment, data)
+    other = other_shadows(experiment, data)
     store, plan = _folder(experiment, options, data)
     _check_signals(experiment, store)
     work = Work(experiment, options, data, membership, store, plan)
-    return replace(work, repeats=_repeats(work)) if experiment.repeat_sets else work
+    if experiment.repeat_sets:
+        work = replace(work, repeats=_repeats(work))
+    return replace(work, shadow_data=_shadow_data(work, *other)) if other else work
 
 
 def _repeats(work: Work) -> Work:
@@ -102,6 +108,34 @@ def _repeats(work: Work) -> Work:
     plan = vars(work.plan) | {"block": block}
     store = Store.create(Store.repeats_of(work.store.folder), same, plan, about(own))
     return Work(own, options, work.data, work.membership, store, Plan(**store.plan), repeat=True)
+
+
+def other_shadows(experiment: Experiment, data: Data | Table) -> tuple[Experiment, Beside] | None:
+    """The experiment of shadow models on other data, and these behind the pool, if it has any."""
+    if experiment.shadow_data is None:
+        return None
+    assert isinstance(data, Data)  # an experiment of estimators has none
+    both = sources.beside(data, sources.usable(experiment.shadow_data()))
+    other = shadow_experiment(experiment, both.first)
+    Membership(other, both.data)
+    return other, both
+
+
+def _shadow_data(work: Work, other: Experiment, both: Beside) -> Work:
+    """The shadow models of other data: a run of their own beneath it, asked about the pool, too.
+
+    They are references alone: all figures of the run's own models are as without them.
+    """
+    same = {**identity(other, both.data), "shadow_data": both.other}
+    folder = Store.shadow_data_of(work.store.folder)
+    store = Store.create(folder, same, vars(work.plan), about(other))
+    _check_signals(other, store)
+    if both.same:
+        work.options.progress.say(
+            f"shadow_data: {both.same} of its records are in the experiment's pool, too: left out"
+        )
+    membership = Membership(other, both.data)
+    return Work(other, work.options, both.data, membership, store, Plan(**store.plan))
 
 
 def check(experiment: Experiment, data: Data | Table) -> None:

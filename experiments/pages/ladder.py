@@ -30,13 +30,20 @@ def table() -> str:
 
 def about() -> str:
     """Who is attacked, by whom, and on how many scores."""
-    row = _rows()[-1]
+    every = _rows()
+    row = every[-1]
+    later = [r for r in every if r["time"] != row["time"]]
+    again = ""
+    if later:
+        names = "; ".join(attacks.short(r["attack"]) for r in later)
+        again = f" Of another start, with its own LiRA online: {names}. {words.measured(later)}"
     return (
         f"{row['models']} MLPs, every model attacked by all others without its partner; "
         f"n = {words.count(row['members'])} member and {words.count(row['non_members'])} "
         f"non-member "
         f"scores of {words.count(row['examples'])} examples; differences on the same draws of "
         f"examples. {words.measured([row])}"
+        f"{again}"
     )
 
 

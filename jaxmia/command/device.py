@@ -18,6 +18,8 @@ def about_device(experiment: Experiment, flags: Flags) -> None:
     """
     if not (flags.explain and flags.on):
         raise ValueError("--on goes with --explain, and --price with --on")
+    if experiment.shadow_data is not None:
+        raise ValueError("--on: is for the experiment's own models; leave --shadow-data out")
     if not 0 <= flags.price < float("inf"):
         raise ValueError(f"--price: {flags.price} must be a number from 0 up")
 

@@ -104,6 +104,11 @@ def _target(experiment: Experiment, flags: Flags, progress: Progress) -> Score |
         if flags.target_member:
             raise ValueError("--target-member needs --target-signals or --target-logits")
         return None
+    if experiment.shadow_data is not None:
+        raise ValueError(
+            "--shadow-data: a target of your own is attacked by models of the experiment's data "
+            "alone; leave one of the two out"
+        )
     local(flags.workdir or "", "--workdir (with a target)")
     if flags.target_signals and flags.target_logits:
         raise ValueError("--target-signals and --target-logits do not go together")

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxmia import data as sources
 from jaxmia import defences, machine
+from jaxmia.data.beside import Beside
 from jaxmia.evaluation import memory
 from jaxmia.experiment import Experiment, members
 from jaxmia.options import Options
@@ -14,6 +15,7 @@ from jaxmia.training import parallel, processes
 from jaxmia.training.batches import schedule, slots
 from jaxmia.training.plan import choose, measure
 from jaxmia.types import Data
+from jaxmia.work import other_shadows
 
 
 def explain(experiment: Experiment, options: Options) -> list[str]:
@@ -29,10 +31,10 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
     trials = trials or measure(experiment.recipe, data, mesh, [(plan.width, plan.convolution)])
     trial = next(t for t in trials if (t.width, t.convolution) == (plan.width, plan.convolution))
     expected = members(experiment, data)
-    recipe = experiment.networks
-    steps = expected // min(recipe.batch_size, expected) * recipe.epochs
+    steps = _steps(experiment, expected)
     models = experiment.models + experiment.repeat_sets
     seconds = trial.step_seconds * steps * models
+    other = other_shadows(experiment, data)
     blocks = -(-experiment.models // plan.block)
     lines = [
         f"device: {machine.device()}",
@@ -58,8 +60,27 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
         ),
         f"training: {models} models x {steps} steps, about {seconds:.0f} s "
         f"({3600 * models / seconds:,.0f} models/h)",
+        *(_other_shadows(*other, len(data.y), trial.step_seconds) if other else []),
         f"signals: {views / 2**20:.0f} MiB per block and view",
         f"scoring: at most {memory.in_words(scoring)}",
+    ]
+
+
+def _steps(experiment: Experiment, members: int) -> int:
+    """Training steps of a model."""
+    recipe = experiment.networks
+    return members // min(recipe.batch_size, members) * recipe.epochs
+
+
+def _other_shadows(other: Experiment, both: Beside, pool: int, step_seconds: float) -> list[str]:
+    """What the shadow models of other data take besides, and what is left out of them."""
+    expected = members(other, both.data)
+    steps, records = _steps(other, expected), len(both.data.y) - pool
+    alike = f", {both.same} that the pool holds, too, left out" if both.same else ""
+    return [
+        f"shadow data: {other.models} more models, of {expected} each of {records} other records"
+        f"{alike}, x {steps} steps, about {step_seconds * steps * other.models:.0f} s; attacks by "
+        "these are figures besides"
     ]
 
 

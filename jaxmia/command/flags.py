@@ -46,6 +46,9 @@ class Flags:
     """Defences of what models tell, one after the other: "top_k(3)" "rounded(2)"."""
     data: Path | None = None
     """An .npz with x, y and optional x_test, y_test instead of the experiment's data."""
+    shadow_data: Path | None = None
+    """An .npz with x and y of other records: train as many models again on these, and say what
+    attacks find whose shadow models they are."""
     workdir: str | None = None
     """The run folder, or s3://BUCKET/FOLDER, gs://BUCKET/FOLDER; checkpoints/NAME by default."""
     width: str = "auto"
@@ -120,6 +123,9 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
         experiment = replace(experiment, outputs=outputs)
     if flags.data is not None:
         experiment = replace(experiment, data=data.arrays(str(flags.data.absolute())))
+    if flags.shadow_data is not None:  # as they are: networks see them by the experiment's scale
+        other = data.arrays(str(flags.shadow_data.absolute()), standardise=False)
+        experiment = replace(experiment, shadow_data=other)
     return experiment
 
 

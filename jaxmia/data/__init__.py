@@ -4,6 +4,7 @@
 """
 
 from jaxmia.data.arrays import arrays
+from jaxmia.data.beside import beside
 from jaxmia.data.derived import first, mislabelled, poisoned, random_labels
 from jaxmia.data.digits import digits
 from jaxmia.data.pool import HeldOut, digest, features, held_out
@@ -14,6 +15,7 @@ from jaxmia.data.usable import standardise, usable
 __all__ = [
     "HeldOut",
     "arrays",
+    "beside",
     "digest",
     "digits",
     "features",

@@ -1,10 +1,12 @@
 """The signals of a finished run attacked and measured; nothing is written or drawn."""
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxmia import data as sources
 from jaxmia import privacy
@@ -13,18 +15,20 @@ from jaxmia.attacks.infinite import of_phi
 from jaxmia.estimators import Table
 from jaxmia.evaluation import evidence, own_fpr, records
 from jaxmia.evaluation.groups import of_groups
+from jaxmia.evaluation.other_shadows import by_other_shadows
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import power
 from jaxmia.evaluation.summary import summarise
 from jaxmia.evaluation.unknown import notes, own_nan, unknown
+from jaxmia.experiment import members
 from jaxmia.metrics import Ranked, rank_all
 from jaxmia.storage.run import read_signals, read_summary
 from jaxmia.training import quantiles
 from jaxmia.types import Data, Signals
 from jaxmia.work import Work
 
-STATES = ("signals", "repeats")  # fields of a summary's `experiment`
+STATES = ("signals", "repeats", "shadow_data")  # fields of a summary's `experiment`
 
 
 class Evaluated(NamedTuple):
@@ -39,9 +43,7 @@ def evaluate(work: Work) -> Evaluated:
     """Attacks every model in turn, the others as its references, and measures the scores."""
     experiment, progress = work.experiment, work.options.progress
     signals, _ = read_signals(work.store, experiment.models)
-    if any("features" in ATTACKS[name].needs for name in experiment.attacks):
-        assert isinstance(work.data, Data)  # of a table no attack takes them
-        signals = replace(signals, features=sources.features(work.data))
+    signals = _with_features(signals, work)
     with progress.stage(f"attacking {experiment.models} models"):
         if "quantile_regression" in experiment.attacks:
             expected = quantiles.expected(
@@ -80,9 +82,37 @@ def evaluate(work: Work) -> Evaluated:
             signals, work.member, summary["attacks"], work.leave_out, _again(work), work.data.person
         ):
             summary["finite_pool"] = pool
+    if work.shadow_data is not None:
+        with progress.stage("shadow models of other data"):
+            if other := _of_other_shadows(work.shadow_data, signals, ranked, work.data.person):
+                summary["shadow_data"] = other
     with progress.stage("power with fewer models"):
         summary["curve"] = power(signals, work.member, experiment.attacks, work.leave_out)
     return Evaluated(ranked, summary, signals)
+
+
+def _with_features(signals: Signals, work: Work) -> Signals:
+    """The signals with what examples are compared by, where an attack wants it."""
+    if not any("features" in ATTACKS[name].needs for name in work.experiment.attacks):
+        return signals
+    assert isinstance(work.data, Data)  # of a table no attack takes them
+    return replace(signals, features=sources.features(work.data))
+
+
+def _of_other_shadows(
+    other: Work,
+    signals: Signals,
+    matched: Mapping[str, Ranked],
+    person: Int[np.ndarray, " N"] | None,
+) -> dict[str, Any] | None:
+    """The figures of a run's models by shadow models of other data."""
+    references, member = read_signals(other.store, other.experiment.models)
+    about = {
+        "data": other.store.identity["shadow_data"],
+        "members": members(other.experiment, other.data),
+    }
+    references = _with_features(references, other)
+    return by_other_shadows(signals, matched, references, member, about, person)
 
 
 def _warnings(work: Work, signals: Signals) -> list[str]:
@@ -96,9 +126,8 @@ def _warnings(work: Work, signals: Signals) -> list[str]:
 
 
 def _states(work: Work) -> dict[str, str]:
-    """Digests of the signals that the figures rest on, those of repeats if there are any."""
-    states = [part.store.state(part.experiment.models) for part in work.parts]
-    return dict(zip(STATES, states, strict=False))
+    """Digests of the signals that the figures rest on, those of further models if there are any."""
+    return {name: p.store.state(p.experiment.models) for name, p in work.parts.items()}
 
 
 def _again(work: Work) -> np.ndarray | None:

@@ -65,7 +65,7 @@ def summarise(
     results = {}
     for name, of in ranked.items():
         with stage(f"measuring {name}"):
-            results[name] = _attack(of, person) | shadow_thresholds.of_attack(name, of, shadows)
+            results[name] = measured(of, person) | shadow_thresholds.of_attack(name, of, shadows)
             if own_nan is not None and results[name]["not_scorable"]:
                 results[name] |= reasons(of.score, own_nan(name)).in_summary()
             if results[name]["auc"] is not None:
@@ -110,7 +110,7 @@ def _people(
     for name, of in ranked.items():
         ratio = name in attacks and attacks[name].log_ratio
         total = metrics.rank(persons.score_of_people(of.score, of_people, ratio), inside)
-        results[name] = _attack(total, each)
+        results[name] = measured(total, each)
         if ratio and results[name]["auc"] is not None:
             results[name] |= posteriors.of_people(of, total, shadows, of_people)
         results[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
@@ -153,7 +153,7 @@ def _concentration(ranked: Ranked) -> dict[str, Any]:
     return {level: exposure.majority(of)._asdict() for level, of in levels}
 
 
-def _attack(ranked: Ranked, person: Int[np.ndarray, " N"] | None) -> dict[str, Any]:
+def measured(ranked: Ranked, person: Int[np.ndarray, " N"] | None) -> dict[str, Any]:
     """The figures of scores, of records or (`person` then counts them) of persons."""
     members, others = int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])
     out: dict[str, Any] = {

@@ -1,6 +1,13 @@
 """How well scores tell members from non-members, and how sure that is."""
 
-from jaxmia.metrics.bootstrap import KINDS, Intervals, bootstrap, bootstrap_of, bootstrap_per_target
+from jaxmia.metrics.bootstrap import (
+    KINDS,
+    Intervals,
+    bootstrap,
+    bootstrap_of,
+    bootstrap_per_target,
+    difference,
+)
 from jaxmia.metrics.intervals import (
     RULE_OF_THREE,
     auc_and_sd,
@@ -59,6 +66,7 @@ __all__ = [
     "bootstrap_per_target",
     "clopper_pearson",
     "clustered",
+    "difference",
     "figures",
     "figures_of",
     "figures_per_target",

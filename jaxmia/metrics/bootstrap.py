@@ -79,24 +79,71 @@ def bootstrap_of(
             kind=kind, confidence=confidence, draws=draws, seed=seed,
         )  # fmt: skip
         return Intervals(*(a[0] for a in alone))
-    figures, says = figures_of(ranked.curve, ()), influence_of_examples(ranked)
-    unit = None if person is None else _numbered(person, ranked.score.shape[1])
-    if unit is not None:
-        says = np.stack([np.bincount(unit, say) for say in says])
-    weight = weights(says.shape[1], draws, seed)
-    moves = moved(weight, says.T)
+    of = _Draws.of(ranked, levels, person, draws, seed)
     spans = [
-        ends(np.clip(x + moves[:, i], 0, 1), x, acceleration(says[i]), kind, confidence)
-        for i, x in enumerate(figures[:2])
+        ends(own, x, acceleration(say), kind, confidence)
+        for own, x, say in zip(of.figures, figures_of(ranked.curve, ())[:2], of.says, strict=True)
     ]
-    pooled = Pooled.of(ranked, unit)
-    size = total(weight, np.stack([pooled.members, pooled.others], 1))
-    replicates = pooled.replicates(weight, size, levels)
     rates = [
-        ends(own, *pooled.estimate(level), kind, confidence)
-        for own, level in zip(replicates, levels, strict=True)
+        ends(own, *of.pooled.estimate(level), kind, confidence)
+        for own, level in zip(of.rates, levels, strict=True)
     ]
     return Intervals(spans[0], spans[1], np.array(rates).reshape(-1, 2))
+
+
+def difference(
+    first: Ranked,
+    second: Ranked,
+    levels: Sequence[float] = (1e-2, 1e-3),
+    *,
+    person: Int[Array, " N"] | None = None,
+    confidence: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Intervals:
+    """Percentile intervals of the first's figures less the second's, on the same draws of examples.
+
+    Two attacks on the same targets err on the same examples, so that their difference is known
+    better than either. Raises `ValueError` as `bootstrap` does, and for other examples.
+    """
+    _check("percentile", confidence, draws)
+    if first.score.shape != second.score.shape:
+        raise ValueError(f"difference: scores are {first.score.shape} and {second.score.shape}")
+    one, other = (_Draws.of(r, levels, person, draws, seed) for r in (first, second))
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    spans = np.quantile(np.subtract(one.figures, other.figures), tails, axis=-1).T
+    rates = np.quantile(np.subtract(one.rates, other.rates), tails, axis=-1).T
+    return Intervals(spans[0], spans[1], rates.reshape(-1, 2))
+
+
+class _Draws(NamedTuple):
+    """The figures of the pooled scores in each draw, and what each example has to say in them."""
+
+    pooled: Pooled
+    says: Float[np.ndarray, "2 n"]
+    figures: Float[np.ndarray, "2 D"]  # AUC, balanced accuracy
+    rates: Float[np.ndarray, "L D"]
+
+    @classmethod
+    def of(
+        cls,
+        ranked: Ranked,
+        levels: Sequence[float],
+        person: Int[Array, " N"] | None,
+        draws: int,
+        seed: int,
+    ) -> "_Draws":
+        says = influence_of_examples(ranked)
+        unit = None if person is None else _numbered(person, ranked.score.shape[1])
+        if unit is not None:
+            says = np.stack([np.bincount(unit, say) for say in says])
+        weight = weights(says.shape[1], draws, seed)
+        own = np.array(figures_of(ranked.curve, ())[:2])
+        moves = np.clip(own + moved(weight, says.T), 0, 1).T
+        pooled = Pooled.of(ranked, unit)
+        size = total(weight, np.stack([pooled.members, pooled.others], 1))
+        rates = np.reshape(pooled.replicates(weight, size, levels), (len(levels), draws))
+        return cls(pooled, says, moves, rates)
 
 
 def _numbered(person: Int[Array, " N"], examples: int) -> Int[np.ndarray, " N"]:

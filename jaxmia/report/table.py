@@ -117,6 +117,8 @@ def remarks(summary: dict[str, Any]) -> list[str]:
     out += _at_shadow_threshold(summary["attacks"])
     if pool := summary.get("finite_pool", {}).get("states"):
         out.append(escape(pool))
+    if other := summary.get("shadow_data", {}).get("states"):
+        out.append(escape(other))
     if streamed := summary.get("streamed"):
         out.append(escape(streamed))
     for name, attack in summary["attacks"].items():

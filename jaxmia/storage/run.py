@@ -85,6 +85,12 @@ class Run:
         return Run(folder) if Store.there(folder) and Run(folder).models else None
 
     @cached_property
+    def shadow_data(self) -> "Run | None":
+        """The models trained on other data, asked about the pool and about these behind it."""
+        folder = Store.shadow_data_of(self.folder)
+        return Run(folder) if Store.there(folder) and Run(folder).models else None
+
+    @cached_property
     def person(self) -> np.ndarray | None:
         """The person `[N]` that each record belongs to, if it does."""
         return Store(self.folder).read("person")

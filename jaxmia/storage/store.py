@@ -102,6 +102,11 @@ class Store:
         """Where a run keeps the models that are trained on its first sets once more."""
         return folder.under("repeats")
 
+    @staticmethod
+    def shadow_data_of(folder: Folder) -> Folder:
+        """Where a run keeps the models that are trained on other data."""
+        return folder.under("shadow_data")
+
     @classmethod
     def create(cls, place: Place, identity: dict, plan: dict, about: dict) -> "Store":
         """Makes a run folder, or opens the one that is there.
