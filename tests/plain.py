@@ -74,7 +74,9 @@ def lira(target, phi, member, away, mode, variance):
             for s in used:
                 x = cells[j][s][:, q]
                 v = x.var() if variance == "per_example" else pooled[s]
-                size = np.abs(x).max() if variance == "per_example" else largest
+                size = largest
+                if variance == "per_example":
+                    size = max(np.abs(x).max(), _level(phi[:, j, q]))
                 sound[j] &= bool(np.sqrt(v) > 1e-6 * (10 + size))  # beyond that digits run out
                 laws[s] = stats.norm(x.mean(), max(np.sqrt(v), 1e-300))
             if not sound[j]:
@@ -191,6 +193,7 @@ def proxy(target, phi, member, stays, proxies):
         if np.isnan(target[j]).any() or min(map(len, laws)) < 2:
             continue
         size, deviation = (np.stack([f(x, axis=0) for x in laws]) for f in (_size, np.std))
+        size = np.maximum(size, _level(phi[:, j]))
         sound[j] = bool((deviation > 1e-6 * (10 + size)).all())  # beyond that digits run out
         centre, deviation = np.median(laws[0], 0), np.maximum(deviation, 1e-300)
         with np.errstate(all="ignore"):
@@ -202,3 +205,8 @@ def proxy(target, phi, member, stays, proxies):
 
 def _size(x, axis):
     return np.abs(x).max(axis)
+
+
+def _level(x):
+    """Of all models: what the least variance goes by, so that it does not tell who is IN."""
+    return np.abs(np.median(np.nan_to_num(x), axis=0))

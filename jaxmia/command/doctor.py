@@ -93,8 +93,7 @@ def _devices() -> Line:
 
 def _convolutions() -> Line:
     ready = native.native()
-    cannot = not (native.installed() and native.supported())
-    return Line("oneDNN", ready.reason, sound=bool(ready.library) or cannot)
+    return Line("oneDNN", ready.reason, sound=bool(ready.library) or not native.installed())
 
 
 def _folder(what: str, folder: Path) -> Line:

@@ -27,7 +27,6 @@ from jaxmia.machine import cache_folder
 from jaxmia.storage.files import reason, write_json
 
 TARGETS = ("jaxmia_product", "jaxmia_layer", "jaxmia_layer_gradient")
-REQUIRED = "avx512f"  # without it oneDNN's products ended a process, by memory not their own
 PATIENCE = 240  # seconds that compiling may take, and so may trying
 _LIBRARY = ("onednn-cpu-gomp", "libdnnl.so")
 _HEADERS = ("onednn-devel-cpu-gomp", "oneapi/dnnl/dnnl.hpp")
@@ -47,18 +46,11 @@ def installed() -> bool:
     return bool(_file(*_LIBRARY) and _file(*_HEADERS))
 
 
-def supported() -> bool:
-    """Whether the processor is one that oneDNN's products are sound on."""
-    return REQUIRED in processor().split()
-
-
 @functools.cache
 def native() -> Native:
     """The library: taken from the cache folder, or built, tried and put there."""
     if not installed():
         return Native(None, "not installed (on Linux x86-64: pip install 'jaxmia[cpu]')")
-    if not supported():
-        return Native(None, "needs a processor with AVX-512: not sound without it")
     try:
         where = cache_folder() / "native" / f"{_name()}.so"
         verdict = _verdict(where)
