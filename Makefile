@@ -33,7 +33,7 @@ results: .venv/ready-dev
 	for name in digits ladder randhie; do $(BIN)/python -m experiments.$$name || exit; done
 	$(BIN)/python -m experiments.rows checkpoints/digits checkpoints/ladder checkpoints/randhie
 	for name in whitebox federated people finite_pool audit_dp one_run_bounds allele_frequencies ratings \
-		unlearning poisoning offline shifted imitation cascade; do \
+		unlearning poisoning fine_tuning offline shifted imitation cascade; do \
 		$(BIN)/python -m experiments.studies.$$name $(KEEP) || exit; done
 	$(BIN)/python -m experiments.studies.defences
 	$(BIN)/jaxmia score --run checkpoints/ladder --curve --out checkpoints/curve --attacks $(CURVE)

@@ -125,6 +125,8 @@ def identity(experiment: Experiment, data: Data | Table) -> dict[str, Any]:
         out["people"] = len(np.unique(data.person))  # who are in or out whole
     if isinstance(experiment.recipe, Recipe) and experiment.recipe.init_from is not None:
         out["init_from"] = start.digest(experiment.recipe, data)
+    if isinstance(experiment.recipe, Recipe) and experiment.recipe.tune is not None:
+        out["tune"] = describe(experiment.recipe.tune)
     if experiment.copies is not None:
         out["copies"] = describe(experiment.copies)
     if experiment.outputs is not None:

@@ -25,6 +25,7 @@ def sgd(
     augment: Callable[[Array, Key], Array] = augmentation.none,
     dtype: str = "float32",
     init_from: str | Path | None = None,
+    tune: Callable | None = None,
 ) -> Recipe:
     """SGD with momentum, the rate falling to zero along half a cosine."""
     return Recipe(
@@ -37,6 +38,7 @@ def sgd(
         batch_size=batch_size,
         dtype=dtype,
         init_from=init_from,
+        tune=tune,
     )
 
 
@@ -50,6 +52,7 @@ def full_batch(
     rate: float = 0.01,
     momentum: float = 0.0,
     init_from: str | Path | None = None,
+    tune: Callable | None = None,
 ) -> Recipe:
     """Gradient descent: an epoch is one step along the sum of all members' gradients.
 
@@ -65,6 +68,7 @@ def full_batch(
         batch_size=EVERYBODY,
         batches="poisson",
         init_from=init_from,
+        tune=tune,
     )
 
 

@@ -81,7 +81,8 @@ class Recipe:
     `context` is the `StepContext`, which few look at. `batches` are "shuffled", or "poisson": each
     member is in each batch with the same probability, independently. With `validation` every step
     also gets examples from outside of the pool. `init_from` is a run's folder or an .npz with the
-    parameters that every model starts from (`training.start`); None: each draws its own.
+    parameters that every model starts from (`training.start`); None: each draws its own. `tune`
+    says which of them train (`tuning`), while the others stay as they are; None: all of them.
     """
 
     model: Callable[[Data], Model]
@@ -96,6 +97,7 @@ class Recipe:
     validation: bool = False
     # an experiment is known by the parameters, not by where they lie (`experiment.identity`)
     init_from: str | Path | None = field(default=None, metadata={"described": False})
+    tune: Callable[..., Any] | None = field(default=None, metadata={"described": False})
 
 
 class Signal(NamedTuple):

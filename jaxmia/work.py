@@ -18,7 +18,7 @@ from jaxmia.options import Options
 from jaxmia.storage.folder import Folder
 from jaxmia.storage.store import Store
 from jaxmia.storage.urls import folder_at
-from jaxmia.training import block, gradients, parallel
+from jaxmia.training import block, gradients, parallel, start
 from jaxmia.training.plan import Plan, choose
 from jaxmia.types import SIGNALS, Data
 
@@ -154,7 +154,7 @@ def check(experiment: Experiment, data: Data | Table) -> None:
             if alone:
                 raise ValueError(f"attacks: {name} needs test examples, {data.name} has none")
             if signal == "activations":
-                gradients.last_kernel(experiment.recipe.model(data), data)
+                gradients.last_kernel(start.network(experiment.recipe, data), data)
 
 
 def _check_estimator(experiment: Experiment, data: Data | Table) -> None:

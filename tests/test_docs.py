@@ -182,3 +182,10 @@ def test_the_tutorial_on_flax_runs_as_written(tmp_path):
     follow("tutorial_flax", tmp_path)
     assert (tmp_path / "checkpoints/mine/report/index.html").is_file()
     assert "recipe.epochs" in (tmp_path / "comparison/index.html").read_text()
+
+
+@pytest.mark.soak
+def test_the_tutorial_on_fine_tuning_runs_as_written(tmp_path):
+    follow("fine_tuning", tmp_path)
+    assert (tmp_path / "checkpoints/head/report/index.html").is_file()
+    assert "tune" in (tmp_path / "comparison/index.html").read_text()

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "jaxmia"
 FLOORS = (
     ("types", "values", "machine"),
     ("signals", "design", "augment", "metrics", "data", "allele_frequencies"),
-    ("recipes", "privacy", "attacks"),
+    ("recipes", "tuning", "privacy", "attacks"),
     ("storage",),
     ("models",),
     ("training", "estimators"),

@@ -18,11 +18,11 @@ SAYS = ("evidence", "plausible", "unknown", "streaming")  # of jaxmia.evaluation
 REFUSES = (
     "command", "data", "estimators", "evaluation", "privacy/audit.py", "privacy/pilots.py",
     "storage/sources.py", "work.py", "training/gradients.py", "cascade.py",
-    "attacks/cascading.py", "attacks/anchors.py",
+    "attacks/cascading.py", "attacks/anchors.py", "tuning.py", "training/start.py",
 )  # fmt: skip
 # of a library's caller, who reads the docstring; or a part of another message
 CALLERS = re.compile(
-    r"^(first|mislabelled|poisoned|synthetic|people): |^it ends too early|^is … …$"
+    r"^(first|mislabelled|poisoned|synthetic|people): |^it ends too early|^is … …$|^init_from: …$"
     r"|^…: (needs a list of different numbers|… is not in the pool)"
 )
 

@@ -19,6 +19,7 @@ from experiments.pages import (
     cascade,
     defences,
     federated,
+    fine_tuning,
     finite_pool,
     frequencies,
     imitation,
@@ -41,9 +42,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
-    accelerators, benchmark, cascade, defences, federated, finite_pool, frequencies, imitation,
-    ladder, offline, one_run, people, poisoning, private, ratings, sets, shifted, speed, unlearning,
-    whitebox,
+    accelerators, benchmark, cascade, defences, federated, fine_tuning, finite_pool, frequencies,
+    imitation, ladder, offline, one_run, people, poisoning, private, ratings, sets, shifted, speed,
+    unlearning, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part

@@ -39,6 +39,7 @@ def cli(experiment: Experiment, args: list[str] | None = None) -> None:
         copies=flag_text(experiment.copies),
         attacks=experiment.attacks,
         init_from=None if recipe.init_from is None else Path(recipe.init_from),
+        tune=flag_text(recipe.tune),
         repeat_sets=experiment.repeat_sets,
     )
     flags = parsed(Flags, args, default=default, prog=f"python -m experiments.{experiment.name}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from jaxmia import augment, data, defences, design
+from jaxmia import augment, data, defences, design, tuning
 from jaxmia.experiment import Experiment
 from jaxmia.types import Recipe
 from jaxmia.values import parse
@@ -38,6 +38,8 @@ class Flags:
     """Names of attacks."""
     init_from: Path | None = None
     """Start every model from these parameters: a run's folder (its first model), or an .npz."""
+    tune: str = "none"
+    """Which of those parameters train, while the others stay: only("head"), lora(4); none: all."""
     repeat_sets: int = 0
     """Train on the first K training sets once more: what is left without knowing the pool."""
     defence: tuple[str, ...] = ()
@@ -108,6 +110,9 @@ def overridden(experiment: Experiment, default: Flags, flags: Flags) -> Experime
         repeat_sets=flags.repeat_sets,
         attacks=tuple(flags.attacks),
     )
+    if flags.tune != default.tune:
+        tune = None if flags.tune == "none" else parse(flags.tune, tuning.TUNINGS, "--tune")
+        experiment = replace(experiment, recipe=replace(experiment.networks, tune=tune))
     if flags.design != default.design:
         experiment = replace(experiment, design=parse(flags.design, design.DESIGNS, "--design"))
     if flags.views != default.views:

@@ -56,7 +56,8 @@ def dp_sgd(
             f"dp_sgd: needs a recipe whose examples do not see each other; this one has "
             f"gradient={recipe.gradient!r}, loss={recipe.loss!r}"
         )
-    if isinstance(recipe.model, Value) and recipe.model.arguments.get("norm") == "batch":
+    statistics = isinstance(recipe.model, Value) and recipe.model.arguments.get("norm") == "batch"
+    if statistics and recipe.tune is None:  # a tuned network keeps its statistics
         raise ValueError(
             f"dp_sgd: recipe.model={recipe.model!r} has BatchNorm, through which examples see each "
             "other; take norm='group'"

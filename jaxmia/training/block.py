@@ -21,6 +21,7 @@ from jaxmia.training.interrupt import Interrupt
 from jaxmia.training.pool import Pool, pool
 from jaxmia.training.progress import Progress
 from jaxmia.training.query import querier
+from jaxmia.training.start import network
 from jaxmia.training.trainer import Curve, Shadow, Trainer, check, model_key, trainer
 from jaxmia.types import Array, Data, Key, Recipe
 
@@ -106,7 +107,7 @@ def programs(
 
 def examples(recipe: Recipe, data: Data) -> Pool:
     """The pool as a recipe's models get it; raises `ValueError` for what it cannot be used on."""
-    check(recipe, recipe.model(data))
+    check(recipe, network(recipe, data))
     return pool(data, data.x, data.y, held_out(data).validation if recipe.validation else None)
 
 

@@ -71,6 +71,7 @@ def _fitter(recipe: Recipe, data: Data, points: int) -> Callable:
         batches="shuffled",
         validation=False,
         init_from=None,
+        tune=None,
     )
     one = trainer(recipe, replace(data, classes=2), points)
 

@@ -1,12 +1,15 @@
-"""What models start from: parameters drawn by a model's own key, or those of a file or a run.
+"""What models start from, and what of it they train (`Recipe.init_from`, `Recipe.tune`).
+
+Parameters are drawn by a model's own key, or are those of a file or a run.
 
 In a file (.npz) each array has its place in the network as its name, such as `layers/0/kernel`, and
 `state/...` for what a network carries but does not learn. Of a run's folder it is its first model,
-which `--keep-shadows` keeps.
+which `--keep-shadows` keeps. Where only some parameters train, the file may lack those: each model
+draws its own, as for a head with other classes.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +19,55 @@ import numpy as np
 
 from jaxmia.storage import checkpoints
 from jaxmia.storage.store import Store
+from jaxmia.training.names import by_name
+from jaxmia.training.tuned import tuned
+from jaxmia.tuning import Parts
 from jaxmia.types import Data, Key, Model, Params, Recipe, State
 
 
+def network(recipe: Recipe, data: Data) -> Model:
+    """A recipe's network, whose parameters are what it trains.
+
+    Raises `ValueError` where `recipe.tune` or `recipe.init_from` do not fit it.
+    """
+    model = recipe.model(data)
+    if recipe.tune is None:
+        return model
+    if recipe.init_from is None:
+        raise ValueError(
+            f"tune: {recipe.tune!r} needs init_from (--init-from), since what does not train stays "
+            "as it is there"
+        )
+    parts = _parts(recipe, model)
+    return tuned(model, parts, _arrays(Path(recipe.init_from), model, parts.trained))
+
+
+def _parts(recipe: Recipe, model: Model) -> Parts:
+    """What of a network trains: everything, unless the recipe says otherwise."""
+    params, _ = jax.eval_shape(model.init, jax.random.key(0, impl="threefry2x32"))
+    shapes = {name: leaf.shape for name, leaf in by_name(params).items()}
+    return Parts(trained=tuple(shapes)) if recipe.tune is None else recipe.tune(shapes)
+
+
 def initial(recipe: Recipe, model: Model) -> Callable[[Key], tuple[Params, State]]:
-    """`init(key) -> params, state` of a recipe's models.
+    """`init(key) -> params, state` of a recipe's models, whose network is `network`'s.
 
     Raises `ValueError` where `recipe.init_from` does not fit the network.
     """
-    if recipe.init_from is None:
+    if recipe.init_from is None or recipe.tune is not None:
         return model.init
-    start = jax.tree.map(jnp.asarray, _loaded(Path(recipe.init_from), model))
+    arrays = _arrays(Path(recipe.init_from), model)
+    like = jax.eval_shape(model.init, jax.random.key(0, impl="threefry2x32"))
+    start = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(a) for a in arrays.values()])
     return lambda key: start
 
 
 def digest(recipe: Recipe, data: Data) -> str:
     """The identity of the parameters that a recipe's models start from, wherever they lie."""
     assert recipe.init_from is not None
-    total = hashlib.sha256()
-    for name, array in _by_name(_loaded(Path(recipe.init_from), recipe.model(data))).items():
+    total, model = hashlib.sha256(), recipe.model(data)
+    free = _parts(recipe, model).trained if recipe.tune is not None else ()
+    for name, array in _arrays(Path(recipe.init_from), model, free).items():
         total.update(f"{name} {array.dtype} {array.shape}\n".encode())
         total.update(array.tobytes())
     return total.hexdigest()
@@ -42,14 +75,19 @@ def digest(recipe: Recipe, data: Data) -> str:
 
 def save(path: Path, params: Params, state: State) -> None:
     """Writes a network's parameters as `recipe.init_from` reads them."""
-    np.savez(path, **_by_name((params, state)))  # type: ignore[arg-type]
+    arrays = {name: np.asarray(a) for name, a in _by_place(params, state).items()}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
 
 
-def _loaded(path: Path, model: Model) -> tuple[Params, State]:
-    like = jax.eval_shape(model.init, jax.random.key(0, impl="threefry2x32"))
-    shapes = _by_name(like)
+def _arrays(path: Path, model: Model, free: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """A network's arrays by name, in the order of its tree; those that are `free` may be missing.
+
+    Raises `ValueError` for others than the network's, and for what is no number.
+    """
+    shapes = _by_place(*jax.eval_shape(model.init, jax.random.key(0, impl="threefry2x32")))
     arrays = _of_run(path, list(shapes)) if path.is_dir() else _of_file(path)
-    lacking = [f"no {name} {s.shape}" for name, s in shapes.items() if name not in arrays]
+    needed = (name for name in shapes if name not in free)
+    lacking = [f"no {name} {shapes[name].shape}" for name in needed if name not in arrays]
     others = [f"{name} {a.shape} besides" for name, a in arrays.items() if name not in shapes]
     unlike = [
         f"{name} {arrays[name].shape} instead of {s.shape}"
@@ -61,22 +99,16 @@ def _loaded(path: Path, model: Model) -> tuple[Params, State]:
         raise ValueError(
             f"init_from: {path} does not fit the network: it has {', '.join(wrong[:3])}{more}"
         )
-    values = [np.asarray(arrays[name], s.dtype) for name, s in shapes.items()]
-    for name, value in zip(shapes, values, strict=True):
+    values = {n: np.asarray(arrays[n], s.dtype) for n, s in shapes.items() if n in arrays}
+    for name, value in values.items():
         if not np.isfinite(value).all():
             raise ValueError(f"init_from: {path} has NaN or infinite numbers in {name}")
-    return jax.tree.unflatten(jax.tree.structure(like), values)
+    return values
 
 
-def _by_name(start: tuple[Params, State]) -> dict[str, Any]:
+def _by_place(params: Params, state: State) -> dict[str, Any]:
     """The leaves of parameters and state by name, in the order of the tree."""
-    params, state = start
-    out = {}
-    for prefix, tree in (("", params), ("state/", state)):
-        for place, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-            name = prefix + jax.tree_util.keystr(place, simple=True, separator="/")
-            out[name] = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else np.asarray(leaf)
-    return out
+    return by_name(params) | by_name(state, "state/")
 
 
 def _of_file(path: Path) -> dict[str, np.ndarray]:
@@ -104,7 +136,13 @@ def _of_run(path: Path, names: list[str]) -> dict[str, np.ndarray]:
         store = Store(path)
     except ValueError as error:
         raise ValueError(f"init_from: {error}") from error
-    epochs = int(store.experiment["identity"]["recipe"]["epochs"])
+    identity = store.experiment["identity"]
+    if "tune" in identity:
+        raise ValueError(
+            f"init_from: {path} keeps only what its models trained ({identity['tune']}); "
+            "start from what they started from"
+        )
+    epochs = int(identity["recipe"]["epochs"])
     own, layers = store.record(0).get("layers"), _layers(names)
     if own is not None and own != layers:
         raise ValueError(

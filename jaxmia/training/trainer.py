@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmia.training.batches import BATCHES, epoch_order, poisson_batches, schedule, slots
 from jaxmia.training.pool import Pool, like, normalised
-from jaxmia.training.start import initial
+from jaxmia.training.start import initial, network
 from jaxmia.types import Array, Data, Key, Model, Params, Recipe, State, StepContext
 
 
@@ -60,7 +60,7 @@ def trainer(recipe: Recipe, data: Data, members: int) -> Trainer:
 
     A model with more members sees a random part of them each epoch, one with fewer sees some twice.
     """
-    model = recipe.model(data)
+    model = network(recipe, data)
     check(recipe, model)
     batch_size, steps = schedule(recipe, members)
     optimizer = recipe.optimizer(steps * recipe.epochs)
