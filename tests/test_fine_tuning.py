@@ -14,9 +14,9 @@ def test_a_power_law_has_its_exponent_and_least_squares_that_of_numpy():
     least = np.full(4, 1e-6)
     np.testing.assert_allclose(study.slope(examples, exact, 0.01, least), -0.5)
     noisy = exact * np.random.default_rng(0).uniform(0.8, 1.2, (5, 4))
-    got = study.slope(examples, noisy, 0.01, least)
+    ours = study.slope(examples, noisy, 0.01, least)
     want = [np.polyfit(np.log(examples), np.log(row - 0.01), 1)[0] for row in noisy]
-    np.testing.assert_allclose(got, want)
+    np.testing.assert_allclose(ours, want)
     nothing = study.slope(examples, np.zeros(4), 0.01, np.array([8.0, 4, 2, 0.5]))
     np.testing.assert_allclose(nothing, -1)  # what is nowhere above counts as the least
 
@@ -39,7 +39,7 @@ def test_pools_have_as_many_records_of_each_class():
     ],
 )
 def test_what_does_not_fit_is_refused(flags, line, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "pretrained", lambda flags: tmp_path / "none.npz")
+    monkeypatch.setattr(study, "network_file", lambda flags: tmp_path / "none.npz")
     with pytest.raises(ValueError, match=line):
         study.setups(study.Flags(workdir=tmp_path, **flags))
 

@@ -93,7 +93,7 @@ def digits(low: int) -> Data:
     )  # fmt: skip
 
 
-def pretrained(flags: Flags) -> Path:
+def network_file(flags: Flags) -> Path:
     """A file with the hidden layer of a perceptron trained on the digits 0 to 4."""
     source = digits(0)
     one = trainer(recipes.sgd(NETWORK, epochs=20), source, len(source.y))
@@ -116,7 +116,7 @@ def setups(flags: Flags) -> tuple[Data, dict[str, Recipe]]:
         source, ways = data.arrays(str(flags.features))(), {}
         ways["head"] = recipes.sgd(mlp(), rate=flags.rate or FEATURES_RATE, **common)
     else:
-        source, file = digits(5), pretrained(flags)
+        source, file = digits(5), network_file(flags)
         plain = recipes.sgd(NETWORK, rate=flags.rate or RATE, init_from=file, **common)
         ways = {way: replace(plain, tune=WAYS[way]) for way in flags.ways}
     least = int(np.bincount(source.y, minlength=source.classes).min())
