@@ -23,6 +23,7 @@ FILES = {
     "target_activations": np.ones((N, 4)), "trajectory": np.ones((M, N, 5)),
     "target_trajectory": np.ones((N, 5)), "person": np.arange(N), "pairs": np.arange(M) // 2,
     "show_examples": np.ones((N, 3)), "features": np.ones((N, 4)),
+    "groups": np.arange(N) % 2,
 }  # fmt: skip
 BASES = {
     "signals": ("signals", "member"),
@@ -36,6 +37,7 @@ BASES = {
 def folder(tmp_path, as_users_run):
     for name, array in FILES.items():
         np.save(tmp_path / f"{name}.npy", array)
+    np.savez(tmp_path / "groups.npz", sex=FILES["groups"])
     return tmp_path
 
 
@@ -49,7 +51,8 @@ def call(folder, options, absent=None):
     words += ["activations"] if {"activations", "labels"} <= set(options) else []
     for name in options:
         flag = f"--{name.replace('_', '-')}"
-        file = folder / ("absent.npy" if name == absent else f"{name}.npy")
+        ending = "npz" if name == "groups" else "npy"
+        file = folder / f"{'absent' if name == absent else name}.{ending}"
         words += {"stream": [flag, "always"], "curve": [flag]}.get(name, [flag, str(file)])
     return words
 

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from jaxmia import design, pipeline
+from jaxmia.command import grouping
 from jaxmia.command.inputs import Score
 from jaxmia.command.score import score
 from jaxmia.command.terminal import show
@@ -203,8 +204,6 @@ def _audit(
         seed=seed,
     )
     run = pipeline.run(experiment, how)
-    if truth is not None and table.groups:
-        how.progress.say(f"groups are told apart among the shadows alone: {run.path / 'report'}")
     return Audit(run.path) if truth is None else _attack(estimator, table, truth, run, attacks)
 
 
@@ -264,5 +263,8 @@ def _attack(
     np.save(folder / "answers.npy", values)
     np.save(folder / "member.npy", truth)
     about = {field: folder / "answers.npy", "target_member": folder / "member.npy"}
+    if table.groups:
+        grouping.save(folder / "groups.npz", table.groups)
+        about["groups"] = folder / "groups.npz"
     score(Score(out=folder, run=run.path, attacks=attacks, **about))
     return Audit(folder)

@@ -39,7 +39,8 @@ EXCLUDES = {
     "target_logits": ("target", "target_probabilities"),
     "target_probabilities": ("target",),
 }
-IN_MEMORY = ("run", "logits", "probabilities", "labels", "population", "person", "show_examples",
+IN_MEMORY = ("run", "logits", "probabilities", "labels", "population", "person", "groups",
+             "show_examples",
              "features", "curve", "target_logits", "target_probabilities", "target_population",
              *INSIDE, *(f"target_{of}" for of in INSIDE))  # fmt: skip  # what streaming cannot do
 
@@ -90,6 +91,8 @@ class Score:
     """Numbers [N, ...] by which examples are alike: an embedding, or the examples themselves."""
     person: Path | None = None
     """Whole numbers [N]: the person each record belongs to, in or out of a training set whole."""
+    groups: Path | None = None
+    """An .npz of columns [N], such as sex or region: what is found of each of their values."""
     pairs: Path | None = None
     """Whole numbers [M]: models of one number leave together (complementary halves)."""
     attacks: tuple[str, ...] = field(default=DEFAULT)
@@ -123,8 +126,9 @@ def check(options: Score) -> None:
         for of in ("population", *INSIDE):
             if (of in present) != (f"target_{of}" in present):
                 raise ValueError(f"{_flag(of)} and {_flag('target_' + of)} go together")
-    if targets and "person" in present and "target_member" not in present:
-        raise ValueError("--person needs --target-member: without it nothing is measured")
+    for of in ("person", "groups"):
+        if targets and of in present and "target_member" not in present:
+            raise ValueError(f"{_flag(of)} needs --target-member: without it nothing is measured")
     for of, signal in {**INSIDE, "features": "features"}.items():
         used = [name for name, attack in ATTACKS.items() if signal in attack.needs]
         if present & {of, f"target_{of}"} and not set(options.attacks) & set(used):

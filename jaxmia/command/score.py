@@ -13,6 +13,7 @@ from jaxmia import privacy
 from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, select
 from jaxmia.attacks.infinite import as_infinite, of_phi
 from jaxmia.attacks.references import LeaveOut, leave_out
+from jaxmia.command.grouping import groups_of
 from jaxmia.command.inputs import (
     Score,
     array,
@@ -25,6 +26,7 @@ from jaxmia.command.inputs import (
 )
 from jaxmia.command.terminal import show
 from jaxmia.evaluation import evidence, memory, own_fpr, plausible, streaming
+from jaxmia.evaluation.groups import of_groups
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
@@ -94,7 +96,7 @@ def score(options: Score) -> dict[str, Any]:
     queries = np.asarray(signals.phi).shape[-1]
     pairs = pairs_of(options, len(member))
     leaves = leave_out(member, pairs=pairs)
-    person = person_of(options, member)
+    person, groups = person_of(options, member), groups_of(options.groups, member.shape[1])
     select(options.attacks, signals)
     targets: list[Signals] | None = None
     truth: np.ndarray | None = member
@@ -131,6 +133,9 @@ def score(options: Score) -> dict[str, Any]:
         own_nan=lambda name: _own_nan(name, signals, targets),
         stage=stage,
     )
+    if groups:
+        with stage("measuring groups"):
+            summary["groups"] = of_groups(ranked, groups, person)
     if targets is None:
         with stage("an attacker without the pool"):
             again = _again(options)

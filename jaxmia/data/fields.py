@@ -6,6 +6,8 @@ from jaxtyping import Int, Num
 from jaxmia.data.scaling import LARGEST, chunks, place
 from jaxmia.types import Array
 
+GROUPS = 50  # values of a column by which exposure is told apart
+NAMES = 80  # characters of a group's name
 CLASSES = 2**20  # more than that are numbers of something else
 TYPES = {"x": "float", "x_test": "float", "y": "int", "y_test": "int"}  # the rest are strings
 
@@ -101,6 +103,32 @@ def persons(source: str, field: str, person: Array, count: int) -> Int[np.ndarra
     if person.dtype.kind in "US":
         return np.unique(person, return_inverse=True)[1].astype(np.int64)
     return _whole(source, field, person).astype(np.int64)
+
+
+def group(source: str, field: str, values: Array, count: int) -> np.ndarray:
+    """The group of each of `count` records as text `[N]`, by which exposure is told apart.
+
+    Whole floats are whole numbers; what is not there is the group "missing". Raises `ValueError`
+    for another length, and for more than `GROUPS` values.
+    """
+    column = np.asarray(values)
+    column = column[:, 0] if column.ndim == 2 and column.shape[1] == 1 else column
+    if column.shape != (count,):
+        raise ValueError(f"{source}: {field} has shape {column.shape}, there are {count} records")
+    names = np.array([v[:NAMES] for v in text(column).tolist()])
+    if (different := len(np.unique(names))) > GROUPS:
+        raise ValueError(
+            f"{source}: the group {field!r} has {different} values, {GROUPS} at most: numbers are "
+            "to be cut into ranges first"
+        )
+    return names
+
+
+def text(column: np.ndarray) -> np.ndarray:
+    """Values as text, whole floats as whole numbers: a column with gaps is one of floats."""
+    if column.dtype.kind == "f" and (np.isnan(column) | (column == np.floor(column))).all():
+        return np.array(["missing" if v != v else str(int(v)) for v in column.tolist()])
+    return np.array(["missing" if v is None or v != v else str(v) for v in column.tolist()])
 
 
 def objects(field: str) -> str:

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxmia.data import fields
 from jaxmia.estimators.table import Table
 
 MOST = 100  # classes, above which each needs ten records on average
-GROUPS = 50  # values of a column by which exposure is told apart
-NAMES = 80  # characters of a group's name
 
 
 def tabled(
@@ -37,10 +36,12 @@ def tabled(
         column = _column(source, "the person", person, many)
         if absent := sum(v is None or v != v for v in column.tolist()):
             raise ValueError(f"{source}: the person is missing in {absent} of {many} records")
-        of_people = np.unique(_text(column), return_inverse=True)[1].reshape(-1).astype(np.int64)
+        of_people = (
+            np.unique(fields.text(column), return_inverse=True)[1].reshape(-1).astype(np.int64)
+        )
         if of_people.max() < 3:
             raise ValueError(f"{source}: has {of_people.max() + 1} persons, 4 are needed")
-    by = {str(k)[:NAMES]: _group(source, str(k), v, many) for k, v in groups.items()}
+    by = {str(k)[: fields.NAMES]: fields.group(source, str(k), v, many) for k, v in groups.items()}
     return Table(name, x, y, values, of_people, by)
 
 
@@ -79,20 +80,3 @@ def _classes(source: str, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(values) > max(MOST, len(y) // 10):
         raise ValueError(f"{source}: y has {len(values)} classes: numbers need a regressor")
     return values, index.reshape(-1).astype(np.int32)
-
-
-def _group(source: str, name: str, values: Any, many: int) -> np.ndarray:
-    text = np.array([v[:NAMES] for v in _text(_column(source, name, values, many)).tolist()])
-    if (count := len(np.unique(text))) > GROUPS:
-        raise ValueError(
-            f"{source}: the group {name!r} has {count} values, {GROUPS} at most: numbers are to be "
-            "cut into ranges first"
-        )
-    return text
-
-
-def _text(column: np.ndarray) -> np.ndarray:
-    """Values as text, whole floats as whole numbers: a column with gaps is one of floats."""
-    if column.dtype.kind == "f" and (np.isnan(column) | (column == np.floor(column))).all():
-        return np.array(["missing" if v != v else str(int(v)) for v in column.tolist()])
-    return np.array(["missing" if v is None or v != v else str(v) for v in column.tolist()])
