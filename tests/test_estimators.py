@@ -213,12 +213,16 @@ def test_the_worst_group_is_the_one_that_is_found():
 def test_a_fitted_estimator_is_attacked_itself_if_its_members_are_told(tmp_path):
     member = np.arange(N) < 40
     tree = DecisionTreeClassifier(random_state=0).fit(X[member], LABELS[member])
-    of = audit(tree, LABELS, tmp_path, member=member, models=12)
+    by = {"first": np.arange(N) % 2}
+    of = audit(tree, LABELS, tmp_path, member=member, models=12, by=by)
     assert of.path == tmp_path / "target" and of.member.shape == (1, N)
+    own = of.summary["groups"]["first"]  # of this model, whose 20 non-members vouch for no rate
+    assert "too few for rates" in own["states"] and all(r["auc"] > 0.9 for r in own["groups"])
     assert of.summary["attacks"]["lira_online"]["auc"] > 0.9
     assert (jaxmia.Run.open(tmp_path).member.sum(1) == 40).all()  # shadows as large as the target
     with pytest.raises(ValueError, match="cannot be asked"):
-        audit(DecisionTreeClassifier(random_state=0), LABELS, tmp_path, member=member, models=12)
+        unfitted = DecisionTreeClassifier(random_state=0)
+        audit(unfitted, LABELS, tmp_path, member=member, models=12, by=by)
 
 
 def test_a_class_that_a_half_lacks_has_probability_zero(tmp_path):
