@@ -5,6 +5,7 @@
 #include "onednn.h"
 
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -123,7 +124,9 @@ void* Product::Taken(int i, void* data, Scratch& scratch) const {
 }
 
 void Product::Give(void* made, void* data, Scratch& scratch) const {
-  if (made != data) Change(operands_[2], made, data, scratch);
+  if (made == data) return;
+  if (Changes(2)) return Change(operands_[2], made, data, scratch);
+  std::memcpy(data, made, Made());
 }
 
 void Product::Run(void* a, void* b, void* made, Scratch& scratch) const {
