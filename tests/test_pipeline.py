@@ -62,14 +62,14 @@ def test_a_worker_draws_its_own_models(tmp_path, monkeypatch):
     monkeypatch.setattr(membership, "AT_ONCE", 0)
     rows, some = [], design.some
     monkeypatch.setattr(design, "some", lambda *a: rows.append(list(a[-1])) or some(*a))
-    whole = run(tmp_path / "whole", block=2)
-    assert rows[:4] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    whole = run(tmp_path / "whole", block=4)
+    assert rows[:2] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     rows.clear()
     options = Options(
-        workdir=tmp_path / "part", width=1, block=2, progress=QUIET, shard_index=1, shard_count=2
+        workdir=tmp_path / "part", width=1, block=4, progress=QUIET, shard_index=1, shard_count=2
     )
     jaxmia.run(experiment(), options)
-    assert rows == [[2, 3], [6, 7]]
+    assert rows == [[4, 5, 6, 7]]
     np.testing.assert_array_equal(whole.member, design.complementary_halves(0, 8, 80))
 
 
