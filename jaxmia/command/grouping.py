@@ -29,7 +29,7 @@ def groups_of(file: Path | None, count: int) -> dict[str, np.ndarray]:
     if not columns:
         raise ValueError(f"--groups: {file} holds no column")
     source = f"--groups: {file.name}"
-    return {k[: fields.NAMES]: fields.group(source, k, v, count) for k, v in columns.items()}
+    return {name: fields.group(source, name, v, count) for name, v in columns.items()}
 
 
 def save(file: Path, groups: Mapping[str, np.ndarray]) -> None:

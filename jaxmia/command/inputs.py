@@ -40,9 +40,8 @@ EXCLUDES = {
     "target_probabilities": ("target",),
 }
 IN_MEMORY = ("run", "logits", "probabilities", "labels", "population", "person", "groups",
-             "show_examples",
-             "features", "curve", "target_logits", "target_probabilities", "target_population",
-             *INSIDE, *(f"target_{of}" for of in INSIDE))  # fmt: skip  # what streaming cannot do
+             "show_examples", "features", "curve", "target_logits", "target_probabilities",
+             "target_population", *INSIDE, *(f"target_{of}" for of in INSIDE))  # fmt: skip  # what streaming cannot do
 
 
 @dataclass(frozen=True)
