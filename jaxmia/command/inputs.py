@@ -39,9 +39,10 @@ EXCLUDES = {
     "target_logits": ("target", "target_probabilities"),
     "target_probabilities": ("target",),
 }
+# what streaming cannot do
 IN_MEMORY = ("run", "logits", "probabilities", "labels", "population", "person", "groups",
              "show_examples", "features", "curve", "target_logits", "target_probabilities",
-             "target_population", *INSIDE, *(f"target_{of}" for of in INSIDE))  # fmt: skip  # what streaming cannot do
+             "target_population", *INSIDE, *(f"target_{of}" for of in INSIDE))  # fmt: skip
 
 
 @dataclass(frozen=True)
