@@ -7,7 +7,7 @@ import pytest
 
 from jaxmia import design
 from jaxmia.command import app
-from jaxmia.evaluation import evidence, plausible, streaming
+from jaxmia.evaluation import evidence, plausible, streamed_signals
 
 RNG = np.random.default_rng(0)
 M, N = 8, 200
@@ -93,7 +93,7 @@ def test_pairs_that_are_no_complements_are_named():
 
 @pytest.mark.parametrize("how", ["always", "never"])
 def test_streamed_scores_have_the_same_warnings(tmp_path, capsys, as_users_run, monkeypatch, how):
-    monkeypatch.setattr(streaming, "PANEL_BYTES", 1000)
+    monkeypatch.setattr(streamed_signals, "PANEL_BYTES", 1000)
     phi = RNG.normal(size=(M, N)) + 2 * MEMBER + 2 * RNG.normal(size=N)
     for name, array in (
         ("s", np.log1p(np.exp(-phi))), ("m", MEMBER), ("t", phi[0] * 30),

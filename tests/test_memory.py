@@ -46,5 +46,5 @@ def test_what_is_said_grows_with_what_is_held():
         memory.in_memory((8, 10**6), 4, 9), memory.in_memory((8, 10**6), 4, 9, 100),
     ]  # fmt: skip
     assert sizes == sorted(set(sizes)) and sizes[-1] > 8 * 10**6 * (4 * 100 + 9 * 8)
-    large = memory.streamed((1024, 10**6), 4)  # 0.58 GiB were measured, 4 GB lie on disk
+    large = memory.streamed((1024, 10**6), 4, 1)  # 0.58 GiB were measured, 4 GB lie on disk
     assert 0.58 * 2**30 < large < 3 * 2**30

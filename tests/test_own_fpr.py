@@ -17,7 +17,7 @@ from jaxmia.command import app
 from jaxmia.evaluation import own_fpr
 from jaxmia.evaluation.adversary import adversary
 from jaxmia.evaluation.exposure import exposures, majority
-from jaxmia.metrics import draws, rank, tpr_at_fpr
+from jaxmia.metrics import rank, tpr_at_fpr
 from jaxmia.report.table import headlines, table
 
 T, N = 16, 300
@@ -98,14 +98,13 @@ def test_intervals_cover_the_truth_of_a_population(few):
     kinds = np.array([[0.001, 0.01], [0.02, 0.9]])  # rates without and with it, of two kinds
     truth = (1 - share) * kinds[0] + share * kinds[1]
     hits = np.zeros((2, 2))
-    weight = draws.weights(size, 400, 1)
     repetitions = 120
     for _ in range(repetitions):
         which = (rng.random(size) < share).astype(int)
         of = of_population(rng, kinds[which].T, targets)
         for side in (0, 1):
             one = own_fpr.Side(of.targets[side], of.called[:1, side])
-            (low, high) = own_fpr.intervals([one], weight)[0][0]
+            (low, high) = own_fpr.intervals([one], 400, 1)[0][0]
             total, n = int(of.called[0, side].sum()), int(of.targets[side].sum())
             fixed = np.stack(own_fpr.clopper_pearson(total, n))  # as if all were independent
             hits[0, side] += low <= truth[side] <= high
@@ -119,8 +118,7 @@ def test_intervals_are_scipys_of_a_ratio_of_sums():
     rng, size = np.random.default_rng(5), 150
     targets = rng.integers(20, 40, size)
     hits = rng.binomial(targets, np.where(np.arange(size) < 8, 0.9, 0.01))
-    weight = draws.weights(size, 8000, 0)
-    (ends,) = own_fpr.intervals([own_fpr.Side(targets, hits[None])], weight)
+    (ends,) = own_fpr.intervals([own_fpr.Side(targets, hits[None])], 8000)
     other = stats.bootstrap(
         (hits, targets), lambda h, n, axis: h.sum(axis) / n.sum(axis), paired=True,
         vectorized=True, method="BCa", n_resamples=8000, rng=1,
@@ -131,7 +129,7 @@ def test_intervals_are_scipys_of_a_ratio_of_sums():
 
 def test_nobody_called_is_no_proof_that_nobody_is():
     nobody = own_fpr.Side(np.full(200, 64), np.zeros((1, 200), int))
-    low, high = own_fpr.intervals([nobody], draws.weights(200, 100, 0))[0][0]
+    low, high = own_fpr.intervals([nobody], 100)[0][0]
     assert low == 0 and high == pytest.approx(1 - 0.025 ** (1 / 200))
 
 

@@ -30,6 +30,7 @@ from jaxmia.evaluation.groups import of_groups
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
+from jaxmia.evaluation.streamed_signals import StreamedSignals, leave_out_of
 from jaxmia.evaluation.summary import SCHEMA, summarise
 from jaxmia.evaluation.unknown import in_summary, own_nan, unknown
 from jaxmia.metrics import rank_all
@@ -75,7 +76,7 @@ def explain(options: Score) -> str:
     array = opened(f"--{name}", file)
     item = getattr(array.dtype, "numpy_dtype", array.dtype).itemsize
     if streams(options):
-        size = memory.streamed(array.shape, item)
+        size = memory.streamed(array.shape, item, len(options.attacks))
         return f"from disk: at most {memory.in_words(size)}"
     classes = array.shape[2] if name != "signals" else 0
     shape = array.shape[:2] if classes else array.shape
@@ -304,10 +305,12 @@ def _streamed(options: Score) -> dict[str, Any]:
         like = Signals(np.empty((1, *reference.shape[1:], *(1,) * (3 - len(reference.shape)))))
         targets, truth = targets_of(options, like)
         target = np.stack([np.asarray(t.phi) for t in targets])
-    leaves = streaming.leave_out(member, pairs) if target is None else None
-    work = streaming.StreamedSignals(reference, member, target, truth, leaves)
-    about: dict[str, Any] = {"attacked": _attacked(target), "references": reference.shape[0]}
-    about["command"] = _command(options)
-    summary, curves = streaming.attack(work, options.attacks, options.out, about, pairs)
-    write_from_disk(options.out, curves, summary, Progress().stage)
+    leaves = leave_out_of(member, pairs) if target is None else None
+    work = StreamedSignals(reference, member, target, truth, leaves)
+    about = {"references": reference.shape[0], "command": _command(options)}
+    stage = Progress().stage
+    summary, curves = streaming.attack(
+        work, options.attacks, options.out, about, pairs, stage=stage
+    )
+    write_from_disk(options.out, curves, summary, stage)
     return summary

@@ -47,17 +47,26 @@ def adversary(
     if person is not None:
         unit = "person"
         member = member[:, np.unique(person, return_index=True)[1]]
-    count = member.shape[1]
+    return of_sizes(member.sum(1), member.shape[1], unit, design, models)
+
+
+def of_sizes(
+    sizes: Int[np.ndarray, " T"],
+    count: int,
+    unit: str = "record",
+    design: str = "",
+    models: int | None = None,
+) -> Adversary:
+    """The same, given how many members each target has of so many records."""
     pool = f"{count:,} {unit}{'s' * (count != 1)}"
-    return Adversary(pool, _members(member, design), models)
+    return Adversary(pool, _members(sizes, count, design), models)
 
 
-def _members(member: Bool[np.ndarray, "T N"], design: str) -> str:
+def _members(sizes: Int[np.ndarray, " T"], count: int, design: str) -> str:
     if "canaries(" in design:
         return "all but the canaries, and each of these by a fair coin,"
     if "one_unknown(" in design:
         return "all but the candidates, and one of these,"
-    sizes, count = member.sum(1), member.shape[1]
     least, most = int(sizes.min()), int(sizes.max())
     if abs(least + most - count) <= 1 and most - least <= 1:
         return "a random half"

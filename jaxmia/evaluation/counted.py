@@ -39,8 +39,19 @@ def add(
 ) -> None:
     """Counts a target's scores, in place."""
     keep = ~np.isnan(score)
-    at = (ordered(score[keep]) >> SHIFT).astype(np.int64) * 2 + member[keep]
-    counts += np.bincount(at, minlength=BINS)
+    counts += np.bincount(bin_of(score[keep], member[keep]), minlength=BINS)
+
+
+def bin_of(
+    score: Float32[np.ndarray, "*n"], member: Bool[np.ndarray, "*n"]
+) -> Int[np.ndarray, "*n"]:
+    """Where each score is counted; NaN, too, where no number is."""
+    return (ordered(score) >> SHIFT).astype(np.int64) * 2 + member
+
+
+def bins_of(curve: RocCounts) -> Int[np.ndarray, " P"]:
+    """Where the non-members of each step of a counted curve are counted, its members next to it."""
+    return bin_of(curve.threshold[1:].astype(np.float32), np.zeros(len(curve.tp) - 1, bool))
 
 
 def roc(counts: Int[np.ndarray, " B"]) -> RocCounts | None:
@@ -78,7 +89,7 @@ def figures_of_target(
     return figures.values_of(RocCounts(true, false, threshold))
 
 
-def ordered(score: Float[np.ndarray, " N"]) -> UInt32[np.ndarray, " N"]:
+def ordered(score: Float[np.ndarray, "*n"]) -> UInt32[np.ndarray, "*n"]:
     """float32 as uint32 of the same order; both zeros are one."""
     bits = (score + np.float32(0)).view(np.uint32)
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))

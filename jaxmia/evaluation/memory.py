@@ -8,12 +8,15 @@ memory has the mapped input files in it.
 from collections.abc import Sequence
 
 from jaxmia.evaluation.counted import BINS
-from jaxmia.evaluation.streaming import PANEL_BYTES, ROW_BYTES
+from jaxmia.evaluation.streamed_signals import PANEL_BYTES, ROW_BYTES
 from jaxmia.machine import cores
 
 PROGRAM = 450 << 20  # Python, JAX and the libraries, and what drawing takes
 CHUNKS = 96 << 20  # what one core works on at once
 SCORE = 60  # bytes of a score that stay: itself, its rank, its point of the ROC
+COUNTED = 160  # bytes of an example that stay of a streamed attack, for its intervals
+P_VALUES = 512  # bytes of an example for what becomes of p-values
+DRAWING = 400 << 20  # what a panel of examples takes under all draws
 WORK = 120  # bytes of a score of the attack that is being measured or drawn
 
 
@@ -26,13 +29,17 @@ def in_memory(shape: Sequence[int], itemsize: int, attacks: int, classes: int = 
     return PROGRAM + CHUNKS * cores() + models * examples * each + temporary
 
 
-def streamed(shape: Sequence[int], itemsize: int) -> int:
-    """Bytes where signals stay on disk: a panel of all models, or some rows of all examples."""
+def streamed(shape: Sequence[int], itemsize: int, attacks: int) -> int:
+    """Bytes where signals stay on disk: a panel of all models, or some rows of all examples.
+
+    And what is counted of each example.
+    """
     models, examples, *queries = shape
     column = models * (itemsize * (queries[0] if queries else 1) + 9)
     panel = max(PANEL_BYTES, column) * 6  # in float64, and the attack's own
     row = max(ROW_BYTES, 5 * examples) * 3 + 64 * examples * cores()
-    return PROGRAM + CHUNKS * cores() + 16 * BINS + panel + row
+    counts = attacks * (COUNTED * examples + 12 * BINS) + P_VALUES * examples
+    return PROGRAM + CHUNKS * cores() + 16 * BINS + max(panel, DRAWING) + row + counts
 
 
 def in_words(size: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int
 
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs, every_model
@@ -122,16 +122,29 @@ def of_targets(
 
 
 def totals_of_panel(job: Inputs, names: Sequence[str]) -> list[np.ndarray]:
-    """What `sums_of_panel` takes of all examples, from one panel of them; it adds up."""
+    """What `of_panel` takes of all examples, from one panel of them; it adds up."""
     return totals(job, _kinds(job, names)) if _kinds(job, names) else []
 
 
-def sums_of_panel(
+def of_panel(
     job: Inputs, truth: Bool[np.ndarray, "T n"], names: Sequence[str], of_all: list[np.ndarray]
-) -> dict[str, tuple[Int[np.ndarray, "L 2"], Int[np.ndarray, " 2"]]]:
-    """By attack what `without_intervals` takes, from one panel of examples; it adds up."""
-    of_names = _of_job(job, truth, names, of_all)
-    return {name: (of.called.sum(-1), of.targets.sum(-1)) for name, of in of_names.items()}
+) -> dict[str, CountsByExample]:
+    """By attack, of one panel of examples, whose p-values take `of_all` of all of them."""
+    return _of_job(job, truth, names, of_all)
+
+
+def joined(panels: Sequence[Mapping[str, CountsByExample]]) -> dict[str, CountsByExample]:
+    """By attack, of all examples, from their panels in order."""
+    by_kind: dict[int, CountsByExample] = {}  # attacks of one kind of p-value share the counts
+    out = {}
+    for name, first in (panels[0] if panels else {}).items():
+        if id(first) not in by_kind:
+            parts = [panel[name] for panel in panels]
+            by_kind[id(first)] = CountsByExample(
+                *(np.concatenate(side, axis=-1) for side in zip(*parts, strict=True))
+            )
+        out[name] = by_kind[id(first)]
+    return out
 
 
 def _of_job(
@@ -160,8 +173,7 @@ def measured(
     sides = [side for of in distinct.values() for side in _sides(_by_person(of, person))]
     if not sides:
         return {}
-    weight = draws.weights(len(sides[0].targets), DRAWS, 0)
-    ends = intervals(sides, weight)
+    ends = intervals(sides)
     pairs = zip(distinct, distinct.values(), ends[::2], ends[1::2], strict=True)
     entries = {key: _entry(of, out, inside) for key, of, out, inside in pairs}
     return {name: entries[id(of)] for name, of in by_attack.items()}
@@ -175,23 +187,6 @@ def _by_person(of: CountsByExample, person: Int[np.ndarray, " N"] | None) -> Cou
     order = np.argsort(unit, kind="stable")
     first = np.searchsorted(unit[order], np.arange(int(unit.max()) + 1))
     return CountsByExample(*(np.add.reduceat(c[..., order], first, axis=-1) for c in of))
-
-
-def without_intervals(
-    called: Int[np.ndarray, "L 2"], targets: Int[np.ndarray, " 2"]
-) -> dict[str, Any]:
-    """The fields of an attack's summary from sums over all examples, which tell no intervals.
-
-    So many of the `targets` without and with an example are called at each p-value of `NOMINAL`.
-    """
-    false, tpr = (called / np.maximum(targets, 1)).T
-    return {
-        "tpr_at_own_fpr": dict(zip(LEVELS, tpr[AT].tolist(), strict=True)),
-        "p_values": {
-            "fpr": dict(zip(LEVELS, false[AT].tolist(), strict=True)),
-            "calibration": {"nominal": list(NOMINAL), "real": false.tolist()},
-        },
-    }
 
 
 class Side(NamedTuple):
@@ -270,16 +265,19 @@ def hold(attack: Mapping[str, Any], level: str = "0.001") -> bool:
 
 
 def intervals(
-    sides: Sequence[Side], weight: Num[np.ndarray, "D N"]
+    sides: Sequence[Side], count: int = DRAWS, seed: int = 0
 ) -> list[Float[np.ndarray, "_ 2"]]:
     """95 % intervals of the shares that are called, by draws of examples with all their targets.
 
     BCa (Efron 1987). Where nobody is called a draw would say 0: there the upper end is
     Clopper-Pearson's, had each example one target, since its targets may be all alike.
     """
-    columns = np.concatenate([np.concatenate([s.targets[None], s.called]) for s in sides])
+    columns = [c for s in sides for c in (s.targets, *s.called)]
+    total = np.zeros((count, len(columns)), np.int64)
+    for at, weight in draws.weights_of_panels(len(columns[0]), count, seed):
+        total += draws.total(weight, np.stack([c[at] for c in columns], axis=1))
     last = np.cumsum([1 + len(s.called) for s in sides])[:-1]
-    sums = np.split(draws.total(weight, columns.T), last, axis=1)
+    sums = np.split(total, last, axis=1)
     return [_ends(side, of[:, 0], of[:, 1:]) for side, of in zip(sides, sums, strict=True)]
 
 

@@ -1,98 +1,42 @@
 """Attacks on signals that do not fit in memory: panel by panel, scores to disk, ROCs by counting.
 
-Three passes: over the signals for what all examples say together (variances; twice where some are
-infinite), over them again for the scores, and over the scores, row by row, for the figures. Those
-of one target are exact for its scores in float32; those of the pooled scores are counted
+Over the signals for what all examples say together (variances; twice where some are infinite), over
+them again for the scores, and over these for the figures (`evaluation.streamed_scores`). Those of
+one target are exact for its scores in float32; those of the pooled scores are counted
 (`evaluation.counted`).
 """
 
 import contextlib
 import os
 import tempfile
-import zipfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxmia import metrics
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.by_example import Inputs
 from jaxmia.attacks.infinite import LARGEST, Bounds, Extremes, extremes, within
-from jaxmia.attacks.references import LeaveOut, leave_out_of_panels
-from jaxmia.evaluation import (
-    constant,
-    counted,
-    evidence,
-    figures,
-    no_false_alarm,
-    own_fpr,
-    plausible,
-)
-from jaxmia.evaluation.figures import LEVELS
-from jaxmia.evaluation.summary import SCHEMA
-from jaxmia.evaluation.unknown import NotScorable, Unknown, in_summary, reasons, unknown
-from jaxmia.machine import cores
+from jaxmia.evaluation import adversary, constant, counted, evidence, own_fpr, plausible
+from jaxmia.evaluation.streamed_scores import OnDisk, archive, measured
+from jaxmia.evaluation.streamed_signals import StreamedSignals, memberships
+from jaxmia.evaluation.summary import SCHEMA, Stage
+from jaxmia.evaluation.unknown import Unknown, in_summary, unknown
+from jaxmia.metrics import RocCounts
+from jaxmia.privacy import relation_of_sizes
 from jaxmia.storage import scores
 from jaxmia.storage.files import UnwritableError
-from jaxmia.storage.sources import Source, panels
 from jaxmia.types import Attack
 
-PANEL_BYTES = 32 << 20
-ROW_BYTES = 64 << 20
 P_VALUES = "p-values"  # among the attacks' totals: those of their p-values, no attack's name
 STREAMED = (
     "streamed: scores are float32; pooled figures are of scores rounded to "
-    f"{counted.MANTISSA} bits of mantissa, the AUC within `rounding`; left out: bootstrap "
-    "intervals, concentration, thresholds from shadows, posteriors, and all that is drawn of phi "
-    "(--stream never)"
+    f"{counted.MANTISSA} bits of mantissa, the AUC within `rounding`; left out: thresholds from "
+    "shadows, posteriors, power with fewer models, an attacker without the pool, and all that is "
+    "drawn of phi (--stream never)"
 )
-
-
-class StreamedSignals(NamedTuple):
-    """What is attacked: given targets, or (`target` is None) every model by the others."""
-
-    reference: Source
-    member: Source
-    target: np.ndarray | None
-    truth: np.ndarray | None  # of the targets, where it is told
-    leave_out: LeaveOut | None
-
-    @property
-    def targets(self) -> int:
-        """How many."""
-        return self.reference.shape[0] if self.target is None else len(self.target)
-
-    @property
-    def measured(self) -> bool:
-        """Whether it is known whom the targets were trained on."""
-        return self.target is None or self.truth is not None
-
-    def jobs(self) -> Iterator[tuple[slice, Inputs]]:
-        """The panels, as the attacks take them."""
-        models, examples, *queries = self.reference.shape
-        each = models * (self.reference.dtype.itemsize * int(np.prod(queries)) + 9)
-        for at in panels(examples, each, PANEL_BYTES):
-            phi = self.reference.columns(at).reshape(models, at.stop - at.start, -1)
-            member = _truth(self.member, self.member.columns(at))
-            target = phi if self.target is None else self.target[:, at]
-            yield at, Inputs(target, phi, member, self.leave_out, at.start)
-
-    def membership(self, at: slice) -> np.ndarray | None:
-        """Who was trained on what, of some targets."""
-        if self.target is None:
-            return _truth(self.member, self.member.rows(at))
-        return None if self.truth is None else self.truth[at]
-
-    def columns(self, at: slice, job: Inputs) -> np.ndarray | None:
-        """Which targets were trained on each example of a panel."""
-        if self.target is None:
-            return job.member
-        return None if self.truth is None else self.truth[:, at]
 
 
 def streamable(names: tuple[str, ...]) -> dict[str, Attack]:
@@ -107,72 +51,63 @@ def streamable(names: tuple[str, ...]) -> dict[str, Attack]:
     return attacks
 
 
-def leave_out(member: Source, pairs: np.ndarray | None) -> LeaveOut:
-    """Who leaves with the target (`references.leave_out`), without holding the membership."""
-    models = member.shape[0]
-    return leave_out_of_panels(models, lambda: memberships(member), "auto", pairs)
-
-
-def memberships(member: Source) -> Iterator[np.ndarray]:
-    """Who was trained on what, by panels of examples."""
-    models, examples = member.shape
-    for at in panels(examples, models, PANEL_BYTES):
-        yield _truth(member, member.columns(at))
-
-
 def attack(
     streamed: StreamedSignals,
     names: tuple[str, ...],
     out: Path,
     about: dict[str, Any],
     pairs: np.ndarray | None = None,
-) -> tuple[dict[str, Any], dict[str, metrics.RocCounts]]:
+    design: str = "",
+    relation: str | None = None,
+    stage: Stage = contextlib.nullcontext,
+) -> tuple[dict[str, Any], dict[str, RocCounts]]:
     """Writes `scores.npz` (float32); returns the summary and each attack's ROC.
 
-    `pairs` names models that are said to be complements, which is looked at.
+    `about` is what the caller knows besides, `pairs` names models that are said to be complements,
+    which is looked at, `design` and `relation` are those of the membership where they are known,
+    `stage` names what takes a while.
     """
     attacks = streamable(names)
-    totals, ends, of, doubts = _totals(streamed, attacks, None)
-    if bounds := ends.bounds:
-        totals, *_ = _totals(streamed, attacks, bounds)
-    totals = _again(streamed, attacks, bounds, totals)
-    doubts += evidence.of_pairs(pairs, memberships(streamed.member)) if pairs is not None else []
+    with stage("looking at all signals"):
+        totals, ends, of, doubts = _totals(streamed, attacks, None)
+        if bounds := ends.bounds:
+            totals, *_ = _totals(streamed, attacks, bounds)
+        totals = _again(streamed, attacks, bounds, totals)
+        doubts += (
+            evidence.of_pairs(pairs, memberships(streamed.member)) if pairs is not None else []
+        )
     _, examples, *queries = streamed.reference.shape
-    shape = streamed.targets, examples
-    summary: dict[str, Any] = {
-        "schema": SCHEMA, "models": streamed.targets, "examples": examples,
-        "queries": int(np.prod(queries)), "attacks": {}, **about,
-        **_unknown(streamed, ends, of), **({"warnings": doubts} if doubts else {}),
-        "streamed": STREAMED,
-    }  # fmt: skip
-    curves = {}
+    results, curves = {}, {}
     beside = out / f".scores.npz.{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".scores.", dir=out) as folder:
-            files, nan, own = _scored(streamed, attacks, totals, bounds, Path(folder))
-            with zipfile.ZipFile(beside, "w", allowZip64=True) as archive:
-                for name, file in files.items():
-                    with scores.entry(archive, name, np.float32, shape) as entry:
-                        fields, curve = _evaluated(streamed, file, nan, entry)
-                    if fields["auc"] is not None and name in own:
-                        fields |= own_fpr.without_intervals(*own[name])
-                    summary["attacks"][name] = {"tpr_at_own_fpr": None, **fields}
-                    if curve is not None:
-                        curves[name] = curve
-                    file.unlink()
-                if streamed.measured:
-                    with scores.entry(archive, "member", np.bool_, shape) as entry:
-                        for at in panels(streamed.targets, examples, ROW_BYTES):
-                            entry.write(np.ascontiguousarray(streamed.membership(at)).tobytes())
+            with stage(f"attacking {streamed.attacked}"):
+                on_disk, own = _scored(streamed, attacks, totals, bounds, Path(folder))
+            with stage("measuring targets"):
+                rocs = archive(on_disk, beside)
+            if streamed.measured:
+                sizes, relation = of.total[:, 0], relation or relation_of_sizes(of.total[:, 0])
+                sizes = sizes if streamed.truth is None else streamed.truth.sum(1)
+                who = adversary.of_sizes(sizes, examples, design=design, models=streamed.references)
+                about = about | {"adversary": {**who._asdict(), "states": who.sentence()}}
+                with stage("measuring attacks"):
+                    results = measured(on_disk, rocs, own, relation, streamed.attacked, who)
+                curves = {k: c for k, r in rocs.items() if (c := r.curve) is not None and c.both}
         os.replace(beside, out / "scores.npz")
     except OSError as error:
         raise UnwritableError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+    summary: dict[str, Any] = {
+        "schema": SCHEMA, "models": streamed.targets, "examples": examples,
+        "queries": int(np.prod(queries)), "attacked": streamed.attacked,
+        "attacks": results, **about, **_unknown(streamed, ends, of), "streamed": STREAMED,
+    }  # fmt: skip
+    if doubts:
+        summary["warnings"] = [*doubts, *summary.get("warnings", [])]
     if not streamed.measured:
-        summary["attacks"] = {}
         only = "no metrics without the targets' membership: only scores were written"
         summary["notes"] = [only, *summary.get("notes", [])]
     return summary, curves
@@ -245,12 +180,12 @@ def _scored(
     totals: dict[str, list],
     bounds: Bounds | None,
     folder: Path,
-) -> tuple[dict[str, Path], Path, dict[str, list[np.ndarray]]]:
-    """The second pass: a file of float32 `[T, N]` for each attack, one of what is NaN, and sums.
+) -> tuple[OnDisk, dict[str, own_fpr.CountsByExample]]:
+    """The second pass: a file of float32 `[T, N]` for each attack, and one of what is NaN.
 
-    Those are what becomes of p-values, of attacks that have some, where it is known.
+    And what becomes of p-values, of attacks that have some, where it is known.
     """
-    own: dict[str, list[np.ndarray]] = {}
+    own = []
     files = {name: folder / f"{i}.raw" for i, name in enumerate(attacks)}
     nan = folder / "nan.raw"
     examples = streamed.reference.shape[1]
@@ -265,10 +200,8 @@ def _scored(
                 score = np.clip(score, -LARGEST, LARGEST).astype(np.float32)
                 scores.put(outputs[name].fileno(), score, at.start, examples)
             if (truth := streamed.columns(at, job)) is not None:
-                of_panel = own_fpr.sums_of_panel(job, truth, tuple(attacks), totals[P_VALUES])
-                for name, sums in of_panel.items():
-                    own[name] = [a + b for a, b in zip(own.get(name, (0, 0)), sums, strict=True)]
-    return files, nan, own
+                own.append(own_fpr.of_panel(job, truth, tuple(attacks), totals[P_VALUES]))
+    return OnDisk(streamed, files, nan), own_fpr.joined(own)
 
 
 def _finite(job: Inputs, bounds: Bounds | None) -> Inputs:
@@ -285,55 +218,3 @@ def _views(job: Inputs, attack: Attack) -> Inputs:
     phi = job.reference[..., :1]
     target = phi if job.target is job.reference else job.target[..., :1]
     return job._replace(target=target, reference=phi)
-
-
-def _evaluated(
-    streamed: StreamedSignals, file: Path, nan: Path, entry: Any
-) -> tuple[dict[str, Any], metrics.RocCounts | None]:
-    """The third pass: the rows go into the archive, and are counted on the way."""
-    examples, counts = streamed.reference.shape[1], counted.nothing()
-    outside = np.zeros(examples, bool)  # those that are some target's non-members
-    rows, missing = [], NotScorable()
-    for at in panels(streamed.targets, 5 * examples, ROW_BYTES):
-        score = scores.raw_rows(file, np.float32, at, examples)
-        entry.write(memoryview(score).cast("B"))
-        member = streamed.membership(at)
-        missing += reasons(score, scores.raw_rows(nan, np.bool_, at, examples))
-        if member is None:
-            continue
-        with ThreadPoolExecutor(cores()) as pool:
-            each = pool.map(counted.figures_of_target, score, member)
-            rows += [f for f in each if f is not None]
-        for s, m in zip(score, member, strict=True):
-            outside |= ~np.isnan(s) & ~m
-            counted.add(counts, s, m)
-    curve = counted.roc(counts)
-    false, true = (0, 0) if curve is None else (int(curve.fp[-1]), int(curve.tp[-1]))
-    fields: dict[str, Any] = {"members": true, "non_members": false, "not_scorable": sum(missing)}
-    fields |= missing.in_summary()
-    if curve is None or not curve.both:
-        return fields | figures.nothing(), None
-    none = no_false_alarm.fields(curve, int(outside.sum()), alone=streamed.targets == 1)
-    return fields | _summary(curve, rows) | none, curve
-
-
-def _summary(curve: metrics.RocCounts, rows: list) -> dict[str, Any]:
-    """The same fields as a summary has that was made in memory, but for intervals."""
-    false = int(curve.fp[-1])
-    return {
-        **figures.tree(figures.values_of(curve)),
-        "rounding": counted.rounding(curve),
-        "targets": figures.over_targets(rows),
-        "resolution": 1 / false,
-        "notes": [
-            f"{level:.3%} FPR of {false} non-members means no false positive at all"
-            for level in LEVELS.values()
-            if level * false < 1
-        ],
-    }
-
-
-def _truth(source: Source, member: np.ndarray) -> np.ndarray:
-    if member.dtype != bool and not np.isin(member, (0, 1)).all():
-        raise ValueError(f"{source.name}: {source.path} has entries other than 0 and 1")
-    return member.astype(bool)

@@ -1,6 +1,6 @@
 """The figures of a run, as `summary.json` holds them (docs/summary.md has every field)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -20,13 +20,14 @@ from jaxmia.evaluation import (
     shadow_thresholds,
 )
 from jaxmia.evaluation.adversary import Adversary, adversary
+from jaxmia.evaluation.exposure import Exposure
 from jaxmia.evaluation.figures import LEVELS
 from jaxmia.evaluation.intervals import intervals, trials
 from jaxmia.evaluation.own_fpr import CountsByExample
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.shadow_thresholds import PRIORS
 from jaxmia.evaluation.unknown import reasons
-from jaxmia.metrics import Ranked
+from jaxmia.metrics import Ranked, RocCounts
 from jaxmia.types import Attack
 
 SCHEMA = 4
@@ -69,10 +70,10 @@ def summarise(
             if own_nan is not None and results[name]["not_scorable"]:
                 results[name] |= reasons(of.score, own_nan(name)).in_summary()
             if results[name]["auc"] is not None:
-                results[name]["leak"] = _leak(of, relation)
+                results[name]["leak"] = leak(of.curve, relation)
                 if name in attacks and attacks[name].log_ratio:
                     results[name] |= posteriors.of_attack(name, of, shadows, person)
-            results[name]["attacker"] = _attacker(name, attacks)
+            results[name]["attacker"] = attacker(name, attacks)
             results[name] |= own_fpr.of_attack(results[name], of_own.get(name))
             results[name]["concentration"] = _concentration(of)
             results[name]["states"] = statements(name, results[name], attacked, who)
@@ -114,7 +115,7 @@ def _people(
         if ratio and results[name]["auc"] is not None:
             results[name] |= posteriors.of_people(of, total, shadows, of_people)
         results[name]["combined"] = "sum of log-ratios" if ratio else "mean of scores"
-        results[name]["attacker"] = _attacker(name, attacks)
+        results[name]["attacker"] = attacker(name, attacks)
         whole = f"{attacked}; persons by all their records"
         results[name]["states"] = statements(name, results[name], whole, who)
     records = np.bincount(of_people.index)
@@ -126,21 +127,22 @@ def _people(
     return {"count": len(of_people.ids), "records": counts, "attacks": results}
 
 
-def _attacker(name: str, attacks: Mapping[str, Attack]) -> dict[str, str]:
+def attacker(name: str, attacks: Mapping[str, Attack] = ATTACKS) -> dict[str, str]:
+    """Whom an attack stands for, as the summary has it."""
     return (attacks[name].attacker if name in attacks else UNKNOWN)._asdict()
 
 
-def _leak(ranked: Ranked, relation: str | None) -> dict[str, Any]:
+def leak(curve: RocCounts, relation: str | None) -> dict[str, Any]:
     """What the pooled scores would show, were they independent trials: no bound."""
-    leak = privacy.leak_of(ranked.curve, list(PRIORS.values()))
+    bounds = privacy.leak_of(curve, list(PRIORS.values()))
     return {
         "kind": "estimate: examples of the same models are no independent trials; a lower bound "
         "needs an audit",
         "relation": relation or "not stated",
         "confidence": 0.95,
-        "epsilon": leak.epsilon,
-        "mu": leak.mu,
-        "gamma": dict(zip(PRIORS, leak.gamma.tolist(), strict=True)),
+        "epsilon": bounds.epsilon,
+        "mu": bounds.mu,
+        "gamma": dict(zip(PRIORS, bounds.gamma.tolist(), strict=True)),
     }
 
 
@@ -149,32 +151,57 @@ def _concentration(ranked: Ranked) -> dict[str, Any]:
     if not ranked.curve.both:
         return {}
     cuts = exposure.reach(ranked.curve, list(LEVELS.values())).threshold
-    levels = zip(LEVELS, exposure.exposures(ranked, cuts), strict=True)
+    return concentration(exposure.exposures(ranked, cuts))
+
+
+def concentration(exposed: Sequence[Exposure]) -> dict[str, Any]:
+    """The same of what is counted at each of `figures.LEVELS`."""
+    levels = zip(LEVELS, exposed, strict=True)
     return {level: exposure.majority(of)._asdict() for level, of in levels}
 
 
 def measured(ranked: Ranked, person: Int[np.ndarray, " N"] | None) -> dict[str, Any]:
     """The figures of scores, of records or (`person` then counts them) of persons."""
-    members, others = int(ranked.curve.tp[-1]), int(ranked.curve.fp[-1])
-    out: dict[str, Any] = {
-        "members": members,
-        "non_members": others,
-        "not_scorable": ranked.score.size - members - others,
-    }
-    if not (members and others):
+    curve = ranked.curve
+    out = counts(curve, ranked.score.size)
+    if not curve.both:
         return out | figures.nothing()
-    values = figures.tree(figures.values_of(ranked.curve))
     examples = trials(~ranked.member & ~np.isnan(ranked.score), person)
-    return out | {
+    targets = (figures.values_of(of) for of in ranked.targets() if of.both)
+    return out | of_curve(
+        curve, targets, examples, intervals(ranked, person), alone=len(ranked.score) == 1
+    )
+
+
+def counts(curve: RocCounts, scores: int) -> dict[str, int]:
+    """How many of the scores are members', non-members' and nobody's."""
+    members, others = int(curve.tp[-1]), int(curve.fp[-1])
+    return {"members": members, "non_members": others, "not_scorable": scores - members - others}
+
+
+def of_curve(
+    curve: RocCounts,
+    targets: Iterable[list[float]],
+    non_members: int,
+    spans: dict[str, Any],
+    *,
+    alone: bool,
+) -> dict[str, Any]:
+    """The figures of the pooled scores' ROC, given those of each of the `targets`.
+
+    `non_members` are the examples (or persons) that are some target's, `spans` the intervals,
+    `alone` says that there is one target.
+    """
+    members, others = int(curve.tp[-1]), int(curve.fp[-1])
+    values = figures.tree(figures.values_of(curve))
+    return {
         **values,
-        **no_false_alarm.fields(ranked.curve, examples, alone=len(ranked.score) == 1),
+        **no_false_alarm.fields(curve, non_members, alone=alone),
         "advantage": 2 * values["balanced_accuracy"] - 1,
-        "targets": figures.over_targets(
-            figures.values_of(curve) for curve in ranked.targets() if curve.both
-        ),
+        "targets": figures.over_targets(targets),
         "prior": members / (members + others),
         "resolution": 1 / others,
-        "intervals": intervals(ranked, person),
+        "intervals": spans,
         "notes": [
             n for v in LEVELS.values() if "positives" not in (n := metrics.in_words(v, others))
         ],

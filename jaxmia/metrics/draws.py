@@ -1,23 +1,40 @@
 """Draws of examples with replacement, and the interval that the draws of a statistic give."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float, Num
 from scipy.special import ndtr, ndtri
 
 CELLS = 1 << 23  # weights of draws that are made at once
+PANEL = 1 << 13  # examples whose weights are there at once
 
 
 def weights(examples: int, draws: int, seed: int) -> Num[np.ndarray, "D N"]:
     """How often each example is in each draw of as many."""
+    return np.concatenate([part for _, part in weights_of_panels(examples, draws, seed)], axis=1)
+
+
+def weights_of_panels(
+    examples: int, draws: int, seed: int
+) -> Iterator[tuple[slice, Num[np.ndarray, "D n"]]]:
+    """The same, some examples after the others, so that those of all are never there at once.
+
+    First it is drawn how many each panel has in each draw, then which.
+    """
+    sizes = [min(PANEL, examples - first) for first in range(0, examples, PANEL)]
+    share = np.array(sizes) / examples
+    count = np.random.default_rng([seed, 2]).multinomial(examples, share, draws)
     rng = np.random.default_rng([seed, 0])
-    out = np.empty((draws, examples), np.uint16)
-    rows = max(1, CELLS // examples)
-    for first in range(0, draws, rows):
-        some = min(rows, draws - first)
-        at = rng.integers(examples, size=(some, examples)) + examples * np.arange(some)[:, None]
-        count = np.bincount(at.reshape(-1), minlength=some * examples)
-        out[first : first + some] = count.reshape(some, examples)
-    return out
+    for panel, size in enumerate(sizes):
+        out = np.empty((draws, size), np.uint16)
+        rows = max(1, CELLS // size)
+        for first in range(0, draws, rows):
+            own = count[first : first + rows, panel]
+            at = rng.integers(size, size=own.sum()) + size * np.repeat(np.arange(len(own)), own)
+            times = np.bincount(at, minlength=size * len(own))
+            out[first : first + rows] = times.reshape(len(own), size)
+        yield slice(panel * PANEL, panel * PANEL + size), out
 
 
 def moved(

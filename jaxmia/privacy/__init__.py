@@ -51,6 +51,7 @@ from jaxmia.privacy.membership import (
     one_unknown,
     posterior_allowed,
     relation_of,
+    relation_of_sizes,
     sampled,
     worst_case,
 )
@@ -123,6 +124,7 @@ __all__ = [
     "posterior_bound",
     "posterior_bound_of_event",
     "relation_of",
+    "relation_of_sizes",
     "sampled",
     "tpr_bound",
     "worst_case",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.special import expit, logit
 
 from jaxmia import design as designs
@@ -114,7 +114,12 @@ def relation_of(design: Callable | None, member: Bool[Array, "M N"]) -> str:
             return family_of(design, np.shape(member)[1]).relation
     except ValueError:
         pass
-    sizes = np.asarray(member, bool).sum(1)
+    return relation_of_sizes(np.asarray(member, bool).sum(1))
+
+
+def relation_of_sizes(sizes: Int[Array, " M"]) -> str:
+    """The relation that goes with a membership of which only each model's size is known."""
+    sizes = np.asarray(sizes)
     same = len(sizes) > 1 and sizes.max() - sizes.min() <= 1
     return "replace-one" if same else "add/remove"
 

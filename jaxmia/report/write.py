@@ -108,7 +108,7 @@ def report_from_disk(
 ) -> list[Path]:
     """The same of scores that stay in `scores.npz`, a row at a time, given each attack's ROC.
 
-    Without what needs phi, ranks or intervals: the summary's field `streamed` says what that is.
+    Without what needs phi or ranks: the summary's field `streamed` says what that is.
     """
 
     def exposed(name: str, thresholds: Float[np.ndarray, " F"]) -> list[Exposure]:

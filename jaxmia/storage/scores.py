@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxmia.storage.sources import fill
+
 
 def names(file: Path) -> list[str]:
     """The arrays of a file; raises `ValueError` if it cannot be read."""
@@ -67,3 +69,12 @@ def raw_rows(file: Path, dtype: Any, at: slice, examples: int) -> np.ndarray:
     many, size = at.stop - at.start, np.dtype(dtype).itemsize
     numbers = np.fromfile(file, dtype, many * examples, offset=size * at.start * examples)
     return numbers.reshape(many, examples)
+
+
+def raw_panel(file: Path, dtype: Any, rows: slice, at: slice, examples: int) -> np.ndarray:
+    """Some columns of some rows of a file of raw numbers `[T, examples]`."""
+    out = np.empty((rows.stop - rows.start, at.stop - at.start), dtype)
+    with open(file, "rb", buffering=0) as numbers:
+        for t, row in enumerate(out, rows.start):
+            fill(numbers.fileno(), row, out.itemsize * (t * examples + at.start))
+    return out

@@ -55,16 +55,18 @@ class Source:
         with open(self.path, "rb", buffering=0) as file:
             for i in range(row, row_end):
                 place = array.offset + (i * self.shape[1] + start) * width
-                _fill(file.fileno(), memoryview(out[i - row].reshape(-1)).cast("B"), place)
+                fill(file.fileno(), out[i - row], place)
         return out
 
 
-def _fill(file: int, into: memoryview, place: int) -> None:
-    while len(into):
-        count = os.preadv(file, [into], place)
+def fill(file: int, into: np.ndarray, place: int) -> None:
+    """Reads a contiguous array from a place of an open file on; `ValueError` if it ends there."""
+    rest = memoryview(into.reshape(-1)).cast("B")
+    while len(rest):
+        count = os.preadv(file, [rest], place)
         if not count:
             raise ValueError("a file became shorter while it was read")
-        into, place = into[count:], place + count
+        rest, place = rest[count:], place + count
 
 
 def opened(name: str, path: Path) -> Any:
