@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -170,6 +171,13 @@ def about(experiment: Experiment) -> dict[str, Any]:
         "device": machine.device(),
         "git": machine.revision(),
     }
+
+
+def shape_of_phi(experiment: Experiment, data: Data) -> tuple[int, int, int]:
+    """Models, examples, and views of each."""
+    example = jax.ShapeDtypeStruct(data.x.shape[1:], np.float32)
+    views = jax.eval_shape(experiment.views, example).shape[0]
+    return experiment.models, len(data.y), views
 
 
 def members(experiment: Experiment, data: Data | Table) -> int:

@@ -1,6 +1,7 @@
 """How a run is carried out."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from jaxmia.storage.urls import Place
 from jaxmia.training.progress import Progress
@@ -20,5 +21,6 @@ class Options:
     keep_logits: bool = False
     retrain_diverged: bool = False
     show_examples: bool = False
+    stream: Literal["auto", "always", "never"] = "auto"
     command: str = ""
     progress: Progress = field(default_factory=Progress)

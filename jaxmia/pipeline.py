@@ -11,11 +11,12 @@ from jaxmia import machine
 from jaxmia.blocks import train
 from jaxmia.estimators import Procedure
 from jaxmia.evaluation.evaluate import current, evaluate
+from jaxmia.evaluation.from_disk import evaluate_from_disk, on_disk
 from jaxmia.experiment import Experiment
 from jaxmia.fits import fit
 from jaxmia.options import Options
 from jaxmia.report import inputs
-from jaxmia.report.write import write
+from jaxmia.report.write import write, write_from_disk
 from jaxmia.storage.locks import LockHeldError
 from jaxmia.storage.run import Run
 from jaxmia.training import processes
@@ -34,6 +35,8 @@ def run(experiment: Experiment, options: Options | None = None) -> Run:
     here = processes.start(machine.cache_folder() / "programs")
     work = opened(experiment, _of_process(options or Options(), here))
     store, say = work.store, work.options.progress.say
+    if any(part.missing() for part in work.parts.values()):
+        _on_disk(work)  # or refused, before anything is trained
     trained = train_missing(work)
     for part in work.parts.values():
         if work.options.shard_count > 1 and not part.missing():
@@ -64,15 +67,27 @@ def train_missing(work: Work) -> bool:
 
 def _report(work: Work) -> Run:
     """The signals attacked and measured; scores, summary and figures written."""
-    ranked, summary, signals = evaluate(work)
+    stage, y = work.options.progress.stage, work.store.read("y")
     contents = inputs.of_run(
-        work.store.records(), signals, work.member, work.leave_out, work.data,
-        work.options.show_examples, work.data.person,
+        work.store.records(), work.experiment.models, y, work.data, work.options.show_examples,
+        work.data.person,
     )  # fmt: skip
-    phi, stage = np.asarray(signals.phi)[..., 0], work.options.progress.stage
+    on_disk = _on_disk(work)
     with work.store.folder.publishing() as folder:
-        write(folder, ranked, work.member, phi, summary, contents, stage)
+        if on_disk:
+            summary, curves = evaluate_from_disk(work, folder)
+            write_from_disk(folder, curves, summary, contents, stage)
+        else:
+            ranked, summary, signals = evaluate(work)
+            phi = np.asarray(signals.phi)[..., 0]
+            contents = inputs.with_signals(contents, signals, work.member, work.leave_out)
+            write(folder, ranked, work.member, phi, summary, contents, stage)
     return Run(work.store.folder, evaluated=True)
+
+
+def _on_disk(work: Work) -> bool:
+    """Whether signals stay there; raises `ValueError` for what cannot be attacked so."""
+    return on_disk(work.experiment, work.data, work.options.stream)
 
 
 def _of_process(options: Options, here: Processes) -> Options:

@@ -311,7 +311,8 @@ def test_a_comparison_moves_too(tmp_path, opened):
     runs = []
     for seed, name in enumerate((HOSTILE, "second")):
         scores, member, phi, summary, _ = material(seed=seed)
-        runs.append(compare.RunResults(name, summary, scores, member, phi))
+        curves = count(rank_all(scores, member))
+        runs.append(compare.RunResults(name, summary, curves, phi, member))
     of = compare.look(runs)
     charts = compare.draw(of, runs)
     write_bytes(tmp_path / "index.html", compare.page(of, charts, runs).encode())

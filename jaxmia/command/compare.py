@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxmia.evaluation import streamed_scores
+from jaxmia.evaluation.exposure import count
+from jaxmia.metrics import rank_all
 from jaxmia.report import compare
 from jaxmia.report.write import save
+from jaxmia.storage import scores
 from jaxmia.storage.files import read_json, writable, write_bytes, write_json
 from jaxmia.storage.run import Run
 
@@ -17,30 +21,28 @@ def runs(paths: Sequence[Path]) -> list[compare.RunResults]:
 
     Raises `ValueError`, naming the folder, for one that has no scores of known membership.
     """
-    results = []
-    for path, name in zip(paths, compare.unique(paths), strict=True):
-        phi = None
-        if (path / "experiment.json").is_file():
-            phi = np.asarray(Run.open(path).signals.phi)[..., 0]
-        results.append(_opened(path, name, phi))
-    return results
+    return [_opened(p, name) for p, name in zip(paths, compare.unique(paths), strict=True)]
 
 
-def _opened(path: Path, name: str, phi: np.ndarray | None) -> compare.RunResults:
-    if not (path / "scores.npz").is_file():
+def _opened(path: Path, name: str) -> compare.RunResults:
+    file = path / "scores.npz"
+    if not file.is_file():
         raise ValueError(f"{path}: has no scores.npz; a finished run or a scored folder is needed")
+    summary = read_json(path / "summary.json")
+    if "member" not in scores.names(file) or not summary.get("attacks"):
+        raise ValueError(f"{path}: whether the target was trained on them is not known there")
+    if "streamed" in summary:  # which does not fit into memory
+        return compare.RunResults(name, summary, streamed_scores.curves(file, summary["attacks"]))
     try:
-        with np.load(path / "scores.npz", allow_pickle=False) as archive:
+        with np.load(file, allow_pickle=False) as archive:
             arrays = {k: archive[k] for k in archive.files}
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path}/scores.npz: cannot be read ({error})") from error
-    summary = read_json(path / "summary.json")
-    member = arrays.pop("member", None)
-    if member is None or not summary.get("attacks"):
-        raise ValueError(f"{path}: whether the target was trained on them is not known there")
-    if phi is not None and phi.shape != member.shape:
-        phi = None  # models were added since the scores were written
-    return compare.RunResults(name, summary, arrays, member.astype(bool), phi)
+    member, phi = arrays.pop("member").astype(bool), None
+    if (path / "experiment.json").is_file():
+        phi = np.asarray(Run.open(path).signals.phi)[..., 0]
+        phi = phi if phi.shape == member.shape else None  # models were added since
+    return compare.RunResults(name, summary, count(rank_all(arrays, member)), phi, member)
 
 
 def write(out: Path, paths: Sequence[Path]) -> dict[str, Any]:

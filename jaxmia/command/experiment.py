@@ -64,6 +64,7 @@ def _run(experiment: Experiment, default: Flags, flags: Flags) -> None:
         keep_shadows=flags.keep_shadows,
         keep_logits=flags.keep_logits,
         show_examples=flags.show_examples,
+        stream=flags.stream,
         command=command(_module(experiment), default, flags),
         retrain_diverged=flags.retrain_diverged,
         progress=progress,

@@ -3,13 +3,13 @@
 import math
 
 import jax
-import numpy as np
 
 from jaxmia import data as sources
 from jaxmia import defences, machine
 from jaxmia.data.beside import Beside
 from jaxmia.evaluation import memory
-from jaxmia.experiment import Experiment, members
+from jaxmia.evaluation.from_disk import on_disk
+from jaxmia.experiment import Experiment, members, shape_of_phi
 from jaxmia.options import Options
 from jaxmia.training import parallel, processes
 from jaxmia.training.batches import schedule, slots
@@ -46,9 +46,6 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
             f"  width {t.width}, {t.convolution}: {t.step_seconds * 1e3:.3f} ms per model-step, "
             f"{t.compile_seconds:.1f} s to compile, {t.bytes / 2**20:.0f} MiB"
         )
-    example = jax.ShapeDtypeStruct(data.x.shape[1:], np.float32)
-    shape = experiment.models, len(data.y), jax.eval_shape(experiment.views, example).shape[0]
-    scoring = memory.in_memory(shape, 4, len(experiment.attacks))
     views = 4 * plan.block * len(data.y)
     return [
         *lines,
@@ -62,8 +59,19 @@ def explain(experiment: Experiment, options: Options) -> list[str]:
         f"({3600 * models / seconds:,.0f} models/h)",
         *(_other_shadows(*other, len(data.y), trial.step_seconds) if other else []),
         f"signals: {views / 2**20:.0f} MiB per block and view",
-        f"scoring: at most {memory.in_words(scoring)}",
+        _scoring(experiment, data, options),
     ]
+
+
+def _scoring(experiment: Experiment, data: Data, options: Options) -> str:
+    """The memory it takes, as it would be done on this machine now; or why it cannot be."""
+    try:
+        from_disk = on_disk(experiment, data, options.stream)
+    except ValueError as error:
+        return f"scoring: {error}"
+    size, where = (memory.streamed, ", from disk") if from_disk else (memory.in_memory, "")
+    shape, attacks = shape_of_phi(experiment, data), len(experiment.attacks)
+    return f"scoring: at most {memory.in_words(size(shape, 4, attacks))}{where}"
 
 
 def _steps(experiment: Experiment, members: int) -> int:

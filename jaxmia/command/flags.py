@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxmia import augment, data, defences, design, tuning
 from jaxmia.experiment import Experiment
@@ -80,6 +80,8 @@ class Flags:
     one is trained for it alone, around what those before were surest of."""
     show_examples: bool = False
     """Show the most exposed examples in the report, also where they are not a public set's."""
+    stream: Literal["auto", "always", "never"] = "auto"
+    """Attack the run's signals from disk; auto does so where they do not fit into memory."""
     explain: bool = False
     """Say how the run would be carried out, and stop."""
     on: str = ""

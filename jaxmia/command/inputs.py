@@ -13,6 +13,7 @@ from jaxmia.data import fields as columns
 from jaxmia.evaluation import constant
 from jaxmia.storage.run import Run
 from jaxmia.storage.sources import WORDS, opened
+from jaxmia.storage.store import Store
 from jaxmia.types import SIGNALS, Signals
 
 STREAM_BYTES = 1 << 30
@@ -40,7 +41,7 @@ EXCLUDES = {
     "target_probabilities": ("target",),
 }
 # what streaming cannot do
-IN_MEMORY = ("run", "logits", "probabilities", "labels", "population", "person", "groups",
+IN_MEMORY = ("logits", "probabilities", "labels", "population", "person", "groups",
              "show_examples", "features", "curve", "target_logits", "target_probabilities",
              "target_population", *INSIDE, *(f"target_{of}" for of in INSIDE))  # fmt: skip
 
@@ -102,7 +103,7 @@ class Score:
     curve: bool = False
     """Also attack with 2, 4, 8, ... of the models: what more shadow models buy."""
     stream: Literal["auto", "always", "never"] = "auto"
-    """Attack from disk, panel by panel; auto does so where --signals are above a GiB."""
+    """Attack from disk, panel by panel; auto does so where signals are above a GiB."""
 
 
 def check(options: Score) -> None:
@@ -135,21 +136,49 @@ def check(options: Score) -> None:
             flag = _flag(of if of in present else f"target_{of}")
             raise ValueError(f"{flag}: no attack asked for looks at it; those that do: {used}")
     if options.stream == "always":
-        if "signals" not in present:
-            raise ValueError("--stream always needs --signals and --member")
+        if not present & {"signals", "run"}:
+            raise ValueError("--stream always needs --signals and --member, or --run")
         if also := [name for name in IN_MEMORY if name in present]:
             raise ValueError(f"--stream always: does not go with {_flag(also[0])}")
 
 
 def streams(options: Score) -> bool:
-    """Whether the signals stay on disk: asked for, or they are large and all options can."""
-    if options.stream != "auto" or options.signals is None:
+    """Whether the signals stay on disk: asked for, or they are large and all options can.
+
+    Raises `ValueError` if it is asked of a run of which not all would be told.
+    """
+    whole = "" if options.run is None else _only_in_memory(options.run)
+    if options.stream == "always" and whole:
+        raise ValueError(
+            f"--run: {options.run} has {whole}, which must hold all signals in memory: "
+            "--stream never"
+        )
+    if options.stream != "auto":
         return options.stream == "always"
-    if any(getattr(options, name) for name in IN_MEMORY):
+    if whole or any(getattr(options, name) for name in IN_MEMORY):
         return False
-    array = opened("--signals", options.signals)
-    item = getattr(array.dtype, "numpy_dtype", array.dtype).itemsize
-    return int(np.prod(array.shape)) * item > STREAM_BYTES
+    shape, itemsize = shape_of_signals(options)
+    return int(np.prod(shape)) * itemsize > STREAM_BYTES
+
+
+def _only_in_memory(folder: Path) -> str:
+    """What of a run is told of signals in memory alone; "" if nothing is."""
+    run = Run.open(folder)
+    if run.person is not None:
+        return "records of people"
+    return "sets that were trained on twice" if run.repeats is not None else ""
+
+
+def shape_of_signals(options: Score) -> tuple[tuple[int, ...], int]:
+    """The shape of phi, or of what it is made of, and the bytes of a number; nothing is read."""
+    if options.run is not None:
+        run = Run.open(options.run)
+        array = Store(run.folder).arrays.open("phi")
+        return (run.models, *array.shape[1:]), array.dtype.numpy_dtype.itemsize
+    names = ("signals", "logits", "probabilities")
+    name, file = next((n, f) for n in names if (f := getattr(options, n)) is not None)
+    array = opened(f"--{name}", file)
+    return tuple(array.shape), getattr(array.dtype, "numpy_dtype", array.dtype).itemsize
 
 
 def pairs_of(options: Score, models: int) -> np.ndarray | None:
@@ -168,12 +197,18 @@ def person_of(options: Score, member: np.ndarray) -> np.ndarray | None:
     return person
 
 
+def run_of(folder: Path) -> Run:
+    """A run with enough finished models to attack them."""
+    run = Run.open(folder)
+    if run.models < 2:
+        raise ValueError(f"--run: {folder} has {run.models} finished models, 2 are needed")
+    return run
+
+
 def _of_run(options: Score) -> tuple[Signals, np.ndarray]:
     """The finished models of a run folder."""
     assert options.run is not None
-    run = Run.open(options.run)
-    if run.models < 2:
-        raise ValueError(f"--run: {options.run} has {run.models} finished models, 2 are needed")
+    run = run_of(options.run)
     return run.signals, run.member
 
 

@@ -14,9 +14,9 @@ from jaxmia.attacks.references import leave_out
 from jaxmia.command import compare
 from jaxmia.command.export import pool_of
 from jaxmia.command.terminal import show, warn
-from jaxmia.evaluation import counted
+from jaxmia.evaluation import streamed_scores
 from jaxmia.metrics import rank_all
-from jaxmia.report.inputs import ReportInputs, of_run
+from jaxmia.report.inputs import ReportInputs, of_run, with_signals
 from jaxmia.report.previous import losses
 from jaxmia.report.write import write, write_from_disk
 from jaxmia.storage import scores
@@ -58,27 +58,31 @@ def main(options: Command) -> None:
         _scored(folder, options)
         return
     run = Run.open(folder)
-    data = _examples(run, options)
-    signals = run.signals
-    phi = np.asarray(signals.phi)[..., 0]
+    _of_run(run, options)
+    show(run.summary, options.json)
+    print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
+
+
+def _of_run(run: Run, options: Command) -> None:
+    """Draws a run again, from disk where that is how it was attacked."""
+    data, store, streamed = _examples(run, options), Store(run.folder), "streamed" in run.summary
     inputs = of_run(
-        Store(run.path).records(),
-        signals,
-        run.member,
-        leave_out(run.member),
-        data,
-        options.show_examples,
-        run.person,
+        store.records(), run.models, store.read("y"), data, options.show_examples, run.person
     )
     inputs = inputs._replace(price=options.price)
+    if not streamed:
+        inputs = with_signals(inputs, run.signals, run.member, leave_out(run.member))
     if less := losses(run.path / "report", inputs):
         raise ValueError(
             f"report: {run.path / 'report' / 'index.html'} shows {', '.join(less)}: give "
             "--show-examples, --data or --price as it was made, or remove it first"
         )
-    write(run.path, rank_all(run.scores, run.member), run.member, phi, run.summary, inputs)
-    show(run.summary, options.json)
-    print(f"report: {run.path / 'report' / 'index.html'}", file=sys.stderr)
+    if streamed:
+        curves = streamed_scores.curves(run.path / "scores.npz", run.summary["attacks"])
+        write_from_disk(run.path, curves, run.summary, inputs)
+        return
+    ranked, phi = rank_all(run.scores, run.member), np.asarray(run.signals.phi)[..., 0]
+    write(run.path, ranked, run.member, phi, run.summary, inputs)
 
 
 def _scored(folder: Path, options: Command) -> None:
@@ -112,20 +116,17 @@ def _scored(folder: Path, options: Command) -> None:
 
 
 def _streamed(folder: Path, summary: dict[str, Any], options: Command) -> None:
-    """Draws what was scored from disk again, from disk: nothing of it is lost."""
+    """Draws what was scored from disk again, from disk: of it labels alone are lost."""
     file = folder / "scores.npz"
     names = scores.names(file)
     if "member" not in names or set(names) != {"member", *summary["attacks"]}:
         raise ValueError(f"report: {folder} holds no membership with its scores: nothing to draw")
-    curves = {}
-    for name in summary["attacks"]:
-        rows = zip(scores.rows(file, name), scores.rows(file, "member"), strict=True)
-        curve = counted.curve(rows)
-        if curve is not None and curve.both:
-            curves[name] = curve
+    curves = streamed_scores.curves(file, summary["attacks"])
     write_from_disk(folder, curves, summary)
     show(summary, options.json)
-    print(f"report: {folder / 'report' / 'index.html'}", file=sys.stderr)
+    again = f"; all of it: {summary['command']}" if summary.get("command") else ""
+    page = folder / "report" / "index.html"
+    print(f"report: {page}, without labels{again}", file=sys.stderr)
 
 
 def _examples(run: Run, options: Command) -> Any:

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Sized
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from jaxmia.command.inputs import (
     pairs_of,
     person_of,
     references,
+    run_of,
+    shape_of_signals,
     streams,
     targets_of,
 )
@@ -30,6 +33,7 @@ from jaxmia.evaluation.groups import of_groups
 from jaxmia.evaluation.pool_knowledge import without_pool
 from jaxmia.evaluation.posteriors import Shadows
 from jaxmia.evaluation.power import curve
+from jaxmia.evaluation.streamed_run import References, of_run
 from jaxmia.evaluation.streamed_signals import StreamedSignals, leave_out_of
 from jaxmia.evaluation.summary import SCHEMA, summarise
 from jaxmia.evaluation.unknown import in_summary, own_nan, unknown
@@ -38,7 +42,7 @@ from jaxmia.report.inputs import ReportInputs
 from jaxmia.report.write import write, write_from_disk, write_scores, write_summary
 from jaxmia.storage.files import writable
 from jaxmia.storage.run import Run
-from jaxmia.storage.sources import Source, opened
+from jaxmia.storage.sources import Source
 from jaxmia.storage.store import Store
 from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
@@ -66,21 +70,14 @@ def main(options: Command) -> None:
 def explain(options: Score) -> str:
     """What scoring takes, of arrays of which only the shapes are read."""
     check(options)
-    if options.run is not None:
-        shape = Store(options.run).arrays.open("phi").shape
-        size = memory.in_memory(shape, 4, len(options.attacks))
-        return f"in memory: at most {memory.in_words(size)}"
-    names = ("signals", "logits", "probabilities")
-    name = next(n for n in names if getattr(options, n) is not None)
-    file = getattr(options, name)
-    array = opened(f"--{name}", file)
-    item = getattr(array.dtype, "numpy_dtype", array.dtype).itemsize
+    shape, itemsize = shape_of_signals(options)
     if streams(options):
-        size = memory.streamed(array.shape, item, len(options.attacks))
+        size = memory.streamed(shape, itemsize, len(options.attacks))
         return f"from disk: at most {memory.in_words(size)}"
-    classes = array.shape[2] if name != "signals" else 0
-    shape = array.shape[:2] if classes else array.shape
-    size = memory.in_memory(shape, item, len(options.attacks), classes)
+    of_classes = options.run is None and options.signals is None
+    classes = shape[2] if of_classes else 0
+    shape = shape[:2] if of_classes else shape
+    size = memory.in_memory(shape, itemsize, len(options.attacks), classes)
     return f"in memory: at most {memory.in_words(size)}"
 
 
@@ -282,35 +279,45 @@ def _report_inputs(
 
 
 def _streamed(options: Score) -> dict[str, Any]:
-    assert options.signals is not None and options.member is not None
+    """The same from disk; the targets, which are few, in memory."""
     for name in options.attacks:
         if name not in ATTACKS:
             raise ValueError(f"attacks: {name[:80]!r} is not one of {', '.join(sorted(ATTACKS))}")
     streaming.streamable(options.attacks)
-    reference = Source("--signals", options.signals, "f", (2, 3))
+    stage = Progress().stage
+    with _on_disk(options, stage) as of:
+        pairs = pairs_of(options, of.phi.shape[0])
+        target = truth = None
+        if options.target is not None:
+            like = np.full((1, *of.phi.shape[1:], *(1,) * (3 - len(of.phi.shape))), np.nan)
+            targets, truth = targets_of(options, Signals(like))
+            target = np.stack([np.asarray(t.phi) for t in targets])
+        leaves = leave_out_of(of.member, pairs) if target is None else None
+        work = StreamedSignals(of.phi, of.member, target, truth, leaves)
+        about: dict[str, Any] = {"references": of.phi.shape[0], "command": _command(options)}
+        about |= {"warnings": [*of.doubts]} if of.doubts else {}
+        summary, curves = streaming.attack(
+            work, options.attacks, options.out, about, pairs, stage=stage
+        )
+    write_from_disk(options.out, curves, summary, ReportInputs(y=of.y), stage)
+    return summary
+
+
+def _on_disk(options: Score, stage: Callable) -> AbstractContextManager[References]:
+    """The references, of a run or of files."""
+    if options.run is not None:
+        run = run_of(options.run)
+        return of_run(Store(run.folder), run.models, options.out, stage)
+    assert options.signals is not None and options.member is not None
+    phi = Source("--signals", options.signals, "f", (2, 3))
     member = Source("--member", options.member, "biuf", (2,))
-    if member.shape != reference.shape[:2]:
+    if member.shape != phi.shape[:2]:
         raise ValueError(
-            f"--member: {options.member} has shape {member.shape}, the signals have "
-            f"{reference.shape}"
+            f"--member: {options.member} has shape {member.shape}, the signals have {phi.shape}"
         )
     if min(member.shape) < 2:
         raise ValueError(
             f"--signals: has {member.shape[0]} models and {member.shape[1]} examples, 2 of each "
             "are needed"
         )
-    pairs = pairs_of(options, reference.shape[0])
-    target = truth = None
-    if options.target is not None:
-        like = Signals(np.empty((1, *reference.shape[1:], *(1,) * (3 - len(reference.shape)))))
-        targets, truth = targets_of(options, like)
-        target = np.stack([np.asarray(t.phi) for t in targets])
-    leaves = leave_out_of(member, pairs) if target is None else None
-    work = StreamedSignals(reference, member, target, truth, leaves)
-    about = {"references": reference.shape[0], "command": _command(options)}
-    stage = Progress().stage
-    summary, curves = streaming.attack(
-        work, options.attacks, options.out, about, pairs, stage=stage
-    )
-    write_from_disk(options.out, curves, summary, stage)
-    return summary
+    return nullcontext(References(phi, member))

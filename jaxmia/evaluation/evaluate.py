@@ -53,8 +53,7 @@ def evaluate(work: Work) -> Evaluated:
         scores = attack_every_model(signals, work.member, experiment.attacks, work.leave_out)
         own = own_fpr.of_every_model(signals.phi, work.member, experiment.attacks, work.leave_out)
     ranked = rank_all(scores, work.member)
-    about = records.of_run(experiment, work.store)
-    about["experiment"] |= _states(work)
+    about = about_run(work)
     of = unknown(np.asarray(signals.phi), np.asarray(work.member, bool))
     if lines := notes(of_phi([signals]), of):
         about["notes"] = lines
@@ -70,8 +69,6 @@ def evaluate(work: Work) -> Evaluated:
         own_nan=lambda name: own_nan(ATTACKS[name], signals),
         stage=progress.stage,
     )
-    if work.options.command:
-        summary["command"] = work.options.command
     if warnings := _warnings(work, signals):
         summary["warnings"] = warnings
     if isinstance(work.data, Table) and work.data.groups:
@@ -89,6 +86,13 @@ def evaluate(work: Work) -> Evaluated:
     with progress.stage("power with fewer models"):
         summary["curve"] = power(signals, work.member, experiment.attacks, work.leave_out)
     return Evaluated(ranked, summary, signals)
+
+
+def about_run(work: Work) -> dict[str, Any]:
+    """What a summary says of a run besides its figures."""
+    about = records.of_run(work.experiment, work.store)
+    about["experiment"] |= _states(work)
+    return about | ({"command": work.options.command} if work.options.command else {})
 
 
 def _with_features(signals: Signals, work: Work) -> Signals:
@@ -141,15 +145,17 @@ def _again(work: Work) -> np.ndarray | None:
 def current(work: Work) -> bool:
     """Whether the scores of just these signals and attacks are there, and the page, written last.
 
-    A report that was killed while it was drawn is made again.
+    A report that was killed while it was drawn is made again, and one that was made from disk, or
+    in memory, where the other is asked for.
     """
     folder, experiment = work.store.folder, work.experiment
+    ways = {"always": [True], "never": [False]}.get(work.options.stream, [True, False])
     try:
         summary = read_summary(folder)
         states = {k: v for k, v in summary["experiment"].items() if k in STATES}
         if not (states == _states(work) and set(summary["attacks"]) == set(experiment.attacks)):
             return False
-        if not folder.has("report/index.html"):
+        if ("streamed" in summary) not in ways or not folder.has("report/index.html"):
             return False
         with folder.open("scores.npz") as file, zipfile.ZipFile(file) as scores:
             return scores.testzip() is None

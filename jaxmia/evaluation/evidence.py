@@ -1,6 +1,7 @@
 """Whether the attacked models, and what was given of them, are any evidence: what is said first."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,6 +17,46 @@ LITTLE = 1e-6  # of the variance: a regression that explains less has learnt not
 LEVEL = 1e-3  # of what each sentence says of sound models, at most
 
 
+class Answers(NamedTuple):
+    """What models answer of their own members, counted; those of more models add up."""
+
+    many: Int[np.ndarray, " T"]
+    """Members of each with a finite margin."""
+    right: Int[np.ndarray, " T"]
+    """Of these, how many it is right on."""
+    common: Int[np.ndarray, " T"]
+    """How many its commonest class has."""
+    alike: Bool[np.ndarray, " T"]
+    """Whether it answers every record alike."""
+    someones: Bool[np.ndarray, " N"]
+    """Examples that are counted of some model."""
+    right_of_class: Int[np.ndarray, " C"]
+    """How often all are right, by class."""
+
+    def __add__(self, other: "Answers") -> "Answers":  # type: ignore[override]
+        many, right, common, alike = (
+            np.concatenate(both) for both in zip(self[:4], other[:4], strict=True)
+        )
+        someones, by_class = self.someones | other.someones, self.right_of_class
+        return Answers(many, right, common, alike, someones, by_class + other.right_of_class)
+
+
+def answers(
+    margin: Float[np.ndarray, "T N"], member: Bool[np.ndarray, "T N"], y: Int[np.ndarray, " N"]
+) -> Answers:
+    """Those of models by their margins; one without a finite margin has diverged, and has none."""
+    inside, classes = ~np.isnan(margin) & member, int(y.max()) + 1
+    right = inside & (margin > 0)
+    return Answers(
+        inside.sum(1),
+        right.sum(1),
+        np.array([np.bincount(y[row], minlength=classes).max() for row in inside]),
+        _alike(margin, y),
+        inside.any(0),
+        np.bincount(y, right.sum(0), classes).astype(np.int64),
+    )
+
+
 def of_models(
     margin: Float[np.ndarray, "T N"],
     member: Bool[np.ndarray, "T N"],
@@ -27,31 +68,35 @@ def of_models(
     A model without a finite margin has diverged and is not judged. Models that learned something
     are doubted in fewer than one of a hundred runs (tests/test_false_alarms.py).
     """
-    inside = ~np.isnan(margin) & member
-    judged = np.flatnonzero(inside.any(1))
+    return of_answers(answers(margin, member, y), y, whose)
+
+
+def of_answers(of: Answers, y: Int[np.ndarray, " N"], whose: str = "models") -> list[str]:
+    """The same of what was counted of the margins."""
+    judged = np.flatnonzero(of.many)
     if not len(judged):
         return []
-    inside, right = inside[judged], (inside & (margin > 0))[judged]
-    weak = judged[_weak(inside, right, y)]
+    many, right, common, alike = (rows[judged] for rows in of[:4])
+    weak = judged[_weak(many, right, common)]
     out = []
     if len(weak):
         out.append(
             f"The {whose} are no evidence: {len(weak)} of {len(judged)} ({some(weak)}) are no "
             "better on their own training data than naming its commonest class."
         )
-    elif _alike(margin[judged], y).all():
+    elif alike.all():
         return [
             f"The {whose} are no evidence: all {len(judged)} answer every record alike. They "
             "learnt nothing of any, which is no sign that what learns is safe."
         ]
-    never, classes = _never(inside, right, y)
+    never, classes = _never(of, y)
     if len(never) and len(weak) < len(judged):
         out.append(
             f"The {whose} are no evidence for every class: none is ever right on its own training "
             f"data of {len(never)} of {classes} classes ({some(never)})."
         )
-    rate = right.sum(1) / inside.sum(1)
-    off = judged[_off(rate, inside.sum(1))]
+    rate = right / many
+    off = judged[_off(rate, many)]
     if len(off):
         out.append(
             f"The {whose} are no evidence as a whole: {len(off)} of {len(judged)} ({some(off)}) "
@@ -99,38 +144,34 @@ def of_regressions(
     ]
 
 
-def _weak(inside: np.ndarray, right: np.ndarray, y: np.ndarray) -> Bool[np.ndarray, " T"]:
+def _weak(
+    many: Int[np.ndarray, " T"], right: Int[np.ndarray, " T"], common: Int[np.ndarray, " T"]
+) -> Bool[np.ndarray, " T"]:
     """Models that are right on no more of their members than their commonest class has.
 
     Within two binomial deviations, if this holds of all of them together; else of those that are
     less often right than all together by more than chance. None where even models that are always
     right would hardly stand out.
     """
-    many, hits = inside.sum(1), right.sum(1)
-    classes = int(y.max()) + 1
-    common = np.array([np.bincount(y[row], minlength=classes).max() for row in inside])
     spread = common * (1 - common / many)
-    weak = (hits <= common + 2 * np.sqrt(spread)) & (hits < many)
+    weak = (right <= common + 2 * np.sqrt(spread)) & (right < many)
     weak &= many - common > APART * np.sqrt(spread)
-    if hits.sum() <= common.sum():
+    if right.sum() <= common.sum():
         return weak
-    below = bdtr(hits, many, hits.sum() / many.sum()) < LEVEL / len(many)
+    below = bdtr(right, many, right.sum() / many.sum()) < LEVEL / len(many)
     return weak & below
 
 
-def _never(
-    inside: np.ndarray, right: np.ndarray, y: np.ndarray
-) -> tuple[Int[np.ndarray, " c"], int]:
+def _never(of: Answers, y: Int[np.ndarray, " N"]) -> tuple[Int[np.ndarray, " c"], int]:
     """Classes that no model is ever right on, and how many classes there are.
 
     Of so many examples that this is no accident, as often as models are right on others.
     """
-    examples = np.bincount(y[inside.any(0)])
-    hits = np.bincount(y, right.sum(0), len(examples))
+    examples = np.bincount(y[of.someones])
     labels = np.flatnonzero(examples)
-    wrong = 1 - min(right.sum() / inside.sum(), 0.9)
-    never = labels[(hits[labels] == 0) & (wrong ** examples[labels] < LEVEL / len(labels))]
-    return never, len(labels)
+    wrong = 1 - min(of.right.sum() / of.many.sum(), 0.9)
+    no_accident = wrong ** examples[labels] < LEVEL / len(labels)
+    return labels[(of.right_of_class[labels] == 0) & no_accident], len(labels)
 
 
 def _off(rate: Float[np.ndarray, " T"], many: Int[np.ndarray, " T"]) -> Bool[np.ndarray, " T"]:

@@ -5,7 +5,7 @@ on whom the finds fall.
 """
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 from jaxmia.evaluation import counted, figures, intervals, own_fpr, summary
 from jaxmia.evaluation.adversary import Adversary
 from jaxmia.evaluation.counted_intervals import DRAWS, Rows, Tally
+from jaxmia.evaluation.exposure import strongest_first
 from jaxmia.evaluation.streamed_signals import ROW_BYTES, StreamedSignals
 from jaxmia.evaluation.unknown import NotScorable, reasons
 from jaxmia.machine import cores
@@ -58,6 +59,20 @@ def archive(of: OnDisk, out: Path) -> dict[str, Rocs]:
                 for at in panels(*of.shape, ROW_BYTES):
                     entry.write(np.ascontiguousarray(of.streamed.membership(at)).tobytes())
     return rocs
+
+
+def curves(file: Path, names: Iterable[str]) -> dict[str, RocCounts]:
+    """The pooled ROCs of scores that lie in a `scores.npz`, the strongest attack's first.
+
+    Of those attacks that have scored members and non-members.
+    """
+    out = {}
+    for name in names:
+        rows = zip(scores.rows(file, name), scores.rows(file, "member"), strict=True)
+        curve = counted.curve(rows)
+        if curve is not None and curve.both:
+            out[name] = curve
+    return strongest_first(out)
 
 
 def _counted(of: OnDisk, name: str, entry: Any) -> Rocs:

@@ -57,15 +57,14 @@ def attack(
     out: Path,
     about: dict[str, Any],
     pairs: np.ndarray | None = None,
-    design: str = "",
     relation: str | None = None,
     stage: Stage = contextlib.nullcontext,
 ) -> tuple[dict[str, Any], dict[str, RocCounts]]:
     """Writes `scores.npz` (float32); returns the summary and each attack's ROC.
 
     `about` is what the caller knows besides, `pairs` names models that are said to be complements,
-    which is looked at, `design` and `relation` are those of the membership where they are known,
-    `stage` names what takes a while.
+    which is looked at, `relation` is that of the membership where it is known, `stage` names what
+    takes a while.
     """
     attacks = streamable(names)
     with stage("looking at all signals"):
@@ -77,6 +76,7 @@ def attack(
             evidence.of_pairs(pairs, memberships(streamed.member)) if pairs is not None else []
         )
     _, examples, *queries = streamed.reference.shape
+    attacked = about.get("attacked", streamed.attacked)
     results, curves = {}, {}
     beside = out / f".scores.npz.{os.getpid()}"
     try:
@@ -89,10 +89,11 @@ def attack(
             if streamed.measured:
                 sizes, relation = of.total[:, 0], relation or relation_of_sizes(of.total[:, 0])
                 sizes = sizes if streamed.truth is None else streamed.truth.sum(1)
+                design = str(about.get("experiment", {}).get("design", ""))
                 who = adversary.of_sizes(sizes, examples, design=design, models=streamed.references)
                 about = about | {"adversary": {**who._asdict(), "states": who.sentence()}}
                 with stage("measuring attacks"):
-                    results = measured(on_disk, rocs, own, relation, streamed.attacked, who)
+                    results = measured(on_disk, rocs, own, relation, attacked, who)
                 curves = {k: c for k, r in rocs.items() if (c := r.curve) is not None and c.both}
         os.replace(beside, out / "scores.npz")
     except OSError as error:
@@ -102,8 +103,8 @@ def attack(
             beside.unlink(missing_ok=True)
     summary: dict[str, Any] = {
         "schema": SCHEMA, "models": streamed.targets, "examples": examples,
-        "queries": int(np.prod(queries)), "attacked": streamed.attacked,
-        "attacks": results, **about, **_unknown(streamed, ends, of), "streamed": STREAMED,
+        "queries": int(np.prod(queries)), "attacked": attacked,
+        "attacks": results, **_unknown(streamed, ends, of), **about, "streamed": STREAMED,
     }  # fmt: skip
     if doubts:
         summary["warnings"] = [*doubts, *summary.get("warnings", [])]

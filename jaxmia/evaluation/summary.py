@@ -62,7 +62,7 @@ def summarise(
     who = adversary(member, person, design, references)
     with stage("measuring p-values") if own else nullcontext():
         of_own = own_fpr.measured(own or {}, person)
-    attacked = about.get("attacked", f"each of {models} models in turn, the others as references")
+    attacked = about.get("attacked", in_turn(models))
     results = {}
     for name, of in ranked.items():
         with stage(f"measuring {name}"):
@@ -92,6 +92,11 @@ def summarise(
         **people,
         **about,
     }
+
+
+def in_turn(models: int) -> str:
+    """What of a run is attacked, in words."""
+    return f"each of {models} models in turn, the others as references"
 
 
 def _people(

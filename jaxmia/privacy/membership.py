@@ -109,12 +109,16 @@ def relation_of(design: Callable | None, member: Bool[Array, "M N"]) -> str:
 
     All models of one size are a sample of a family whose number of records is known.
     """
+    relation = None if design is None else relation_of_design(design, np.shape(member)[1])
+    return relation or relation_of_sizes(np.asarray(member, bool).sum(1))
+
+
+def relation_of_design(design: Callable, examples: int) -> str | None:
+    """The relation that goes with a design; None for one that is not jaxmia's."""
     try:
-        if design is not None:
-            return family_of(design, np.shape(member)[1]).relation
+        return family_of(design, examples).relation
     except ValueError:
-        pass
-    return relation_of_sizes(np.asarray(member, bool).sum(1))
+        return None
 
 
 def relation_of_sizes(sizes: Int[Array, " M"]) -> str:

@@ -1,6 +1,6 @@
 """Several runs side by side: each by the attack that finds most in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmia.evaluation import no_false_alarm
-from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, count, levels, reach, read, stated
+from jaxmia.evaluation.exposure import DEFAULT, GRID, Reach, levels, reach, read, stated
 from jaxmia.evaluation.figures import FIGURES, as_columns, tree
-from jaxmia.metrics import rank_all
+from jaxmia.metrics import RocCounts
 from jaxmia.report.chart import Axis, Chart, Dots, Mark, Note, Panel, decades, even, plain, tone
 from jaxmia.report.charts import LEAST, phi_chart, roc_chart
 from jaxmia.report.contents import intervals
@@ -19,13 +19,13 @@ from jaxmia.storage.store import differences
 
 
 class RunResults(NamedTuple):
-    """One run: its name, and what its folder holds. `phi` may be absent."""
+    """One run: its name, its summary, each attack's ROC, and phi with the membership if present."""
 
     name: str
     summary: dict[str, Any]
-    scores: dict[str, Float[np.ndarray, "T N"]]
-    member: Bool[np.ndarray, "T N"]
+    curves: Mapping[str, RocCounts]  # the strongest attack first
     phi: Float[np.ndarray, "T N"] | None = None
+    member: Bool[np.ndarray, "T N"] | None = None
 
 
 class Row(NamedTuple):
@@ -59,13 +59,12 @@ def look(runs: Sequence[RunResults]) -> Comparison:
     """The strongest attack of each run; raises `ValueError` for a run that has none."""
     strongest, curves, spans, alone = {}, {}, {}, []
     for run in runs:
-        attack_curves = count(rank_all(run.scores, run.member))
-        if not attack_curves:
+        if not run.curves:
             raise ValueError(f"{run.name}: no attack could be scored, so there is nothing to show")
-        strongest[run.name] = next(iter(attack_curves))
-        curves[run.name] = attack_curves[strongest[run.name]]
+        strongest[run.name] = next(iter(run.curves))
+        curves[run.name] = run.curves[strongest[run.name]]
         spans[run.name] = intervals(run.summary)[strongest[run.name]]
-        alone += [run.name] if len(run.member) == 1 else []
+        alone += [run.name] if run.summary["models"] == 1 else []
     rates = {k: float(reach(c, [DEFAULT]).tpr[0]) for k, c in curves.items()}
     order = sorted(curves, key=lambda k: -rates[k])
     curves = {k: curves[k] for k in order}
@@ -102,7 +101,11 @@ def draw(of: Comparison, runs: Sequence[RunResults]) -> dict[str, Chart]:
         roc_chart(of.curves, of.intervals, of.alone),
         _frontier([r for r in of.rows if r.none is None]),
     ]
-    parts = [(r.name, phi_chart(r.phi, r.member)) for r in runs if r.phi is not None]
+    parts = [
+        (r.name, phi_chart(r.phi, r.member))
+        for r in runs
+        if r.phi is not None and r.member is not None
+    ]
     panels = tuple(
         p._replace(title=plain(name, 40), width=400, height=240, marks=_unnumbered(p.marks))
         for name, chart in parts

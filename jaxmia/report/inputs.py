@@ -45,9 +45,8 @@ class ReportInputs(NamedTuple):
 
 def of_run(
     records: list[dict[str, Any]],
-    signals: Signals,
-    member: np.ndarray,
-    leave_out: LeaveOut,
+    models: int,
+    y: Int[np.ndarray, " N"] | None,
     data: Data | Table | None = None,
     examples: bool = False,
     person: Int[np.ndarray, " N"] | None = None,
@@ -58,16 +57,21 @@ def of_run(
     """
     may = data is not None and (examples or (data.public and data.person is None))
     return ReportInputs(
-        y=None if signals.y is None else np.asarray(signals.y),
+        y=y,
         names=data.label_names if data is not None else (),
-        reference=np.asarray(signals.phi)[..., 0],
-        reference_member=member,
-        leave_out=leave_out,
-        training=training(records, len(member)),
+        training=training(records, models),
         x=data.x if may and data is not None else None,
         shape=data.shape if data is not None else (),
         person=person,
     )
+
+
+def with_signals(
+    inputs: ReportInputs, signals: Signals, member: Bool[np.ndarray, "R N"], leave_out: LeaveOut
+) -> ReportInputs:
+    """The same with what is drawn of phi, where it is in memory."""
+    phi = np.asarray(signals.phi)[..., 0]
+    return inputs._replace(reference=phi, reference_member=member, leave_out=leave_out)
 
 
 def training(records: list[dict[str, Any]], models: int) -> Training | None:

@@ -55,14 +55,18 @@ def write(
 
 
 def write_from_disk(
-    folder: Path, curves: dict[str, RocCounts], summary: dict[str, Any], stage: Stage = nullcontext
+    folder: Path,
+    curves: dict[str, RocCounts],
+    summary: dict[str, Any],
+    inputs: ReportInputs | None = None,
+    stage: Stage = nullcontext,
 ) -> list[Path]:
     """Writes `summary.json`, then the report of the `scores.npz` that lies there already."""
     write_summary(folder, summary)
     if not summary["attacks"]:
         return [folder / "summary.json"]
     with stage("drawing"):
-        files = report_from_disk(folder / "report", folder / "scores.npz", curves, summary)
+        files = report_from_disk(folder / "report", folder / "scores.npz", curves, summary, inputs)
     return [folder / "summary.json", *files]
 
 
@@ -104,7 +108,11 @@ def report(
 
 
 def report_from_disk(
-    folder: Path, file: Path, curves: dict[str, RocCounts], summary: dict[str, Any]
+    folder: Path,
+    file: Path,
+    curves: dict[str, RocCounts],
+    summary: dict[str, Any],
+    inputs: ReportInputs | None = None,
 ) -> list[Path]:
     """The same of scores that stay in `scores.npz`, a row at a time, given each attack's ROC.
 
@@ -115,7 +123,7 @@ def report_from_disk(
         members = scores.rows(file, "member")
         return exposures_of_rows(scores.rows(file, name), members, thresholds)
 
-    inputs = ReportInputs()
+    inputs = inputs or ReportInputs()
     contents = look_at_curves(
         strongest_first(curves), summary["models"] == 1, exposed, summary, inputs
     )

@@ -3,13 +3,15 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxmia.storage.files import UnwritableError, as_json, reason
 from jaxmia.storage.folder import Folder
+from jaxmia.storage.raw import write_at
 from jaxmia.types import SIGNALS
 
 CHUNK_BYTES = 64 << 20
@@ -128,13 +130,42 @@ class Arrays:
 
     def digests(self, name: str, models: Sequence[int]) -> dict[int, str]:
         """The digests of rows as they lie there; a panel of columns is held at a time."""
-        array, rows = self.open(name), np.asarray(models)
-        sums = [hashlib.sha256() for _ in models]
+        return self._copied(self.open(name), models, lambda start, panel: None)
+
+    def flatten(self, name: str, models: int, file: Path) -> dict[int, str]:
+        """Writes the first models' rows as a .npy file, row after row, and gives their digests.
+
+        A chunk is decoded once, whatever is read of the file later, and by whom in which order.
+        """
+        array, digests = self.open(name), {}
+        shape, dtype = (models, *array.shape[1:]), array.dtype.numpy_dtype
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+        with open(file, "wb") as out:
+            np.lib.format.write_array_header_1_0(out, {**header, "shape": shape})
+            out.flush()
+            first, width = out.tell(), int(np.prod(shape[2:])) * dtype.itemsize
+            for start in range(0, models, self.block):
+                rows = range(start, min(start + self.block, models))
+
+                def put(column: int, panel: np.ndarray, rows: range = rows) -> None:
+                    for m, row in zip(rows, panel, strict=True):
+                        place = first + (m * shape[1] + column) * width
+                        write_at(out.fileno(), row, place)
+
+                digests |= self._copied(array, rows, put)
+        return digests
+
+    def _copied(
+        self, array: Any, models: Sequence[int], put: Callable[[int, np.ndarray], None]
+    ) -> dict[int, str]:
+        """The digests of rows that are put elsewhere, each panel at its first column."""
+        rows, sums = np.asarray(models), [hashlib.sha256() for _ in models]
         for at in self._panels(array, len(rows)):
             panel = np.ascontiguousarray(self.folder.result(array[rows, at].read()))
             for total, row in zip(sums, panel, strict=True):
-                total.update(row.tobytes())
-        return {m: s.hexdigest()[:32] for m, s in zip(models, sums, strict=True)}
+                total.update(row)
+            put(at.start, panel)
+        return {int(m): s.hexdigest()[:32] for m, s in zip(models, sums, strict=True)}
 
     def _panels(self, array: Any, rows: int) -> Iterator[slice]:
         width = array.chunk_layout.read_chunk.shape[1]

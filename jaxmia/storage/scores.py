@@ -1,7 +1,6 @@
 """`scores.npz` row by row, never as a whole: a target's scores, or its membership, at a time."""
 
 import contextlib
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmia.storage.sources import fill
+from jaxmia.storage.raw import read_at, write_at
 
 
 def names(file: Path) -> list[str]:
@@ -58,10 +57,7 @@ def entry(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple) -> Iter
 def put(file: int, part: np.ndarray, first: int, examples: int) -> None:
     """Writes columns `[T, n]`, from `first` on, of an open file of raw numbers `[T, examples]`."""
     for t, row in enumerate(np.ascontiguousarray(part)):
-        content, place = memoryview(row).cast("B"), part.itemsize * (t * examples + first)
-        while len(content):
-            size = os.pwrite(file, content, place)
-            content, place = content[size:], place + size
+        write_at(file, row, part.itemsize * (t * examples + first))
 
 
 def raw_rows(file: Path, dtype: Any, at: slice, examples: int) -> np.ndarray:
@@ -76,5 +72,5 @@ def raw_panel(file: Path, dtype: Any, rows: slice, at: slice, examples: int) -> 
     out = np.empty((rows.stop - rows.start, at.stop - at.start), dtype)
     with open(file, "rb", buffering=0) as numbers:
         for t, row in enumerate(out, rows.start):
-            fill(numbers.fileno(), row, out.itemsize * (t * examples + at.start))
+            read_at(numbers.fileno(), row, out.itemsize * (t * examples + at.start))
     return out

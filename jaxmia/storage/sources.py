@@ -1,13 +1,14 @@
 """Arrays on disk, read a panel of columns or some rows at a time, and never as a whole."""
 
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxmia.storage.raw import read_at
 
 WORDS = {"f": "float", "i": "whole", "u": "whole", "b": "0/1", "U": "string", "S": "string"}
 
@@ -55,18 +56,8 @@ class Source:
         with open(self.path, "rb", buffering=0) as file:
             for i in range(row, row_end):
                 place = array.offset + (i * self.shape[1] + start) * width
-                fill(file.fileno(), out[i - row], place)
+                read_at(file.fileno(), out[i - row], place)
         return out
-
-
-def fill(file: int, into: np.ndarray, place: int) -> None:
-    """Reads a contiguous array from a place of an open file on; `ValueError` if it ends there."""
-    rest = memoryview(into.reshape(-1)).cast("B")
-    while len(rest):
-        count = os.preadv(file, [rest], place)
-        if not count:
-            raise ValueError("a file became shorter while it was read")
-        rest, place = rest[count:], place + count
 
 
 def opened(name: str, path: Path) -> Any:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,19 +170,41 @@ class Store:
         try:
             values = self.arrays.read(name, models)
         except (ValueError, OSError, IndexError) as error:
-            message = f"{self.folder}: {name} cannot be read; run the experiment again"
-            raise ValueError(message) from error
+            raise self._unreadable(name) from error
         fixed = {r["fixed"][name] for r in self.records() if name in r.get("fixed", {})}
         if models is not None:
             wrong = [m for m, row in enumerate(values) if row_digest(row) != digests[m]]
         else:
             wrong = [name] if fixed and row_digest(values) not in fixed else []
         if wrong:
-            raise ValueError(
-                f"{self.folder}: {name} of {wrong[:20]} is not what was written; run the "
-                "experiment again, which makes it anew"
-            )
+            raise self._other_than_written(name, wrong)
         return values
+
+    def flatten(self, name: str, models: int, file: Path) -> bool:
+        """Writes an array's first rows as a .npy file; False if there is none, or not of all.
+
+        Of which rows and panels of columns are then read alike, however large it is. Raises
+        `ValueError` where it is not what was written.
+        """
+        digests = self.digests(name) if self.arrays.has(name) else {}
+        if not set(digests).issuperset(range(models)):
+            return False
+        try:
+            there = self.arrays.flatten(name, models, file)
+        except (ValueError, IndexError) as error:
+            raise self._unreadable(name) from error
+        if wrong := [m for m, digest in there.items() if digest != digests[m]]:
+            raise self._other_than_written(name, wrong)
+        return True
+
+    def _unreadable(self, name: str) -> ValueError:
+        return ValueError(f"{self.folder}: {name} cannot be read; run the experiment again")
+
+    def _other_than_written(self, name: str, wrong: list) -> ValueError:
+        return ValueError(
+            f"{self.folder}: {name} of {wrong[:20]} is not what was written; run the "
+            "experiment again, which makes it anew"
+        )
 
     def digests(self, name: str) -> dict[int, str]:
         """By model, the digest that the records tell of an array's row."""
