@@ -1,21 +1,14 @@
 """Scoring signals that do not fit in memory: `jaxmia score` from disk, its memory and its time.
 
-    python -m experiments.benchmarks.streaming
+    python -m experiments.benchmarks.streaming [--run]
 
 1024 models x 1 000 000 examples (4.1 GB of phi, 1.0 GB of membership, drawn at random, in a folder
 for temporary files, removed at the end; the scores take twice 4.1 GB for each attack while they are
-made). The command runs in a process of its own; what it took is printed as one line of JSON, with
-its highest resident memory as the system counts it.
+made). With `--run` they lie in a run folder, with labels and 4.1 GB of margins, and flat copies of
+them are made first. The command runs in a process of its own; what it took is printed as a line of
+JSON, with its highest resident memory as the system counts it.
 
-One run each, LiRA online, on 2 cores of an Intel Xeon (the last two rows beside other work), jax
-0.10.2, Python 3.11:
-
-| models x examples | seconds | CPU seconds | highest resident memory |
-| --- | --- | --- | --- |
-| 1024 x 1 000 000 | 200 | 293 | 0.58 GiB |
-| 64 x 1 000 000 (`--models 64`) | 39 | 21 | 0.59 GiB |
-| 1024 x 40 000 (`--examples 40000`) | 74 | 23 | 0.53 GiB |
-
+TABLE
 Memory depends on a panel of all models and on a row of all examples, not on their product.
 """
 
@@ -32,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxmia.machine import cores, versions
+from jaxmia.storage.store import Store
 
 
 def draw(folder: Path, models: int, examples: int, seed: int = 0) -> None:
@@ -49,6 +43,24 @@ def draw(folder: Path, models: int, examples: int, seed: int = 0) -> None:
         if m % 64 == 63:
             for file in files.values():
                 file.flush()
+
+
+def draw_run(folder: Path, models: int, examples: int, block: int = 64, seed: int = 0) -> None:
+    """The same with margins and labels, as a run folder whose models are trained."""
+    rng = np.random.default_rng(seed)
+    hard = rng.normal(2, 2, examples).astype(np.float32)
+    plan = {"width": block, "block": block, "convolution": "none"}
+    store = Store.create(folder, {"examples": examples, "seed": seed}, plan, {})
+    labels = store.write_fixed("y", rng.integers(10, size=examples).astype(np.int32))
+    for start in range(0, models, block):
+        rows = range(start, min(start + block, models))
+        half = rng.random((-(-len(rows) // 2), examples)) < 0.5
+        member = np.stack([half, ~half], 1).reshape(-1, examples)[: len(rows)]
+        phi = rng.standard_normal(member.shape, np.float32)
+        phi += hard
+        phi += np.float32(0.7) * member
+        arrays = {"phi": phi[..., None], "margin": phi, "member": member}
+        store.finish(start // block, rows, arrays, models, fixed={"y": labels})
 
 
 def watch(process: int, highest: list[int]) -> None:
@@ -71,15 +83,20 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=1_000_000)
     parser.add_argument("--attacks", nargs="+", default=["lira_online"])
     parser.add_argument("--folder", type=Path, default=None, help="where there is room")
+    parser.add_argument("--run", action="store_true", help="of a run folder")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=flags.folder) as name:
         folder = Path(name)
-        draw(folder, flags.models, flags.examples)
+        if flags.run:
+            draw_run(folder / "run", flags.models, flags.examples)
+            source = ["--run", str(folder / "run")]
+        else:
+            draw(folder, flags.models, flags.examples)
+            source = ["--signals", str(folder / "phi.npy"), "--member", str(folder / "member.npy")]
         start = time.perf_counter()
         child = subprocess.Popen(
             [sys.executable, "-c", "from jaxmia.command.app import main; main()", "score",
-             "--signals", str(folder / "phi.npy"), "--member", str(folder / "member.npy"),
-             "--stream", "always", "--out", str(folder / "out"), "--json",
+             *source, "--stream", "always", "--out", str(folder / "out"), "--json",
              "--attacks", *flags.attacks],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
@@ -96,6 +113,7 @@ def main() -> None:
         row = {
             "models": flags.models,
             "examples": flags.examples,
+            "run": flags.run,
             "attacks": {k: a["auc"] for k, a in summary["attacks"].items()},
             "rounding": {k: a["rounding"] for k, a in summary["attacks"].items()},
             "seconds": round(seconds, 1),

@@ -86,13 +86,15 @@ class Panels(NamedTuple):
 
     `totals(job)` are arrays that add up over the panels, and so are those of a second pass,
     `again(job, totals)`, if there is one; `scores(job, totals) -> [T, n]` takes the arrays of all
-    passes. With `view0` it looks at the unaugmented example alone.
+    passes. With `view0` it looks at the unaugmented example alone; `signal` is what of the models
+    it looks at.
     """
 
     totals: Callable[[Inputs], list[np.ndarray]]
     scores: Callable[[Inputs, list[np.ndarray]], np.ndarray]
     view0: bool = True
     again: Callable[[Inputs, list[np.ndarray]], list[np.ndarray]] | None = None
+    signal: str = "phi"
 
 
 def arrays(phi: Array, member: Array) -> tuple[np.ndarray, np.ndarray]:

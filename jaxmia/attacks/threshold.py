@@ -67,6 +67,11 @@ CORRECTNESS = Attack(
     attacker=Attacker(BLACK, LABEL, RECORD),
     needs=("margin",),
     paper="Yeom et al. 2018",
+    panels=Panels(
+        lambda job: [],
+        lambda job, totals: correctness(Signals(job.target, margin=job.target)),
+        signal="margin",
+    ),
 )
 LABEL_ONLY = Attack(
     **_alone(label_only),

@@ -283,7 +283,8 @@ def _streamed(options: Score) -> dict[str, Any]:
     for name in options.attacks:
         if name not in ATTACKS:
             raise ValueError(f"attacks: {name[:80]!r} is not one of {', '.join(sorted(ATTACKS))}")
-    streaming.streamable(options.attacks)
+    every_of_run = options.run is not None and options.target is None
+    streaming.streamable(options.attacks, ("phi", "margin") if every_of_run else ("phi",))
     stage = Progress().stage
     with _on_disk(options, stage) as of:
         pairs = pairs_of(options, of.phi.shape[0])
@@ -293,7 +294,8 @@ def _streamed(options: Score) -> dict[str, Any]:
             targets, truth = targets_of(options, Signals(like))
             target = np.stack([np.asarray(t.phi) for t in targets])
         leaves = leave_out_of(of.member, pairs) if target is None else None
-        work = StreamedSignals(of.phi, of.member, target, truth, leaves)
+        margin = of.margin if every_of_run else None
+        work = StreamedSignals(of.phi, of.member, target, truth, leaves, margin)
         about: dict[str, Any] = {"references": of.phi.shape[0], "command": _command(options)}
         about |= {"warnings": [*of.doubts]} if of.doubts else {}
         summary, curves = streaming.attack(

@@ -42,7 +42,7 @@ def on_disk(experiment: Experiment, data: Data | Table, stream: str) -> bool:
 
 
 def _check(experiment: Experiment, data: Data | Table) -> None:
-    streaming.streamable(experiment.attacks)
+    streaming.streamable(experiment.attacks, ("phi", "margin"))
     whole = {
         "estimators": isinstance(data, Table),
         "records of people": data.person is not None,
@@ -61,5 +61,6 @@ def evaluate_from_disk(work: Work, out: Path) -> tuple[dict[str, Any], dict[str,
     with of_run(work.store, experiment.models, out, stage) as run:
         about = {"attacked": in_turn(experiment.models)} | about_run(work)
         about |= {"warnings": [*run.doubts]} if run.doubts else {}
-        every = StreamedSignals(run.phi, run.member, None, None, leave_out_of(run.member, None))
+        leaves = leave_out_of(run.member, None)
+        every = StreamedSignals(run.phi, run.member, None, None, leaves, run.margin)
         return streaming.attack(every, experiment.attacks, out, about, None, relation, stage)

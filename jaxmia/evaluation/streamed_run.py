@@ -20,10 +20,11 @@ from jaxmia.storage.store import Store
 
 
 class References(NamedTuple):
-    """Reference models whose phi and membership stay on disk; labels and doubts where known."""
+    """Reference models whose signals and membership stay on disk; what else is known of them."""
 
     phi: Source
     member: Source
+    margin: Source | None = None
     y: Int[np.ndarray, " N"] | None = None
     doubts: Sequence[str] = ()
     """Sentences that say why the models are no evidence (`evidence.of_models`)."""
@@ -51,27 +52,24 @@ def of_run(
 
 def _flat(store: Store, models: int, folder: Path) -> References:
     phi, member = (_source(store, name, models, folder) for name in ("phi", "member"))
-    y = store.read("y")
-    return References(phi, member, y, [] if y is None else _doubts(store, member, y, folder))
+    margin, y = _source(store, "margin", models, folder), store.read("y")
+    if phi is None or member is None:
+        raise ValueError(f"{store.folder}: phi cannot be read; run the experiment again")
+    doubts = [] if margin is None or y is None else _doubts(margin, member, y)
+    return References(phi, member, margin, y, doubts)
 
 
-def _source(store: Store, name: str, models: int, folder: Path) -> Source:
+def _source(store: Store, name: str, models: int, folder: Path) -> Source | None:
+    """A flat copy of what was taken of the models; None if it was not."""
     file = folder / f"{name}.npy"
-    if not store.flatten(name, models, file):
-        raise ValueError(f"{store.folder}: {name} cannot be read; run the experiment again")
-    return Source(name, file, "fb", (2, 3))
+    return Source(name, file, "fb", (2, 3)) if store.flatten(name, models, file) else None
 
 
-def _doubts(store: Store, member: Source, y: np.ndarray, folder: Path) -> list[str]:
-    """What the margins say of the models, where they were taken; some rows at a time."""
-    file, (models, examples) = folder / "margin.npy", member.shape
-    if not store.flatten("margin", models, file):
-        return []
-    margin = Source("margin", file, "f", (2,))
+def _doubts(margin: Source, member: Source, y: np.ndarray) -> list[str]:
+    """What the margins say of the models; some rows at a time."""
+    models, examples = member.shape
     parts = (
         evidence.answers(margin.rows(at), member.rows(at), y)
         for at in panels(models, 4 * examples, ROW_BYTES)
     )
-    counts = reduce(add, parts)
-    file.unlink()
-    return evidence.of_answers(counts, y)
+    return evidence.of_answers(reduce(add, parts), y)

@@ -21,6 +21,12 @@ class StreamedSignals(NamedTuple):
     target: np.ndarray | None
     truth: np.ndarray | None  # of the targets, where it is told
     leave_out: LeaveOut | None
+    margin: Source | None = None  # of every model, where each is attacked
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What attacks may look at."""
+        return ("phi",) if self.margin is None else ("phi", "margin")
 
     @property
     def targets(self) -> int:
@@ -53,6 +59,12 @@ class StreamedSignals(NamedTuple):
             member = _truth(self.member, self.member.columns(at))
             target = phi if self.target is None else self.target[:, at]
             yield at, Inputs(target, phi, member, self.leave_out, at.start)
+
+    def margins(self, at: slice, job: Inputs) -> Inputs:
+        """A panel's job whose signal is the margin instead of phi."""
+        assert self.margin is not None
+        margin = self.margin.columns(at)[..., None]
+        return job._replace(target=margin, reference=margin)
 
     def membership(self, at: slice) -> np.ndarray | None:
         """Who was trained on what, of some targets."""

@@ -9,6 +9,7 @@ one target are exact for its scores in float32; those of the pooled scores are c
 import contextlib
 import os
 import tempfile
+from collections.abc import Collection
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -28,7 +29,7 @@ from jaxmia.metrics import RocCounts
 from jaxmia.privacy import relation_of_sizes
 from jaxmia.storage import scores
 from jaxmia.storage.files import UnwritableError
-from jaxmia.types import Attack
+from jaxmia.types import SIGNALS, Attack
 
 P_VALUES = "p-values"  # among the attacks' totals: those of their p-values, no attack's name
 STREAMED = (
@@ -39,15 +40,22 @@ STREAMED = (
 )
 
 
-def streamable(names: tuple[str, ...]) -> dict[str, Attack]:
-    """The attacks by name; raises `ValueError` for one that must see all examples at once."""
+def streamable(names: tuple[str, ...], there: Collection[str] = ("phi",)) -> dict[str, Attack]:
+    """The attacks by name.
+
+    Raises `ValueError` for one that must see all examples at once, or another signal than these.
+    """
     attacks = {name: ATTACKS[name] for name in names}
     if whole := [name for name, attack in attacks.items() if attack.panels is None]:
-        can = ", ".join(sorted(k for k, a in ATTACKS.items() if a.panels is not None))
+        able = (k for k, a in ATTACKS.items() if a.panels is not None)
+        can = ", ".join(sorted(k for k in able if set(ATTACKS[k].needs) <= set(there)))
         raise ValueError(
             f"attacks: {', '.join(whole)} must hold all signals in memory: --stream never; from "
             f"disk go {can}"
         )
+    for name, one in attacks.items():
+        if lacking := set(one.needs) - set(there):
+            raise ValueError(f"attacks: {name} needs {SIGNALS[lacking.pop()].words}")
     return attacks
 
 
@@ -66,7 +74,7 @@ def attack(
     which is looked at, `relation` is that of the membership where it is known, `stage` names what
     takes a while.
     """
-    attacks = streamable(names)
+    attacks = streamable(names, streamed.signals)
     with stage("looking at all signals"):
         totals, ends, of, doubts = _totals(streamed, attacks, None)
         if bounds := ends.bounds:
@@ -197,7 +205,8 @@ def _scored(
             scores.put(unknown_signals.fileno(), np.isnan(job.target).any(-1), at.start, examples)
             job = _finite(job, bounds)
             for name, one in attacks.items():
-                score = one.panels.scores(_views(job, one), totals[name])
+                own_job = job if one.panels.signal == "phi" else streamed.margins(at, job)
+                score = one.panels.scores(_views(own_job, one), totals[name])
                 score = np.clip(score, -LARGEST, LARGEST).astype(np.float32)
                 scores.put(outputs[name].fileno(), score, at.start, examples)
             if (truth := streamed.columns(at, job)) is not None:
