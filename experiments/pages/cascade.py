@@ -85,10 +85,52 @@ def sets() -> str:
     return f"each {max(row['models'])} of the ordinary ones alone: an AUC of {', '.join(aucs)}"
 
 
+def truth() -> str:
+    """CMIA around its own anchors as they truly are."""
+    lines = [row for row in _of("truth") if "auc" in row]
+    return _table(lines, CASES | {"attack": "CMIA, its anchors put right"})
+
+
+def errors() -> str:
+    """What putting the anchors right adds to the cascade."""
+    out = []
+    for row in _of("truth"):
+        if row["case"] == "attack":
+            auc, tpr = row["more_than_cascade"]["auc"], row["more_than_cascade"]["tpr"]["0.001"]
+            low, high = auc["interval"]
+            out.append(
+                f"{RECORDS[row['records']]}: AUC {auc['value']:+.4f} [{low:+.4f}, {high:+.4f}], "
+                f"{words.points(tpr['value'], tpr['interval'])} points at 0.1 % FPR"
+            )
+    return "; ".join(out).replace("-", "−") if out else MISSING
+
+
 def oracle() -> str:
-    """A tenth of the membership known: the other nine tenths."""
-    names = CASES | {"attack": "a tenth of the membership known"}
-    return _table(_of("oracle"), names)
+    """Some of the membership known: the other records."""
+    lines = [row for row in _of("oracle") if "auc" in row]
+    tables = []
+    for share in dict.fromkeys(row["known"] for row in lines):
+        names = CASES | {"attack": f"{words.percent(share, 0)} of the membership known"}
+        tables.append(_table([row for row in lines if row["known"] == share], names))
+    return "\n\n".join(tables) if tables else MISSING
+
+
+def cost() -> str:
+    """How many models each kind of attack needs, and how long they took."""
+    (row,) = (r for r in _of("cascade") if r["case"] == "cost")
+    shared, own, targets = row["shared"], row["own"], row["targets"]
+    (round_1,) = (r for r in _of("cascade") if r["case"] == "round 1")
+    first = max(round_1["models"])
+    both = first + own["models"]
+    return (
+        f"LiRA: {words.count(shared['models'])} models for all {targets} targets, "
+        f"{words.number(shared['seconds'])} s. CMIA: {first} for all, and "
+        f"{words.number(own['models'] / targets)} for each target, {words.count(both)} in all, "
+        f"{both / shared['models']:.1f} times LiRA's: {words.number(own['seconds'])} s for those "
+        f"of the targets alone, {words.number(own['seconds'] / targets)} s a target. One target "
+        f"alone costs {words.number((first + own['models'] / targets) / shared['models'])} times "
+        f"LiRA's, by equal numbers of models. {words.TIMES}"
+    )
 
 
 def verdict() -> str:
@@ -112,11 +154,11 @@ def about() -> str:
         f"{row['targets']} targets, {words.count(row['examples'])} records, "
         f"{words.count(row['targets'] * row['examples'])} scores; {row['rounds']} rounds, of which "
         f"each target has {alone} shadow models trained for it alone; LiRA's serve all targets. "
-        + words.measured([r for part in ("cascade", "oracle") for r in _of(part)])
+        + words.measured([r for part in ("cascade", "truth", "oracle") for r in _of(part)])
     )
 
 
 PARTS = {
     "table": table, "targets": targets, "sets": sets, "anchors": anchors, "oracle": oracle,
-    "about": about, "verdict": verdict,
+    "about": about, "verdict": verdict, "truth": truth, "errors": errors, "cost": cost,
 }  # fmt: skip
