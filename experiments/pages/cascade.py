@@ -105,6 +105,20 @@ def errors() -> str:
     return "; ".join(out).replace("-", "−") if out else MISSING
 
 
+def errors_verdict() -> str:
+    """Whether errors are what holds the cascade back."""
+    (row,) = (r for r in _of("truth") if r["case"] == "attack" and r["records"] == "all")
+    low, high = row["more_than_cascade"]["auc"]["interval"]
+    if low > 0:
+        return "Its errors cost the cascade AUC."
+    if high < 0:
+        return "Its errors cost the cascade no AUC: with them it finds more."
+    return (
+        "That errors cost the cascade any AUC is not established: without them it would have "
+        f"{high:.4f} more at the most."
+    )
+
+
 def oracle() -> str:
     """Some of the membership known: the other records."""
     lines = [row for row in _of("oracle") if "auc" in row]
@@ -113,6 +127,18 @@ def oracle() -> str:
         names = CASES | {"attack": f"{words.percent(share, 0)} of the membership known"}
         tables.append(_table([row for row in lines if row["known"] == share], names))
     return "\n\n".join(tables) if tables else MISSING
+
+
+def oracle_verdict() -> str:
+    """For which shares an AUC above LiRA's is established, and how large it is at best."""
+    gain = {r["known"]: r["more"]["auc"] for r in _of("oracle") if r["case"] == "attack"}
+    sure = [share for share, of in gain.items() if of["interval"][0] > 0]
+    most = max(gain, key=lambda share: gain[share]["value"])
+    rest = [words.percent(share, 0) for share in gain if share not in sure]
+    said = [f"Knowing {' or '.join(words.percent(share, 0) for share in sure)} gives a higher AUC"]
+    none = [f"that {' or '.join(rest)} helps is not established"]
+    best = f"the most is {gain[most]['value']:+.3f}, by {words.percent(most, 0)}"
+    return "; ".join([*said * bool(sure), *none * bool(rest), best]) + "."
 
 
 def cost() -> str:
@@ -127,9 +153,9 @@ def cost() -> str:
         f"{words.number(shared['seconds'])} s. CMIA: {first} for all, and "
         f"{words.number(own['models'] / targets)} for each target, {words.count(both)} in all, "
         f"{both / shared['models']:.1f} times LiRA's: {words.number(own['seconds'])} s for those "
-        f"of the targets alone, {words.number(own['seconds'] / targets)} s a target. One target "
-        f"alone costs {words.number((first + own['models'] / targets) / shared['models'])} times "
-        f"LiRA's, by equal numbers of models. {words.TIMES}"
+        f"of the targets alone, {words.number(own['seconds'] / targets)} s a target. For one "
+        f"target alone it is {words.number(first + own['models'] / targets)} models against "
+        f"LiRA's {shared['models']}. {words.TIMES}"
     )
 
 
@@ -161,4 +187,5 @@ def about() -> str:
 PARTS = {
     "table": table, "targets": targets, "sets": sets, "anchors": anchors, "oracle": oracle,
     "about": about, "verdict": verdict, "truth": truth, "errors": errors, "cost": cost,
+    "errors_verdict": errors_verdict, "oracle_verdict": oracle_verdict,
 }  # fmt: skip

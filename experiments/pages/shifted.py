@@ -86,4 +86,16 @@ def about() -> str:
     )
 
 
-PARTS = {"table": table, "claims": claims, "about": about}
+def cost() -> str:
+    """How many models each kind is, and all with the targets."""
+    every = {name: next(iter(by.values())) for name, by in _by_shadows().items()}
+    number = {name: row["references"] for name, row in every.items()}
+    targets = every[MATCHED]["targets"]
+    said = ", ".join(f"*{name}* {models}" for name, models in number.items())
+    return (
+        f"Shadow models, for all {targets} targets and all attacks at once: {said}; with the "
+        f"targets {sum(number.values()) + targets} models were trained."
+    )
+
+
+PARTS = {"table": table, "claims": claims, "about": about, "cost": cost}
