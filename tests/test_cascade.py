@@ -308,7 +308,7 @@ def cascade_of(experiment, target, folder):
 def test_the_study_keeps_rows_of_networks(tmp_path, monkeypatch):
     flags = study.Flags(
         targets=2, models=8, rounds=2, epochs=8, draws=20, workdir=tmp_path / "runs",
-        known=(0.2, 0.5), results=tmp_path, quiet=True,
+        shares=(0.2, 0.5), results=tmp_path, quiet=True,
     )  # fmt: skip
     study.main(flags)
     first = (tmp_path / "cascade.jsonl").read_text().splitlines()
@@ -328,7 +328,7 @@ def test_the_study_keeps_rows_of_networks(tmp_path, monkeypatch):
         ("oracle", "attack", "no anchors"), ("oracle", "baseline", "no anchors"),
         *((part, "cost", None) for part in study.PARTS),
     }  # fmt: skip
-    assert [r["known"] for r in figures if r["part"] == "oracle"] == [0.2] * 3 + [0.5] * 3
+    assert [r["share"] for r in figures if r["part"] == "oracle"] == [0.2] * 3 + [0.5] * 3
     for part, own in (("cascade", 16), ("truth", 16), ("oracle", 16)):
         cost = at[part, "cost", None]
         assert cost["shared"]["models"] == 16 and cost["own"]["models"] <= own

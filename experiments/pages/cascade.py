@@ -114,8 +114,8 @@ def errors_verdict() -> str:
     if high < 0:
         return "Its errors cost the cascade no AUC: with them it finds more."
     return (
-        "That errors cost the cascade any AUC is not established: without them it would have "
-        f"{high:.4f} more at the most."
+        "That errors cost the cascade any AUC is not established: by the interval it would have "
+        f"at most {high:.4f} more without them."
     )
 
 
@@ -123,15 +123,15 @@ def oracle() -> str:
     """Some of the membership known: the other records."""
     lines = [row for row in _of("oracle") if "auc" in row]
     tables = []
-    for share in dict.fromkeys(row["known"] for row in lines):
+    for share in dict.fromkeys(row["share"] for row in lines):
         names = CASES | {"attack": f"{words.percent(share, 0)} of the membership known"}
-        tables.append(_table([row for row in lines if row["known"] == share], names))
+        tables.append(_table([row for row in lines if row["share"] == share], names))
     return "\n\n".join(tables) if tables else MISSING
 
 
 def oracle_verdict() -> str:
     """For which shares an AUC above LiRA's is established, and how large it is at best."""
-    gain = {r["known"]: r["more"]["auc"] for r in _of("oracle") if r["case"] == "attack"}
+    gain = {r["share"]: r["more"]["auc"] for r in _of("oracle") if r["case"] == "attack"}
     sure = [share for share, of in gain.items() if of["interval"][0] > 0]
     most = max(gain, key=lambda share: gain[share]["value"])
     rest = [words.percent(share, 0) for share in gain if share not in sure]

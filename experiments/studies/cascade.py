@@ -98,7 +98,7 @@ def table(lines: list[dict[str, Any]]) -> Table:
         gain = r.get("more", {}).get("auc")
         ends = "{:+.4f} [{:+.4f}, {:+.4f}]".format(gain["value"], *gain["interval"]) if gain else ""
         models = "-".join(str(m) for m in sorted({min(r["models"]), max(r["models"])}))
-        part = f"{r['part']} {r.get('known', '')}".strip()
+        part = f"{r['part']} {r.get('share', '')}".strip()
         out.add_row(part, r["case"], r["records"], models, f"{r['auc']:.4f}", *rates, ends)
     return out
 
@@ -122,8 +122,8 @@ def main(flags: Flags) -> None:
     for name in flags.parts:
         if name not in PARTS:
             raise ValueError(f"--parts: {name[:80]!r} is not one of {', '.join(PARTS)}")
-    if not all(0 < share < 1 for share in flags.known):
-        raise ValueError(f"--known: {flags.known} must be above 0 and below 1")
+    if not all(0 < share < 1 for share in flags.shares):
+        raise ValueError(f"--shares: {flags.shares} must be above 0 and below 1")
     of = study(flags)
     work = {"cascade": cascades, "truth": truths, "oracle": oracles}
     lines = [row for name in flags.parts for row in keep(name, work[name](of), flags)]

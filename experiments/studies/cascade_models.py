@@ -36,7 +36,7 @@ class Flags:
     """Rounds of a cascade."""
     references: int = 1
     """Shadow models of a round whose errors set the thresholds of its anchors."""
-    known: tuple[float, ...] = (0.1, 0.5, 0.9)
+    shares: tuple[float, ...] = (0.1, 0.5, 0.9)
     """Shares of the records whose membership an oracle tells."""
     attack: str = "lira_online"
     """The attack that scores."""

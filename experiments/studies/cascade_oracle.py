@@ -41,11 +41,11 @@ def truths(of: Study) -> list[dict[str, Any]]:
 
 def oracles(of: Study) -> list[dict[str, Any]]:
     """Every target attacked in two rounds, the second around some of its true membership."""
-    return [row | {"known": share} for share in of.flags.known for row in _known(of, share)]
+    return [row | {"share": share} for share in of.flags.shares for row in oracle(of, share)]
 
 
-def _known(of: Study, share: float) -> list[dict[str, Any]]:
-    """The records that are known are drawn at random; those of a smaller share are among them."""
+def oracle(of: Study, share: float) -> list[dict[str, Any]]:
+    """The rows of one share; its records are drawn at random, those of a smaller one among them."""
     flags, ends, own = of.flags, [], []
     first = of.some(slice(flags.models))
     for t in range(flags.targets):

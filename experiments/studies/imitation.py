@@ -10,7 +10,8 @@ same score, so that imitation is all that differs, LiRA with one variance for al
 Student-t, and BASE. And against the same score by imitators of another target, which is all that
 somebody has who made imitators once, for all targets. `more` is what the imitators' score has over
 another one on the same targets, with the 95 % percentile interval of a paired bootstrap over
-examples; `over_ordinary` is what another target's imitators have over ordinary models. `cost` is of the ordinary models, shared by all targets, and of the imitators.
+examples; `over_ordinary` is what another target's imitators have over ordinary models. `cost` is
+of the ordinary models, shared by all targets, and of the imitators.
 """
 
 import json
