@@ -34,8 +34,8 @@ def truths(of: Study) -> list[dict[str, Any]]:
     for row in lines:
         if row["case"] == "attack":
             at = (anchor == FREE) | (row["records"] == "all")
-            both = (np.where(at, s, np.nan) for s in (score, cascaded))
-            row["more_than_cascade"] = more(*both, of.targets.member, flags.draws)
+            right, plain = (np.where(at, s, np.nan) for s in (score, cascaded))
+            row["more_than_cascade"] = more(right, plain, of.targets.member, flags.draws)
     return [*lines, costs(flags, own)]
 
 

@@ -106,7 +106,12 @@ def scores_of(flags: Flags) -> tuple[dict[str, np.ndarray], np.ndarray]:
         OTHER: [*near[1:], near[0]],
     }
     scores = {
-        name: np.stack([imitative(own, *out, *first) for own, out in zip(every, of, strict=True)])
+        name: np.stack(
+            [
+                imitative(own, out, of_out, *first)
+                for own, (out, of_out) in zip(every, of, strict=True)
+            ]
+        )
         for name, of in places.items()
     }
     several = [targets.models(t) for t in range(flags.targets)]
