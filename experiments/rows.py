@@ -42,14 +42,15 @@ def about() -> dict[str, Any]:
 
 def hardware() -> str:
     """The cores this process may use, and whose they are."""
+    cores = f"{machine.cores()} core{'s' * (machine.cores() != 1)}"
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return f"{machine.cores()} cores, {platform.processor() or platform.machine()}"
+        return f"{cores}, {platform.processor() or platform.machine()}"
     facts = dict(line.replace("\t", "").split(": ", 1) for line in lines if ": " in line)
     name = facts.get("model name", platform.machine())
     family = f" (family {facts['cpu family']})" if "cpu family" in facts else ""
-    return f"{machine.cores()} cores of an {name}{family}"
+    return f"{cores} of an {name}{family}"
 
 
 def command(module: str, flags: Any) -> str:

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import plain
 import pytest
+from row_pages import check_page
 from sklearn.naive_bayes import GaussianNB
 
+from experiments.pages import cascade as page
 from experiments.studies import cascade as study
 from jaxmia import Experiment, data, design, metrics, recipes
 from jaxmia.attacks.anchors import FREE, IN, OUT, Rule, Thresholds, chosen_anchors, thresholds
@@ -303,10 +305,10 @@ def cascade_of(experiment, target, folder):
 
 
 @pytest.mark.soak
-def test_the_study_keeps_rows_of_networks(tmp_path):
+def test_the_study_keeps_rows_of_networks(tmp_path, monkeypatch):
     flags = study.Flags(
         targets=2, models=8, rounds=2, epochs=8, draws=20, workdir=tmp_path / "runs",
-        results=tmp_path, quiet=True,
+        shares=(0.2, 0.5), results=tmp_path, quiet=True,
     )  # fmt: skip
     study.main(flags)
     first = (tmp_path / "cascade.jsonl").read_text().splitlines()
@@ -319,12 +321,22 @@ def test_the_study_keeps_rows_of_networks(tmp_path):
         }
     figures = [json.loads(line) for line in first]
     at = {(r["part"], r["case"], r.get("records")): r for r in figures}
+    alike = [(case, of) for case in ("attack", "baseline") for of in ("all", "no anchors")]
     assert set(at) == {
-        ("cascade", "attack", "all"), ("cascade", "baseline", "all"),
-        ("cascade", "attack", "no anchors"), ("cascade", "baseline", "no anchors"),
+        *((part, *case) for part in ("cascade", "truth") for case in alike),
         ("cascade", "round 1", "all"), ("cascade", "anchors", None),
         ("oracle", "attack", "no anchors"), ("oracle", "baseline", "no anchors"),
+        *((part, "cost", None) for part in study.PARTS),
     }  # fmt: skip
+    assert [r["share"] for r in figures if r["part"] == "oracle"] == [0.2] * 3 + [0.5] * 3
+    for part, own in (("cascade", 16), ("truth", 16), ("oracle", 16)):
+        cost = at[part, "cost", None]
+        assert cost["shared"]["models"] == 16 and cost["own"]["models"] <= own
+        assert cost["shared"]["seconds"] > 0
     gain = at["cascade", "attack", "all"]["more"]["auc"]["value"]
     apart = at["cascade", "attack", "all"]["auc"] - at["cascade", "baseline", "all"]["auc"]
     assert gain == pytest.approx(apart)
+    right = at["truth", "attack", "all"]
+    apart = right["auc"] - at["cascade", "attack", "all"]["auc"]
+    assert right["more_than_cascade"]["auc"]["value"] == pytest.approx(apart)
+    check_page(page, "cascade", tmp_path, monkeypatch)

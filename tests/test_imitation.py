@@ -1,14 +1,21 @@
 """Imitative models learn the target's answers; their score is that of plain loops, and null."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from row_pages import check_page
 
+from experiments.pages import imitation as page
+from experiments.studies import imitation as study
 from jaxmia import data, design, metrics, recipes
 from jaxmia.attacks.imitative import imitative
 from jaxmia.imitation import answered, augmented, imitating, imitation, without_answers
 from jaxmia.models import mlp
+from jaxmia.storage.run import read_signals
+from jaxmia.storage.store import Store
 from jaxmia.training.pool import pool
 from jaxmia.training.trainer import model_key, trainer
 from jaxmia.types import StepContext
@@ -123,3 +130,27 @@ def test_the_loss_changes_at_the_warm_up():
     entropy = np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(4), np.arange(4) % 3])
     apart = np.mean((z - x[:, 3:]) ** 2)
     np.testing.assert_allclose([value(7), value(8)], [entropy, (entropy + apart) / 2], rtol=1e-5)
+
+
+@pytest.mark.soak
+def test_the_study_s_page_is_made_of_its_rows(tmp_path, monkeypatch):
+    flags = study.Flags(
+        targets=3, imitators=2, epochs=10, out=tmp_path / "runs", results=tmp_path, quiet=True
+    )
+    study.main(flags)
+    lines = [json.loads(line) for line in (tmp_path / "imitation.jsonl").open()]
+    by = {row["attack"]: row for row in lines}
+    assert by["imitative"]["cost"]["own"]["models"] == 3 * 2
+    assert by["imitative"]["cost"]["shared"]["models"] == by["imitative"]["shadows"] == 22
+
+    def phi_and_member(name, models):
+        signals, member = read_signals(Store(tmp_path / "runs" / name), models)
+        return np.asarray(signals.phi), member
+
+    phi, truth = phi_and_member("targets", 3)
+    shadows = [part[:20] for part in phi_and_member("shadows", 22)]
+    near = [phi_and_member(f"imitators_{t:02}", 2) for t in range(3)]
+    for name, first in (("imitative", 0), ("imitative_other", 1)):
+        scores = [imitative(phi[t], *near[(t + first) % 3], *shadows) for t in range(3)]
+        assert by[name]["auc"] == pytest.approx(metrics.auc(np.stack(scores), truth))
+    check_page(page, "imitation", tmp_path, monkeypatch)

@@ -123,13 +123,20 @@ def test_a_file_of_other_records_is_a_part_more_or_refused(tmp_path):
 
 @pytest.mark.soak
 def test_shifted_shadow_models_shrink(tmp_path, monkeypatch):
-    small = ("--targets", "6", "--references", "8", "--epochs", "10", "--draws", "20")
+    small = ("--targets", "6", "--references", "24", "--epochs", "10", "--draws", "20")
     process = call(tmp_path, *small)
     assert process.returncode == 0, process.stderr[-2000:]
     lines = json.loads(process.stdout)
-    names = ("the same records", *SHIFTS, "a narrow network", "a third of the epochs")
+    names = (
+        "the same records", "the same records, half as many", *SHIFTS, "a narrow network",
+        "a third of the epochs",
+    )  # fmt: skip
     assert tuple(dict.fromkeys(r["shadows"] for r in lines)) == names
     assert all(np.isfinite(r["auc"]["value"]) and r["scored"] == 6 * PART for r in lines)
+    assert {r["cost"]["models"] for r in lines} == {6 + 24 * (2 + len(SHIFTS) + 4)}
+    number = {r["shadows"]: r["references"] for r in lines}
+    assert number["the same records"] == 48
+    assert number["the same records, half as many"] == number["other records"] == 24
     check_page(page, "shifted", tmp_path / "rows", monkeypatch)
     process = call(tmp_path, *small, "--shadow-data", str(tmp_path / "absent.npz"))
     assert process.returncode == 2 and len(process.stderr.splitlines()) == 1

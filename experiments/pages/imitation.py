@@ -7,6 +7,7 @@ from experiments.pages.words import Row
 NAMES = {
     "imitative": "imitative models, IMIA",
     "imitative_ordinary": "the same score, ordinary models in the imitators' place",
+    "imitative_other": "the same score, imitators of another target in their place",
 }
 
 
@@ -50,9 +51,30 @@ def claims() -> str:
     by = {row["attack"]: row for row in _rows()}
     said = [
         f"{_verdict(by['imitative_ordinary']['more'])} than the same score of ordinary models",
+        f"{_verdict(by['imitative_other']['more'])} than that of imitators of another target",
         f"{_verdict(by['lira_online']['more'])} than LiRA online by as many ordinary models",
     ]
-    return f"On these models the imitators' score finds {', and '.join(said)}."
+    return (
+        f"On these models the imitators' score finds {'; '.join(said)}. Imitators of another "
+        f"target find {_verdict(by['imitative_other']['over_ordinary'])} than ordinary models."
+    )
+
+
+def cost() -> str:
+    """Models and seconds of LiRA and of imitation, for all targets and for one."""
+    row = _rows()[0]
+    targets, each = row["targets"], row["imitators"]
+    shared, own = row["cost"]["shared"], row["cost"]["own"]
+    first = row["shadows"] - each
+    return (
+        f"LiRA has {shared['models']} models for all {targets} targets, "
+        f"{words.number(shared['seconds'])} s. Imitation has {first} of them for all, and {each} "
+        f"for each target: {first + own['models']} in all, "
+        f"{words.number((first + own['models']) / shared['models'])} times LiRA's; those of the "
+        f"targets alone took {words.number(own['seconds'])} s, "
+        f"{words.number(own['seconds'] / targets)} s a target. For one target alone the numbers "
+        f"are equal. {words.TIMES}"
+    )
 
 
 def _verdict(more: dict[str, list[float]]) -> str:
@@ -68,4 +90,4 @@ def _verdict(more: dict[str, list[float]]) -> str:
     return f"{first} {a} and {second} {b}"
 
 
-PARTS = {"table": table, "about": about, "claims": claims}
+PARTS = {"table": table, "about": about, "claims": claims, "cost": cost}

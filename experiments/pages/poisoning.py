@@ -44,4 +44,19 @@ def about() -> str:
     )
 
 
-PARTS = {"table": table, "about": about}
+def cost() -> str:
+    """Models, poisons and seconds with each number of copies."""
+    lines = [row for row in rows.read("poisoning") if row["attack"] == "lira_online"]
+    first, *rest = lines
+    said = [
+        f"with {row['copies']} copies of each, {words.count(row['copies'] * row['targets'])} "
+        f"poisons in all, {words.number(row['cost']['seconds'])} s"
+        for row in rest
+    ]
+    return (
+        f"LiRA has {first['models']} models in every line, with and without poisons: without, "
+        f"{words.number(first['cost']['seconds'])} s; {'; '.join(said)}. {words.TIMES}"
+    )
+
+
+PARTS = {"table": table, "about": about, "cost": cost}

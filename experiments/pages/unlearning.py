@@ -54,4 +54,17 @@ def about() -> str:
     )
 
 
-PARTS = {"table": table, "about": about}
+def cost() -> str:
+    """What the attack trains for each question, in trainings, next to ordinary LiRA."""
+    row = rows.read("unlearning")[0]
+    unlearning = [r["models"] * r["cost"] for r in rows.read("unlearning")]
+    models, low, high = row["models"], min(unlearning), max(unlearning)
+    return (
+        f"Ordinary LiRA, by {models} models: {models} trainings. What was unlearned, by as many: "
+        f"{models} trainings and {models} unlearnings, the latter together as long as "
+        f"{words.number(low)} to {words.number(high)} trainings, by method. That something was: "
+        f"{models} trainings on the core alone besides."
+    )
+
+
+PARTS = {"table": table, "about": about, "cost": cost}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 Row = dict[str, Any]
+TIMES = "Seconds are of training and asking, beside others' work on the same cores, and rough."
 
 
 def percent(share: float, digits: int = 2) -> str:

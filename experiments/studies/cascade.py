@@ -6,11 +6,13 @@ Targets are models of `experiments.digits` that no shadow model knows of; their 
 measure with, and for nothing else. Each is attacked by CMIA (`jaxmia.cascade`): round 1 is the same
 shadow models for all, every further round trains as many for this target alone, around what the
 rounds before were surest of. What that is worth is said against LiRA with the *same total* of
-shadow models, all of them ordinary. Two parts:
+shadow models, all of them ordinary. Three parts:
 
 - `cascade`: the attack, on all records and without those that became anchors;
-- `oracle`: the true membership of a tenth of the records, drawn at random, fixed in one further
-  round; measured on the other nine tenths.
+- `truth`: the same with the anchors' true membership, as if the attacker never erred: what perfect
+  anchors would give;
+- `oracle`: the true membership of a share of the records, drawn at random, fixed in one further
+  round; measured on the other records.
 
 Intervals are 95 %, of records drawn with all targets, for both attacks alike; shadow models are not
 drawn anew, and `auc_of_sets` says what others of them would have changed. With `--results` the rows
@@ -19,133 +21,35 @@ are kept, in place of those that the parts had; what came out: docs/results/casc
 
 import json
 import sys
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments import digits, paired, rows
+from experiments import rows
+from experiments.studies.cascade_figures import Attacked, figures, figures_of
+from experiments.studies.cascade_models import PARTS, Flags, Study, cascade_of, costs, study
+from experiments.studies.cascade_oracle import oracles, truths
 from jaxmia import metrics
 from jaxmia.attacks import anchors
 from jaxmia.attacks.anchors import FREE
-from jaxmia.attacks.cascading import Shadows, score_of, together
-from jaxmia.cascade import Cascade, anchored, cascade, shadows_of
+from jaxmia.attacks.cascading import score_of
 from jaxmia.command.terminal import guarded, parsed
-from jaxmia.experiment import Experiment
-from jaxmia.options import Options
-from jaxmia.training.progress import Progress
-from jaxmia.types import Signals
-
-PARTS = ("cascade", "oracle")
-LEVELS = (1e-2, 1e-3)
-TENTH = 0.1  # of the records are anchors of the oracle
-APART = {"targets": 1, "more": 2}  # seeds of models that are no round's
-
-
-@dataclass(frozen=True)
-class Flags:
-    """How many targets, rounds and shadow models."""
-
-    parts: tuple[str, ...] = PARTS
-    """Of cascade, oracle."""
-    targets: int = 16
-    """Models that are attacked."""
-    models: int = 64
-    """Shadow models of a round."""
-    rounds: int = 3
-    """Rounds of a cascade."""
-    references: int = 1
-    """Shadow models of a round whose errors set the thresholds of its anchors."""
-    attack: str = "lira_online"
-    """The attack that scores."""
-    epochs: int = digits.experiment.recipe.epochs
-    """Epochs each network is trained."""
-    seed: int = 0
-    """All that is random comes from it."""
-    draws: int = 400
-    """Draws of the paired bootstrap."""
-    workdir: Path = Path("checkpoints/cascade")
-    """Folder for the runs."""
-    results: Path | None = None
-    """Folder to keep the rows in, such as experiments/results; none by default."""
-    json: bool = False
-    """Print the rows as JSON on stdout."""
-    quiet: bool = False
-    """No progress."""
-
-
-class Attacked(NamedTuple):
-    """Scores `[T, N]` of all targets, and their anchors in the last round, if any."""
-
-    attack: np.ndarray
-    baseline: np.ndarray
-    member: np.ndarray
-    anchor: np.ndarray
-    models: list[int]
-
-
-class Study(NamedTuple):
-    """What both parts share: targets, and ordinary shadow models, those of round 1 first."""
-
-    flags: Flags
-    experiment: Experiment
-    targets: Shadows
-    ordinary: Shadows
-
-    def target(self, t: int) -> Signals:
-        """The signals of a target."""
-        return self.targets.signals.models(t)
-
-    def some(self, at: slice) -> Shadows:
-        """Some of the ordinary shadow models."""
-        return Shadows(self.ordinary.signals.models(at), self.ordinary.member[at])
-
-    def baseline(self, t: int, models: int) -> np.ndarray:
-        """A target's score by so many ordinary shadow models."""
-        return score_of(self.target(t), self.some(slice(models)), self.flags.attack)
-
-
-def study(flags: Flags) -> Study:
-    """The targets, round 1, and as many ordinary models as the other rounds have."""
-    recipe = replace(digits.experiment.recipe, epochs=flags.epochs)
-    experiment = replace(
-        digits.experiment, recipe=recipe, models=flags.models, seed=flags.seed,
-        attacks=(flags.attack,),
-    )  # fmt: skip
-    more = max(flags.rounds - 1, 1) * flags.models
-    ordinary = [shadows_of(experiment, options(flags, "round_1"))]
-    ordinary.append(shadows_of(apart(experiment, "more", more), options(flags, "more")))
-    targets = shadows_of(apart(experiment, "targets", flags.targets), options(flags, "targets"))
-    return Study(flags, experiment, targets, together(ordinary))
-
-
-def apart(experiment: Experiment, name: str, models: int) -> Experiment:
-    """The experiment with another seed."""
-    seed = np.random.SeedSequence([experiment.seed, APART[name]]).generate_state(1)[0]
-    return replace(experiment, models=models, seed=int(seed))
-
-
-def options(flags: Flags, folder: str) -> Options:
-    """Where a run lies."""
-    return Options(flags.workdir / folder, progress=Progress(flags.quiet))
 
 
 def cascades(of: Study) -> list[dict[str, Any]]:
     """Every target attacked by a cascade."""
     flags = of.flags
-    settings = Cascade(flags.rounds, flags.references, flags.attack)
-    first, ends, counts = [], [], []
+    first, ends, counts, own = [], [], [], []
     for t in range(flags.targets):
-        *_, last = every = list(cascade(
-            of.experiment, of.target(t), settings, options(flags, f"target_{t:02d}"),
-            number=t, first=flags.workdir / "round_1",
-        ))  # fmt: skip
+        every = cascade_of(of, t)
+        last = every[-1]
         first.append(every[0].score)
         ends.append((last.score, of.baseline(t, last.models), last.anchor, last.models))
         counts.append(anchors_of(every[1:], of.targets.member[t]))
+        own += [f"target_{t:02d}/round_{number}" for number in range(2, len(every) + 1)]
     score, baseline, anchor, models = zip(*ends, strict=True)
     attacked = Attacked(
         np.stack(score), np.stack(baseline), of.targets.member, np.stack(anchor), list(models)
@@ -153,9 +57,10 @@ def cascades(of: Study) -> list[dict[str, Any]]:
     alone = {"case": "round 1", "records": "all", "models": [flags.models] * flags.targets}
     alone["auc_of_sets"] = auc_of_sets(of)
     return [
-        *figures_of(attacked, flags),
+        *figures_of(attacked, flags.draws),
         alone | figures(np.stack(first), of.targets.member, flags.draws),
         {"case": "anchors", "by_target": counts},
+        costs(flags, own),
     ]
 
 
@@ -183,73 +88,6 @@ def anchors_of(later: list[Any], member: np.ndarray) -> list[dict[str, int]]:
     return out
 
 
-def oracles(of: Study) -> list[dict[str, Any]]:
-    """Every target attacked in two rounds, the second around a tenth of its true membership."""
-    flags, ends = of.flags, []
-    first = of.some(slice(flags.models))
-    for t in range(flags.targets):
-        member, rng = of.targets.member[t], np.random.default_rng([flags.seed, t])
-        anchor = np.where(rng.random(len(member)) < TENTH, member, FREE)
-        second = anchored(of.experiment, anchor, 2, t)
-        second = shadows_of(second, options(flags, f"oracle_{t:02d}"))
-        score = score_of(of.target(t), together([first, second]), flags.attack)
-        ends.append((score, of.baseline(t, 2 * flags.models), anchor))
-    score, baseline, anchor = (np.stack(parts) for parts in zip(*ends, strict=True))
-    models = [2 * flags.models] * flags.targets
-    attacked = Attacked(score, baseline, of.targets.member, anchor, models)
-    return [row for row in figures_of(attacked, flags) if row["records"] != "all"]
-
-
-def figures_of(of: Attacked, flags: Flags) -> list[dict[str, Any]]:
-    """A row for attack and baseline on all records, and on those that are no anchors."""
-    out = []
-    for records, at in (("all", np.full(of.anchor.shape, True)), ("no anchors", of.anchor == FREE)):
-        score, baseline = (np.where(at, s, np.nan) for s in (of.attack, of.baseline))
-        unlike = np.isnan(score) != np.isnan(baseline)  # neither is given what the other lacks
-        score, baseline = (np.where(unlike, np.nan, s) for s in (score, baseline))
-        same = {"records": records, "models": of.models}
-        out.append(
-            {"case": "attack"} | same | figures(score, of.member, flags.draws)
-            | {"more": more(score, baseline, of.member, flags.draws)}
-        )  # fmt: skip
-        out.append({"case": "baseline"} | same | figures(baseline, of.member, flags.draws))
-    return out
-
-
-def figures(score: np.ndarray, member: np.ndarray, draws: int) -> dict[str, Any]:
-    """Pooled over targets, with intervals; and the AUC of each target."""
-    weight = paired.weights(member.shape[1], draws)
-    auc, tpr = paired.resampled(score, member, weight, LEVELS)
-    rates = np.asarray(metrics.tpr_at_fpr(score, member, LEVELS))
-    return {
-        "targets": len(score), "examples": member.shape[1],
-        "scores": int(np.isfinite(score).sum()),
-        "auc": metrics.auc(score, member), "auc_interval": paired.ends(auc),
-        "auc_of_targets": metrics.figures_per_target(score, member, LEVELS).auc.tolist(),
-        "tpr": {
-            f"{level:g}": {"value": float(v), "interval": paired.ends(draw)}
-            for level, v, draw in zip(LEVELS, rates, tpr.T, strict=True)
-        },
-    }  # fmt: skip
-
-
-def more(score: np.ndarray, baseline: np.ndarray, member: np.ndarray, draws: int) -> dict[str, Any]:
-    """What the attack has over the baseline, on the same draws."""
-    weight = paired.weights(member.shape[1], draws)
-    (auc, tpr), (less, fewer) = (
-        paired.resampled(s, member, weight, LEVELS) for s in (score, baseline)
-    )
-    gain = metrics.auc(score, member) - metrics.auc(baseline, member)
-    rates, base = (np.asarray(metrics.tpr_at_fpr(s, member, LEVELS)) for s in (score, baseline))
-    return {
-        "auc": {"value": float(gain), "interval": paired.ends(auc - less)},
-        "tpr": {
-            f"{level:g}": {"value": float(v), "interval": paired.ends(draw)}
-            for level, v, draw in zip(LEVELS, rates - base, (tpr - fewer).T, strict=True)
-        },
-    }
-
-
 def table(lines: list[dict[str, Any]]) -> Table:
     """The rows, for people."""
     out = Table(box=None, pad_edge=False)
@@ -260,12 +98,13 @@ def table(lines: list[dict[str, Any]]) -> Table:
         gain = r.get("more", {}).get("auc")
         ends = "{:+.4f} [{:+.4f}, {:+.4f}]".format(gain["value"], *gain["interval"]) if gain else ""
         models = "-".join(str(m) for m in sorted({min(r["models"]), max(r["models"])}))
-        out.add_row(r["part"], r["case"], r["records"], models, f"{r['auc']:.4f}", *rates, ends)
+        part = f"{r['part']} {r.get('share', '')}".strip()
+        out.add_row(part, r["case"], r["records"], models, f"{r['auc']:.4f}", *rates, ends)
     return out
 
 
 def keep(part: str, lines: list[dict[str, Any]], flags: Flags) -> list[dict[str, Any]]:
-    """The rows of a part with what they were measured by, kept beside those of the other."""
+    """The rows of a part with what they were measured by, kept beside those of the others."""
     command = rows.command("experiments.studies.cascade", replace(flags, parts=(part,)))
     common = {"rounds": flags.rounds, "references": flags.references, "seed": flags.seed}
     lines = [{"part": part} | row | common | {"command": command} | rows.about() for row in lines]
@@ -283,8 +122,10 @@ def main(flags: Flags) -> None:
     for name in flags.parts:
         if name not in PARTS:
             raise ValueError(f"--parts: {name[:80]!r} is not one of {', '.join(PARTS)}")
+    if not all(0 < share < 1 for share in flags.shares):
+        raise ValueError(f"--shares: {flags.shares} must be above 0 and below 1")
     of = study(flags)
-    work = {"cascade": cascades, "oracle": oracles}
+    work = {"cascade": cascades, "truth": truths, "oracle": oracles}
     lines = [row for name in flags.parts for row in keep(name, work[name](of), flags)]
     if flags.json:
         print(json.dumps(lines))

@@ -7,8 +7,11 @@ halves of their own imitate it: its logits on their members draw them for the la
 epochs (`jaxmia.imitation`). The attacker is asked about the pool that he trains on. What they find
 is held against three attacks at equal cost, by ordinary shadow models in the imitators' place: the
 same score, so that imitation is all that differs, LiRA with one variance for all and with the
-Student-t, and BASE. `more` is what the imitators' score has over another one on the same targets,
-with the 95 % percentile interval of a paired bootstrap over examples.
+Student-t, and BASE. And against the same score by imitators of another target, which is all that
+somebody has who made imitators once, for all targets. `more` is what the imitators' score has over
+another one on the same targets, with the 95 % percentile interval of a paired bootstrap over
+examples; `over_ordinary` is what another target's imitators have over ordinary models. `cost` is
+of the ordinary models, shared by all targets, and of the imitators.
 """
 
 import json
@@ -21,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments import digits, paired, rows
+from experiments import cost, digits, paired, rows
 from jaxmia import Experiment, metrics
 from jaxmia.attacks import attack_targets
 from jaxmia.attacks.imitative import MOST, imitative
@@ -34,7 +37,7 @@ from jaxmia.training.progress import Progress
 from jaxmia.types import Signals
 from jaxmia.work import opened
 
-OWN, SAME = "imitative", "imitative_ordinary"
+OWN, SAME, OTHER = "imitative", "imitative_ordinary", "imitative_other"
 CONTROLS = ("lira_online_global_variance", "lira_online", "base")
 LEVELS = (1e-2, 1e-3)
 
@@ -89,25 +92,51 @@ def scores_of(flags: Flags) -> tuple[dict[str, np.ndarray], np.ndarray]:
     logits, shape = np.asarray(targets.logits), plain.data().x.shape[1:]
     phi = np.asarray(reference.phi)
     first = phi[:inside], member[:inside]
-    scores: dict[str, list[np.ndarray]] = {OWN: [], SAME: []}
+    every, near = np.asarray(targets.phi), []
     for t in range(flags.targets):
         imitators = replace(
             plain, models=flags.imitators, seed=100 + t, data=answered(plain.data, logits[t]),
             recipe=imitating(plain.recipe, shape, flags.warm_up),
         )  # fmt: skip
-        near, of_near = signals_of(imitators, f"imitators_{t:02}", flags)
-        own = np.asarray(targets.phi)[t]
-        scores[OWN].append(imitative(own, np.asarray(near.phi), of_near, *first))
-        scores[SAME].append(imitative(own, phi[inside:], member[inside:], *first))
-    every = [targets.models(t) for t in range(flags.targets)]
-    beside = attack_targets(every, reference, member, CONTROLS)
-    return {k: np.stack(v) for k, v in scores.items()} | beside, truth
+        signals, of_near = signals_of(imitators, f"imitators_{t:02}", flags)
+        near.append((np.asarray(signals.phi), of_near))
+    places = {
+        OWN: near,
+        SAME: [(phi[inside:], member[inside:])] * flags.targets,
+        OTHER: [*near[1:], near[0]],
+    }
+    scores = {
+        name: np.stack(
+            [
+                imitative(own, out, of_out, *first)
+                for own, (out, of_out) in zip(every, of, strict=True)
+            ]
+        )
+        for name, of in places.items()
+    }
+    several = [targets.models(t) for t in range(flags.targets)]
+    return scores | attack_targets(several, reference, member, CONTROLS), truth
+
+
+def costs(flags: Flags) -> dict[str, Any]:
+    """Of the ordinary shadow models, which serve all targets, and of all imitators."""
+    own = [flags.out / f"imitators_{t:02}" for t in range(flags.targets)]
+    return {"shared": cost.of([flags.out / "shadows"]), "own": cost.of(own)}
 
 
 def rows_of(scores: dict[str, np.ndarray], truth: np.ndarray, flags: Flags) -> list[dict[str, Any]]:
     """A row for each attack: pooled figures with intervals, the AUC over targets, differences."""
     weight = paired.weights(truth.shape[1], paired.DRAWS)
     draws = {k: paired.resampled(s, truth, weight, LEVELS) for k, s in scores.items()}
+
+    def apart(one: str, other: str) -> dict[str, list[float]]:
+        (auc, tpr), (auc_other, tpr_other) = draws[one], draws[other]
+        ends = {
+            f"{level:g}": paired.ends(d)
+            for level, d in zip(LEVELS, (tpr - tpr_other).T, strict=True)
+        }
+        return ends | {"auc": paired.ends(auc - auc_other)}
+
     out = []
     for attack, score in scores.items():
         spans = metrics.bootstrap(score, truth, LEVELS)
@@ -124,10 +153,9 @@ def rows_of(scores: dict[str, np.ndarray], truth: np.ndarray, flags: Flags) -> l
             },
         }  # fmt: skip
         if attack != OWN:
-            apart = draws[OWN][1] - draws[attack][1]
-            row["more"] = {
-                f"{level:g}": paired.ends(apart[:, i]) for i, level in enumerate(LEVELS)
-            } | {"auc": paired.ends(draws[OWN][0] - draws[attack][0])}
+            row["more"] = apart(OWN, attack)
+        if attack == OTHER:
+            row["over_ordinary"] = apart(OTHER, SAME)
         out.append(row)
     return out
 
@@ -157,7 +185,8 @@ def main(flags: Flags) -> None:
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=140)
     lines = rows_of(*scores_of(flags), flags)
     console.print(table(lines))
-    common = {"command": rows.command("experiments.studies.imitation", flags)} | rows.about()
+    command = rows.command("experiments.studies.imitation", flags)
+    common = {"cost": costs(flags), "command": command} | rows.about()
     if flags.json:
         print(json.dumps([line | common for line in lines]))
     if flags.results:

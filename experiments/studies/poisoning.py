@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxmia
-from experiments import paired, rows
+from experiments import cost, paired, rows
 from jaxmia import Experiment, data, design, metrics, recipes
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.models import mlp
@@ -128,6 +128,7 @@ def run(flags: Flags) -> list[dict[str, Any]]:
         of = jaxmia.run(experiment(flags, index, copies), options)
         member = of.member[:, index]
         facts = {k: of.summary[k] for k in ("models", "train_accuracy", "test_accuracy")}
+        facts["cost"] = cost.of([folder])
         for name in ATTACKS:
             score = np.asarray(of.scores[name])[:, index]
             row = {"copies": copies, "attack": name, "targets": len(index)} | facts

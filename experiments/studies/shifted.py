@@ -4,16 +4,17 @@
     python -m experiments.studies.shifted --shadow-data FILE.npz     (x [500 or more, 64], y)
 
 Targets are trained on random halves of 500 digits, and these are asked about. The attacker's shadow
-models are trained on halves of the same 500 (what every figure elsewhere stands for), of 500 other
-digits, of those turned, noised, or with rare classes, or of a file: then no shadow model has seen a
-query, and attacks that want such models are left out. Or they are trained on the same 500, but
-another network, for another time. Everything is asked about the same targets.
+models are trained on halves of the same 500 (what every figure elsewhere stands for; also by half
+as many, the number of those of other data), of 500 other digits, of those turned, noised, or with
+rare classes, or of a file: then no shadow model has seen a query, and attacks that want such models
+are left out. Or they are trained on the same 500, but another network, for another time. Everything
+is asked about the same targets.
 
 Intervals are 95 % percentiles over draws of targets, and a loss, the figure by matched shadow
 models less it, is taken on the same draws. The null holds the scores against the membership of
 other targets, which are independent of them: their AUC is 1/2.
 
-15 min on 2 cores shared with other work; what came out: docs/results/shifted.md.
+2 min of one CPU core; what came out: docs/results/shifted.md.
 """
 
 import json
@@ -28,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxmia
-from experiments import digits, paired, rows
+from experiments import cost, digits, paired, rows
 from experiments.studies.shifted_data import (
     PART,
     QUERIES,
@@ -51,6 +52,7 @@ WITHOUT = (
 )  # fmt: skip  # do not need models trained on the queries
 ATTACKS = ("lira_online", *WITHOUT)
 LEVELS = (1e-2, 1e-3)
+FEWER = f"{QUERIES}, half as many"
 FILE = "a file"
 SCALES = {"auc": 1, "tpr_at_0.001": 100}  # a TPR in points
 
@@ -129,6 +131,7 @@ def cases(flags: Flags, run: jaxmia.Run, signals: Signals) -> Iterator[Case]:
     which = np.arange(first, first + 2 * number)
     queries = examples(0)
     yield Case(QUERIES, signals.models(which), run.member[which], queries, ATTACKS)
+    yield Case(FEWER, signals.models(which[:number]), run.member[which[:number]], queries, ATTACKS)
     kinds = (*SHIFTS, FILE) if flags.shadow_data else SHIFTS
     for part, name in enumerate(kinds, start=1):
         which = first + number * (1 + part) + np.arange(number)
@@ -200,6 +203,12 @@ def null(score: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> dict[str, 
     return Figures.of(score, np.roll(truth, 1, axis=0), weight).row()["auc"]
 
 
+def costs(flags: Flags) -> dict[str, Any]:
+    """Of all models, the targets among them."""
+    names = ("data", *(f"recipe_{i}" for i in range(1, 1 + len(recipes(flags)))))
+    return cost.of([flags.out / name for name in names])
+
+
 def table(lines: list[dict[str, Any]]) -> Table:
     """The rows, for people."""
     out = Table(box=None, pad_edge=False)
@@ -227,6 +236,7 @@ def main(flags: Flags) -> None:
     console = Console(file=sys.stderr if flags.json else sys.stdout, highlight=False, width=120)
     console.print(table(lines))
     common = {"command": rows.command("experiments.studies.shifted", flags), "seed": flags.seed}
+    common["cost"] = costs(flags)
     if flags.json:
         print(json.dumps([row | common for row in lines]))
     if flags.results:
