@@ -36,10 +36,22 @@ def environment(url):
 
 @contextlib.contextmanager
 def s3_server():
-    """The address of an S3 server in this process, with one bucket called `bucket`."""
+    """The address of an S3 server in this process, with one bucket called `bucket`.
+
+    Moto looks whether an object is there and writes it in two steps, which on a busy machine lets
+    two writers create one: here they come one after the other, as in S3.
+    """
     import boto3
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
+    put, lock = S3Response.put_object, threading.Lock()
+
+    def put_alone(self):
+        with lock:
+            return put(self)
+
+    S3Response.put_object = put_alone
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -51,6 +63,7 @@ def s3_server():
         yield url
     finally:
         server.stop()
+        S3Response.put_object = put
 
 
 class Generations(http.server.BaseHTTPRequestHandler):

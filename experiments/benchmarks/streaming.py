@@ -8,7 +8,15 @@ made). With `--run` they lie in a run folder, with labels and 4.1 GB of margins,
 them are made first. The command runs in a process of its own; what it took is printed as a line of
 JSON, with its highest resident memory as the system counts it.
 
-TABLE
+One run each, LiRA online with intervals and p-values, beside other work on the 2 cores of an AMD
+EPYC (family 25), jax 0.10.2, Python 3.11:
+
+| models x examples | seconds | CPU seconds | highest resident memory |
+| --- | --- | --- | --- |
+| 1024 x 1 000 000 (`--run`) | 1862 | 995 | 1.16 GiB |
+| 64 x 200 000 (`--models 64 --examples 200000`) | 22 | 22 | 0.64 GiB |
+| 64 x 200 000 (the same with `--run`) | 23 | 23 | 0.66 GiB |
+
 Memory depends on a panel of all models and on a row of all examples, not on their product.
 """
 
