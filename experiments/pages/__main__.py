@@ -24,6 +24,7 @@ from experiments.pages import (
     frequencies,
     imitation,
     ladder,
+    many_models,
     offline,
     one_run,
     people,
@@ -43,8 +44,8 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARKED = re.compile(r"(<!-- rows: ([\w-]+) -->)(.*?)(<!-- end -->)", re.S)
 MODULES = (
     accelerators, benchmark, cascade, defences, federated, fine_tuning, finite_pool, frequencies,
-    imitation, ladder, offline, one_run, people, poisoning, private, ratings, sets, shifted, speed,
-    unlearning, whitebox,
+    imitation, ladder, many_models, offline, one_run, people, poisoning, private, ratings, sets,
+    shifted, speed, unlearning, whitebox,
 )  # fmt: skip
 PARTS: dict[str, Callable[[], str]] = {
     f"{module.__name__.rpartition('.')[2]}-{name}": part
