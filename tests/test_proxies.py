@@ -8,7 +8,7 @@ import pytest
 
 import jaxmia
 from jaxmia import Experiment, data, design, metrics, recipes
-from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets
+from jaxmia.attacks import ATTACKS, attack_every_model, attack_targets, proxies
 from jaxmia.attacks.proxies import nearest
 from jaxmia.attacks.references import leave_out, left_out
 from jaxmia.command import app
@@ -139,9 +139,30 @@ def test_classes_that_differ_are_told_apart_by_class_proxies_alone():
 def test_the_nearest_is_of_the_same_label_by_the_angle_and_not_oneself():
     x = np.array([[1.0, 0], [9, 1], [0, 1], [1, 0.01], [0, 5], [0, 0]])
     y = np.array([0, 0, 0, 1, 1, 2])
-    np.testing.assert_array_equal(nearest(x, y, y >= 0), [1, 0, 1, 4, 3, -1])
-    proxies = np.array([False, True, True, False, True, True])  # what is near is no proxy
-    np.testing.assert_array_equal(nearest(x, y, proxies), [1, 2, 1, 4, -1, -1])
+    every, some = y >= 0, np.array([False, True, True, False, True, True])
+    want = [[1, 0, 1, 4, 3, -1], [1, 2, 1, 4, -1, -1]]  # what is near is no proxy in the second
+    np.testing.assert_array_equal(nearest(x, y, np.stack([every, some])), want)
+    np.testing.assert_array_equal(nearest(x, y, ~y[None].astype(bool) & False), np.full((1, 6), -1))
+
+
+@pytest.mark.parametrize("near", [2, 8, 100])
+def test_the_nearest_among_several_sets_is_that_of_each_alone(monkeypatch, near):
+    monkeypatch.setattr(proxies, "ROWS", 17)
+    monkeypatch.setattr(proxies, "NEAR", near)
+    rng = np.random.default_rng(near)
+    for share in (0.02, 0.5, 0.95):
+        y, x = rng.integers(3, size=70), rng.integers(-2, 3, size=(70, 2)).astype(float)  # ties
+        sets = rng.random((5, 70)) < share
+        places = nearest(x, y, sets)
+        unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
+        for of_set, kind in zip(places, sets, strict=True):
+            for i, place in enumerate(of_set):
+                others = [j for j in range(70) if j != i and kind[j] and y[j] == y[i]]
+                if not others:
+                    assert place == -1
+                    continue
+                cosine = np.array([unit[i] @ unit[j] for j in others])
+                assert place in others and unit[i] @ unit[place] >= cosine.max() - 1e-12
 
 
 def test_near_examples_that_are_alike_stand_for_each_other():

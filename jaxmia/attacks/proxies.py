@@ -38,6 +38,8 @@ from jaxmia.machine import cores
 from jaxmia.types import Array, Attack, Attacker, Signals
 
 ROWS = 1024  # examples whose cosines are computed at once
+SEVERAL = 3  # sets of proxies from which on the nearest are sorted out for all of them
+NEAR = 8  # of the nearest, among which a proxy is looked for first
 
 
 class Normals(NamedTuple):
@@ -169,7 +171,7 @@ def _of_nearest(job: Inputs, signals: Signals) -> Normals:
     features, y = np.asarray(signals.features), np.asarray(signals.y)
     several = np.asarray(np.isfinite(inside.variance).all(-1))  # [T, N], mostly alike for all
     kinds, which = np.unique(several, axis=0, return_inverse=True)
-    near = np.stack([nearest(features, y, kind) for kind in kinds])[which.reshape(-1), :, None]
+    near = nearest(features, y, kinds)[which.reshape(-1), :, None]
     return Normals(
         *(np.where(near >= 0, np.take_along_axis(law, np.maximum(near, 0), 1), np.nan)
           for law in inside)
@@ -183,25 +185,55 @@ def _inside(job: Inputs, at: slice) -> Normals:
 
 
 def nearest(
-    features: Float[np.ndarray, "N F"], y: Int[np.ndarray, " N"], proxies: Bool[np.ndarray, " N"]
-) -> Int[np.ndarray, " N"]:
+    features: Float[np.ndarray, "N F"], y: Int[np.ndarray, " N"], proxies: Bool[np.ndarray, "K N"]
+) -> Int[np.ndarray, "K N"]:
     """Of each example the other proxy of its label with the largest cosine; -1 if there is none.
 
-    The first of several that are as near.
+    For each of several sets of proxies. The first of several that are as near.
     """
-    out = np.full(len(y), -1)
-    for label in np.unique(y[proxies]):
+    out = np.full(proxies.shape, -1)
+    for label in np.unique(y[proxies.any(0)]):
         at = np.flatnonzero(y == label)
         x = np.asarray(features[at], np.float64)
         x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        among = np.flatnonzero(proxies[at])
         for start in range(0, len(at), ROWS):
             rows = np.arange(start, min(start + ROWS, len(at)))
-            cosine = np.where(rows[:, None] == among, -np.inf, x[rows] @ x[among].T)
-            best = cosine.argmax(1)
-            there = cosine[np.arange(len(rows)), best] > -np.inf
-            out[at[rows]] = np.where(there, at[among[best]], -1)
+            cosine = x[rows] @ x.T
+            cosine[np.arange(len(rows)), rows] = -np.inf
+            best = _nearest_of_each(cosine, proxies[:, at])
+            out[:, at[rows]] = np.where(best >= 0, at[best], -1)
     return out
+
+
+def _nearest_of_each(
+    cosine: Float[np.ndarray, "r n"], proxies: Bool[np.ndarray, "K n"]
+) -> Int[np.ndarray, "K r"]:
+    """Each row's largest cosine among each of the sets of proxies: its place, -1 for none.
+
+    Of several sets, which differ in few examples, the few that are nearest whatever is a proxy
+    settle nearly all rows.
+    """
+    if len(proxies) < SEVERAL:
+        return np.stack([_nearest_among(cosine, kind) for kind in proxies])
+    few = min(NEAR, cosine.shape[1])
+    near = np.sort(np.argpartition(cosine, -few, axis=1)[:, -few:], axis=1)  # first ones first
+    of_near = np.take_along_axis(cosine, near, 1)
+    out = np.empty((len(proxies), len(cosine)), int)
+    for best, kind in zip(out, proxies, strict=True):
+        there = np.where(kind[near], of_near, -np.inf)
+        best[:] = np.take_along_axis(near, there.argmax(1)[:, None], 1)[:, 0]
+        # others might be as near as the last of the few
+        unsettled = np.flatnonzero(there.max(1) <= of_near.min(1))
+        best[unsettled] = _nearest_among(cosine[unsettled], kind)
+    return out
+
+
+def _nearest_among(
+    cosine: Float[np.ndarray, "r n"], proxies: Bool[np.ndarray, " n"]
+) -> Int[np.ndarray, " r"]:
+    there = np.where(proxies, cosine, -np.inf)
+    best = there.argmax(1)
+    return np.where(there[np.arange(len(best)), best] > -np.inf, best, -1)
 
 
 PROXY_GLOBAL = _attack(_of_all, ("phi",))
