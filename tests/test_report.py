@@ -15,7 +15,7 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from jaxmia import metrics
-from jaxmia.attacks.references import LeaveOut, leave_out, nobody_else
+from jaxmia.attacks.references import LeaveOut, nobody_else
 from jaxmia.evaluation.exposure import by_class, count, exposures, histogram, levels, reach
 from jaxmia.evaluation.posteriors import Shadows, mean_posterior
 from jaxmia.evaluation.summary import summarise
@@ -25,7 +25,7 @@ from jaxmia.report.inputs import ReportInputs, Training, training
 from jaxmia.report.inputs import of_run as shown_of
 from jaxmia.report.table import remarks, table
 from jaxmia.report.write import report, save, write
-from jaxmia.types import Data, Signals
+from jaxmia.types import Data
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -243,14 +243,13 @@ def test_examples_are_shown_only_where_they_may_be(tmp_path):
     scores, member, phi, summary, everything = material()
     write(tmp_path, rank_all(scores, member), member, phi, summary, everything._replace(x=None))
     assert "data:image/png" not in (tmp_path / "report/index.html").read_text()
-    signals = Signals(phi[..., None], everything.y)
+    models, y = len(phi), everything.y
     mine, private = of_data(public=True), of_data(public=False)
-    store = []
-    assert shown_of(store, signals, member, leave_out(member), mine).x is mine.x
-    assert shown_of(store, signals, member, leave_out(member), private).x is None
-    assert shown_of(store, signals, member, leave_out(member), private, True).x is private.x
+    assert shown_of([], models, y, mine).x is mine.x
+    assert shown_of([], models, y, private).x is None
+    assert shown_of([], models, y, private, True).x is private.x
     people = replace(mine, person=np.arange(300))
-    assert shown_of(store, signals, member, leave_out(member), people).x is None
+    assert shown_of([], models, y, people).x is None
 
 
 def of_data(public):
