@@ -146,6 +146,26 @@ def test_models_that_learned_nothing_are_doubted_from_disk_too(tmp_path, in_part
     assert run(tmp_path / "run", "always", recipe=recipe).summary["warnings"] == never
 
 
+def test_a_model_that_answers_one_thing_is_no_half_written_file(tmp_path, in_parts, capsys):
+    of = run(tmp_path / "run", "never")
+    store = Store(of.path)
+    signals = {"phi": np.zeros((1, N, 2), np.float32), "margin": np.zeros((1, N), np.float32)}
+    digests = store.write_models([0], M, signals)
+    record, former = store._read_record(0)
+    for name, rows in digests.items():
+        record["digests"][name].update(rows)
+    store._write_record(0, record, former)
+    lines = []
+    for stream in ("never", "always"):
+        app.main(["score", "--run", str(of.path), "--out", str(tmp_path / stream), "--json",
+                  "--attacks", *NAMES, "--stream", stream])  # fmt: skip
+        summary = json.loads(capsys.readouterr().out)
+        lines.append((summary.get("warnings"), summary["diverged"]))
+        assert np.isfinite(summary["attacks"]["lira_online"]["auc"])
+    assert lines[0] == lines[1]
+    like(run(tmp_path / "run", "always").summary, run(tmp_path / "run", "never").summary)
+
+
 def test_answers_of_some_models_add_up():
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -295,7 +295,8 @@ def _streamed(options: Score) -> dict[str, Any]:
             target = np.stack([np.asarray(t.phi) for t in targets])
         leaves = leave_out_of(of.member, pairs) if target is None else None
         margin = of.margin if every_of_run else None
-        work = StreamedSignals(of.phi, of.member, target, truth, leaves, margin)
+        own = options.run is not None
+        work = StreamedSignals(of.phi, of.member, target, truth, leaves, margin, own)
         about: dict[str, Any] = {"references": of.phi.shape[0], "command": _command(options)}
         about |= {"warnings": [*of.doubts]} if of.doubts else {}
         summary, curves = streaming.attack(

@@ -62,5 +62,5 @@ def evaluate_from_disk(work: Work, out: Path) -> tuple[dict[str, Any], dict[str,
         about = {"attacked": in_turn(experiment.models)} | about_run(work)
         about |= {"warnings": [*run.doubts]} if run.doubts else {}
         leaves = leave_out_of(run.member, None)
-        every = StreamedSignals(run.phi, run.member, None, None, leaves, run.margin)
+        every = StreamedSignals(run.phi, run.member, None, None, leaves, run.margin, own=True)
         return streaming.attack(every, experiment.attacks, out, about, None, relation, stage)

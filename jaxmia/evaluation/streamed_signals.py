@@ -22,6 +22,7 @@ class StreamedSignals(NamedTuple):
     truth: np.ndarray | None  # of the targets, where it is told
     leave_out: LeaveOut | None
     margin: Source | None = None  # of every model, where each is attacked
+    own: bool = False  # of a run, whose rows have digests: none is half-written
 
     @property
     def signals(self) -> tuple[str, ...]:

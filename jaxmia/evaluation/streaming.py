@@ -150,7 +150,8 @@ def _totals(
         for name, new in parts.items():
             totals[name] = [a + b for a, b in zip(totals[name] or [0] * len(new), new, strict=True)]
     references = constant.together(spans)
-    constant.refuse(streamed.reference.name, references)
+    if not streamed.own:
+        constant.refuse(streamed.reference.name, references)
     if streamed.target is not None:
         constant.refuse("--target", constant.span(streamed.target), references)
     of = Unknown(*(reduce(add, parts) for parts in zip(*counts, strict=True)))
