@@ -92,10 +92,12 @@ def around_constants(effect, rng):
 def failures(score, member, chance=EACH, each=EACH):
     """What of the scores tells members from others, by more than 4 standard errors, in words.
 
-    The errors are estimated from the draws that say anything, hence a Student-t's quantile. A draw
-    has `each` examples, of whom the first `chance` are in or out by chance. For
-    each target the AUC within a draw; the TPR less the FPR where the highest 1 % of all its
-    scores are taken for members; and whether members can be scored as often as others.
+    The mean is over all targets of all draws alike: how many of a draw's can be scored depends on
+    the membership, and with it on the scores, so that a mean of the draws' means is off by some
+    thousandths. Its error is that of draws, estimated from those that say anything, hence a
+    Student-t's quantile. A draw has `each` examples, of whom the first `chance` are in or out by
+    chance. For each target the AUC within a draw; the TPR less the FPR where the highest 1 % of
+    all its scores are taken for members; and whether members can be scored as often as others.
     """
     shape = (len(score), -1, each)
     score, member = score.reshape(shape)[..., :chance], member.reshape(shape)[..., :chance]
@@ -111,9 +113,11 @@ def failures(score, member, chance=EACH, each=EACH):
     out = []
     for what, values in figures.items():
         number = ~np.isnan(values)
-        of_draw = np.where(number, values, 0).sum(0)[number.any(0)] / number.sum(0)[number.any(0)]
-        if (free := np.count_nonzero(of_draw) - 1) > 0:
-            mean, error = of_draw.mean(), of_draw.std(ddof=1) / np.sqrt(len(of_draw))
+        values = np.where(number, values, 0)
+        if (free := np.count_nonzero(values.sum(0)) - 1) > 0:
+            mean = values.sum() / number.sum()
+            of_draw = (values - mean * number).sum(0)
+            error = np.sqrt((of_draw**2).sum() * (free + 1) / free) / number.sum()
             if abs(mean) > t.isf(norm.sf(4), free) * error + 1e-12:
                 out.append(f"{what}: {mean:.4f} +- {error:.4f}")
     return out
