@@ -3,8 +3,8 @@
     python -m experiments.benchmarks.many_models
 
 `python -m experiments.digits --models 10000`, killed (SIGKILL, the whole process group) at twenty
-moments drawn over all models, each within a block that is being trained, and started again each
-time; the last start goes on to the report.
+moments drawn over all models, while it starts or trains a block, and started again each time; the
+last start goes on to the report.
 Beside it the first models once more, never killed: their signals must be the same, bit for bit.
 The run lies in a folder for temporary files, removed at the end. Prints a row of JSON: seconds of
 all starts and of the report, the highest resident memory, files and bytes, what was said on
