@@ -10,7 +10,7 @@ import pytest
 
 import jaxmia
 from jaxmia import data, machine, recipes
-from jaxmia.command import app
+from jaxmia.command import app, inputs
 from jaxmia.evaluation import evidence, streamed_run, streamed_scores, streamed_signals
 from jaxmia.models import mlp
 from jaxmia.options import Options
@@ -205,6 +205,15 @@ def test_it_goes_to_disk_by_itself_where_memory_is_too_small(tmp_path, monkeypat
         app.main(["score", "--run", str(tmp_path / "run"), "--out", str(tmp_path / "o"),
                   "--stream", "always", "--curve"])  # fmt: skip
     assert ended.value.code == 2
+
+
+def test_a_large_run_is_scored_from_disk_where_all_attacks_can(tmp_path, capsys, monkeypatch):
+    of = run(tmp_path / "run")
+    monkeypatch.setattr(inputs, "STREAM_BYTES", 1)
+    for names, from_disk in ((NAMES, True), (("lira_online", "rmia_online"), False)):
+        app.main(["score", "--run", str(of.path), "--out", str(tmp_path / "o"), "--json",
+                  "--attacks", *names])  # fmt: skip
+        assert ("streamed" in json.loads(capsys.readouterr().out)) == from_disk
 
 
 def test_rows_that_are_not_what_was_written_are_refused(tmp_path):

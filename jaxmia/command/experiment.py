@@ -130,6 +130,7 @@ def _target(experiment: Experiment, flags: Flags, progress: Progress) -> Score |
         target_logits=flags.target_logits,
         target_member=flags.target_member,
         attacks=able,
+        stream=flags.stream if flags.target_signals else "never",
     )
 
 

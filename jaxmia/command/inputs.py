@@ -157,8 +157,17 @@ def streams(options: Score) -> bool:
         return options.stream == "always"
     if whole or any(getattr(options, name) for name in IN_MEMORY):
         return False
+    if options.run is not None and not _all_from_disk(options):
+        return False
     shape, itemsize = shape_of_signals(options)
     return int(np.prod(shape)) * itemsize > STREAM_BYTES
+
+
+def _all_from_disk(options: Score) -> bool:
+    """Whether all attacks can look at a run, or at a target's phi, from disk."""
+    there = {"phi", "margin"} if options.target is None else {"phi"}
+    attacks = [ATTACKS[name] for name in options.attacks if name in ATTACKS]
+    return all(a.panels is not None and there.issuperset(a.needs) for a in attacks)
 
 
 def _only_in_memory(folder: Path) -> str:
