@@ -20,6 +20,7 @@ What came out, and how long it took: docs/results/audit_dp.md.
 """
 
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -56,14 +57,14 @@ class Flags:
     epsilon: float = 4.0
     """That of the other parts."""
     rates: tuple[float, ...] = (0.01, 1.0)
-    """Learning rates: one for all epsilons of the part bound; others, for --epsilon alone."""
+    """Learning rates, each with every epsilon, of the part bound."""
     parts: tuple[str, ...] = PARTS
     """Which parts: bound networks sampled one_run mistakes."""
     delta: float = 1e-5
     """The delta of all of them."""
     runs: int = 2000
     """Models of one audit, about half of them with the canary."""
-    repetitions: int = 7
+    repetitions: int = 12
     """Audits of each row, but of networks and mistakes, which have one each."""
     others: int = 100
     """Records beside the canary."""
@@ -132,9 +133,7 @@ def _cells(flags: Flags) -> Iterator[tuple[str, int, tuple, Callable[..., dict[s
     """Part, seed, arguments and function of every row: each has a seed of its own."""
     own = iter(range(1, 1000))
     if "bound" in flags.parts:
-        cases = [(flags.rates[0], epsilon) for epsilon in flags.epsilons]
-        cases += [(rate, flags.epsilon) for rate in flags.rates[1:]]
-        for case in cases:
+        for case in itertools.product(flags.rates, flags.epsilons):
             yield "bound", next(own), (parts.HEAD, "blank", *case), parts.bound
     own = iter(range(100, 1000))
     if "networks" in flags.parts:
