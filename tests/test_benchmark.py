@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from experiments import ranks
 from experiments.benchmarks.attacks import __main__ as benchmark
 from experiments.benchmarks.attacks import cells, frames, indicators, sets
+from experiments.pages import benchmark as page
 from jaxmia import design
 from jaxmia.attacks import ATTACKS
 from jaxmia.attacks.references import leave_out
@@ -276,3 +277,21 @@ def test_cells_are_done_once(tmp_path, capsys):
     assert set(lines[3]["indicators"]["precision"]) == {"final_loss"}
     benchmark.main(flags)
     assert file.read_text() == first
+
+
+def test_an_attack_that_older_cells_were_not_asked_for_is_left_out(monkeypatch):
+    """It is no attack that could score nothing, which counts as nothing."""
+
+    def row(name, asked_of):
+        figures = {a: {"auc": [0.6, 0.5, 0.7], "tpr": {"0.001": [0.1, 0.0, 0.2]}} for a in asked_of}
+        about = {"set": name, "kind": "trees", "models": 6, "rounds": 2, "targets": 6}
+        attacks = {a: f for a, f in figures.items() if a != "correctness"}
+        return about | {"references": 4, "asked_of": asked_of, "attacks": attacks}
+
+    both = [row("wine", ["base", "correctness"]), row("digits", ["base", "correctness", "lira_x"])]
+    monkeypatch.setattr(page, "_rows", lambda: both)
+    text = page.medians("auc")
+    assert "`base` | 0.600" in text
+    assert "lira_x" not in text
+    monkeypatch.setattr(page, "_rows", lambda: both[1:])
+    assert "`lira_x` | 0.600" in page.medians("auc")

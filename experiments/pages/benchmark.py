@@ -52,6 +52,11 @@ def value(row: Row, attack: str, figure: str) -> list[float]:
     return own["auc"] if figure == "auc" else own["tpr"]["0.001"]
 
 
+def _asked_everywhere() -> set[str]:
+    """Attacks that every cell was asked for: where one is absent there, it could score nothing."""
+    return set.intersection(*(set(row["asked_of"]) for row in _rows()))
+
+
 def numbers() -> list[int]:
     """The numbers of references that there are."""
     return sorted({row["references"] for row in _rows()})
@@ -128,11 +133,13 @@ def about() -> str:
     most = ", ".join(f"{max(t)} with {n}" for n, t in targets.items())
     many = len({(r["set"], r["kind"]) for r in lines})
     row, without = lines[0], [name for name in SETS if all(r["set"] != name for r in lines)]
+    newer = sorted({a for r in lines for a in r["asked_of"]} - _asked_everywhere())
+    left_out = f"Left out, as not asked of every cell: {', '.join(newer)}. " if newer else ""
     return (
         f"{many} of {2 * len(SETS)} cells, {row['models']} models each; networks 128-128 of "
         f"{row['rounds']} epochs, scikit-learn's histogram boosting of {row['rounds']} rounds. "
         f"Not run yet: {', '.join(without) or 'none'}. "
-        f"Targets by number of references: {most}. {words.measured([{**row, 'command': ''}])}"
+        f"{left_out}Targets by number of references: {most}. {words.measured([{**row, 'command': ''}])}"
     )
 
 
@@ -222,7 +229,7 @@ def wins() -> str:
 def medians(figure: str) -> str:
     """The median over cells of every attack, ranked or not, by number of references."""
     own = {n: [r for r in _rows() if r["references"] == n] for n in numbers()}
-    names = sorted({a for r in _rows() for a in r["attacks"]})
+    names = sorted({a for r in _rows() for a in r["attacks"]} & _asked_everywhere())
     middle = {
         a: [float(np.median([value(r, a, figure)[0] for r in lines])) for lines in own.values()]
         for a in names
