@@ -139,7 +139,8 @@ def about() -> str:
         f"{many} of {2 * len(SETS)} cells, {row['models']} models each; networks 128-128 of "
         f"{row['rounds']} epochs, scikit-learn's histogram boosting of {row['rounds']} rounds. "
         f"Not run yet: {', '.join(without) or 'none'}. "
-        f"{left_out}Targets by number of references: {most}. {words.measured([{**row, 'command': ''}])}"
+        f"{left_out}Targets by number of references: {most}. "
+        f"{words.measured([{**row, 'command': ''}])}"
     )
 
 
