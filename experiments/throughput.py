@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import cifar10_fast, cifar10_lira, digits
+from experiments.limits import Limits, copy, figures, gemm, step_of
 from experiments.rows import RESULTS, about
 from jaxmia import augment, data, recipes
 from jaxmia.command.terminal import parsed
@@ -153,61 +154,6 @@ def sequential(case: Case) -> Stepper:
     return Stepper(seconds, time.perf_counter() - start, size)
 
 
-def work(case: Case) -> tuple[float, float]:
-    """Operations and bytes of one step of one model."""
-    recipe, model = case.recipe, case.recipe.model(case.data)
-    key = jax.random.key(0, impl="threefry2x32")
-    params, state = jax.eval_shape(model.init, key)
-    shape = (recipe.batch_size, *case.data.x.shape[1:])
-    x = jax.ShapeDtypeStruct(shape, recipe.dtype)
-    y = jax.ShapeDtypeStruct(shape[:1], jnp.int32)
-    apply = in_dtype(model.apply, recipe.dtype)
-
-    def counted(function: Callable, *arguments: Any) -> dict[str, float]:
-        with conv.using("canonical"):  # XLA sees no operations of a foreign call
-            costs = jax.jit(function).lower(*arguments).compile().cost_analysis()
-        assert isinstance(costs, dict)
-        return costs
-
-    forward = counted(lambda p, s, x: apply(p, s, x, key, True)[0], params, state, x)
-    step = counted(
-        lambda p, s, x, y: recipe.gradient(recipe.loss, apply, p, s, x, y, key)[0],
-        params, state, x, y,
-    )  # fmt: skip
-    return 3 * forward["flops"], step["bytes accessed"]
-
-
-def gemm(dtype: str) -> Callable[[], float]:
-    """Operations a second of a matrix product on every device."""
-    mesh = parallel.mesh()
-    n = 1024 if mesh.devices.flat[0].platform == "cpu" else 8192
-    product = parallel.over_models(lambda _, a: a @ a, mesh)
-    a = parallel.spread(jnp.ones((mesh.devices.size, n, n), dtype), mesh)
-    return _rate(lambda: product(None, a), 2 * n**3 * mesh.devices.size)
-
-
-def copy() -> Callable[[], float]:
-    """Bytes a second, read and written, of an addition on every device."""
-    mesh = parallel.mesh()
-    n = (32 if mesh.devices.flat[0].platform == "cpu" else 1024) << 18
-    added = parallel.over_models(lambda _, a: a + 1, mesh)
-    a = parallel.spread(jnp.ones((mesh.devices.size, n), jnp.float32), mesh)
-    return _rate(lambda: added(None, a), 8 * n * mesh.devices.size)
-
-
-def _rate(run: Callable[[], Any], amount: float) -> Callable[[], float]:
-    jax.block_until_ready(run())
-
-    def rate() -> float:
-        start = time.perf_counter()
-        for _ in range(5):
-            out = run()
-        jax.block_until_ready(out)
-        return 5 * amount / (time.perf_counter() - start)
-
-    return rate
-
-
 def asking(case: Case, width: int, convolution: str) -> Callable[[], float]:
     """Seconds that one model takes for one example and view, asked as a run asks."""
     mesh = parallel.mesh()
@@ -265,25 +211,23 @@ def methods(name: str, case: Case, flags: Flags) -> dict[tuple[str, int, str], S
 def measured(name: str, case: Case, flags: Flags) -> list[dict[str, Any]]:
     """The rows of one recipe."""
     timed = methods(name, case, flags)
-    flops, moved = work(case)
-    limits = {"gemm": gemm(case.recipe.dtype), "copy": copy()}
+    step = step_of(case.recipe, case.data)
+    rates = {"gemm": gemm(case.recipe.dtype), "copy": copy()}
     ours = [at for at in timed if at[0] == "jaxmia"]
     queries = {at: asking(case, *at[1:]) for at in ours[:1]}
-    took = {at: [] for at in (*timed, *limits, "ask")}
+    took = {at: [] for at in (*timed, *rates, "ask")}
     for _ in range(1 if flags.quick else flags.rounds):
         for at, one in timed.items():
             took[at].append(one.step_seconds())
-        for at, rate in limits.items():
+        for at, rate in rates.items():
             took[at].append(rate())
         for seconds in queries.values():
             took["ask"].append(seconds())
     middle = {at: float(np.median(v)) for at, v in took.items() if v}
     best = min(ours, key=lambda at: middle[at], default=None)
-    steps = case.members // case.recipe.batch_size * case.recipe.epochs
+    limits = Limits(middle["gemm"], middle["copy"])
     rows = []
     for at, one in timed.items():
-        rate = flops / middle[at]
-        arithmetic, memory = rate / middle["gemm"], moved / middle[at] / middle["copy"]
         rows.append(
             {
                 "recipe": name,
@@ -291,12 +235,7 @@ def measured(name: str, case: Case, flags: Flags) -> list[dict[str, Any]]:
                 "width": at[1],
                 "convolution": at[2],
                 "auto": at == best,
-                "models_per_hour": 3600 / (middle[at] * steps),
-                "step_ms": 1e3 * middle[at],
-                "flops_per_s": rate,
-                "roofline_share": max(arithmetic, memory),
-                "arithmetic_share": arithmetic,
-                "memory_share": memory,
+                **figures(case.recipe, case.members, step, middle[at], limits),
                 "compile_s": one.compile_seconds,
                 "peak_bytes": one.bytes or None,
                 "ask_us": 1e6 * middle["ask"] if at in queries else None,
