@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,8 +13,14 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks.accelerator import __main__ as accelerator
-from experiments.benchmarks.accelerator import agreement, record, widths, within
+from experiments.benchmarks.accelerator import agreement, headline, record, widths, within
+from jaxmia import data, machine, recipes
 from jaxmia.command import terminal
+from jaxmia.experiment import Experiment
+from jaxmia.models import mlp
+from jaxmia.options import Options
+from jaxmia.pipeline import run
+from jaxmia.training.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -49,7 +56,7 @@ def test_what_takes_too_long_is_ended_with_all_it_started(tmp_path):
     assert not file.exists()
 
 
-@pytest.mark.parametrize(("work", "how"), [(die, "ended by SIGABRT"), (fail, "with status 1")])
+@pytest.mark.parametrize(("work", "how"), [(die, "ended by SIGABRT"), (fail, "with status 2")])
 def test_what_ends_badly_says_how(work, how, tmp_path, capfd):
     child = within.started(work, cache=tmp_path)
     assert how in within.waited_for(child, 60)
@@ -69,6 +76,42 @@ def test_a_row_that_was_cut_off_costs_no_other(tmp_path):
     assert [row["what"] for row in record.read(tmp_path)] == ["fast 8", "fast 1"]
     assert record.there(tmp_path, "widths", "fast 1")
     assert not record.there(tmp_path, "bound", "fast 1")
+    record.add(tmp_path, "bound", "fast 1", left_out="no compiler")
+    assert not record.there(tmp_path, "bound", "fast 1")
+
+
+def test_rows_of_another_device_or_of_a_trial_are_not_taken_for_this_one_s(tmp_path, monkeypatch):
+    record.device(tmp_path, quick=True)
+    record.device(tmp_path, quick=True)
+    with pytest.raises(ValueError, match="a trial; take another folder"):
+        record.device(tmp_path, quick=False)
+    monkeypatch.setattr(machine, "device", lambda: "1 x NVIDIA H200")
+    with pytest.raises(ValueError, match="for 1 x NVIDIA H200"):
+        record.device(tmp_path, quick=True)
+    assert len(record.read(tmp_path)) == 2
+
+
+def test_a_report_of_other_models_is_not_this_headline_s(tmp_path):
+    folder = tmp_path / headline.FOLDER
+    assert headline.summary_of(tmp_path, 4) is None
+    source = data.synthetic(examples=60, features=4, classes=2)
+    small = Experiment("small", source, recipes.sgd(mlp(4), epochs=1, batch_size=16), 4)
+    run(small, Options(folder, width=1, progress=Progress(quiet=True)))
+    assert headline.summary_of(tmp_path, 8) is None
+    assert headline.summary_of(tmp_path, 4) is not None
+    headline.keep(tmp_path, 8, 1.0, 4, within.OVER)
+    headline.keep(tmp_path, 4, 1.0, 0, "")
+    rows = record.read(tmp_path)
+    assert [("attacks" in row, row["finished"], row["in_this_call"]) for row in rows] == [
+        (False, 4, 0), (True, 4, 4),
+    ]  # fmt: skip
+
+
+def test_the_cpu_s_answer_to_another_recipe_is_not_taken(tmp_path):
+    case = agreement.cases()["mlp"]
+    other = case._replace(rate=2 * case.rate)
+    assert agreement._file(tmp_path, "mlp", case) == agreement._file(tmp_path, "mlp", case)
+    assert agreement._file(tmp_path, "mlp", case) != agreement._file(tmp_path, "mlp", other)
 
 
 def of_cpu(rounding=0.01, moved=1.0):
@@ -102,9 +145,7 @@ def test_training_that_moved_nothing_shows_no_agreement():
 def test_a_recipe_trained_a_tenth_faster_does_not_agree():
     case = agreement.cases()["mlp"]
     own = {"float32": agreement.phi(case.recipe(case.rate), case)}
-    own["bfloat16"] = agreement.phi(
-        agreement.replace(case.recipe(case.rate), dtype="bfloat16"), case
-    )
+    own["bfloat16"] = agreement.phi(replace(case.recipe(case.rate), dtype="bfloat16"), case)
     own["start"] = agreement.phi(case.recipe(agreement.STILL), case)
     assert agreement.verdict(own["float32"], own, "float32")["agrees"]
     faster = agreement.phi(case.recipe(1.1 * case.rate), case)

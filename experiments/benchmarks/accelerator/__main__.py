@@ -78,6 +78,8 @@ def main(flags: Flags) -> None:
         child = within.started(work, flags.out, flags.quick, cache=cache, platform=platform)
         share = SHARES[name] if flags.only == "all" else 1.0
         if how := within.waited_for(child, share * (end - time.monotonic())):
+            if name == "device":
+                raise SystemExit(child.exitcode)
             record.add(flags.out, name, "all of it", ended=how)
     if flags.only == "all":
         _headline(flags, end)
@@ -89,8 +91,9 @@ def _headline(flags: Flags, end: float) -> None:
     bounds = within.started(widths.bounds, flags.out, flags.quick, cache=cache, platform="cpu")
     if flags.cifar10 is None:
         record.add(flags.out, headline.PART, headline.WHAT, left_out="without --cifar10")
-    elif not headline.is_reported(flags.out):
-        start, before = time.monotonic(), headline.finished(flags.out)
+    elif headline.summary_of(flags.out, flags.models) is None:
+        start = time.monotonic()
+        before = headline.finished(flags.out / headline.FOLDER)
         arguments = (flags.out, flags.cifar10, flags.models, flags.epochs)
         child = within.started(headline.train, *arguments, cache=cache)
         grace = min(START, 0.3 * (end - start))

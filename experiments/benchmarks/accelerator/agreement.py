@@ -6,6 +6,8 @@ be as far from the CPU's as that, its bfloat16 twice as far. Training moves phi 
 which a row says too: a check in which nothing moves is none.
 """
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +26,7 @@ from jaxmia.options import Options
 from jaxmia.storage.run import read_signals
 from jaxmia.training.progress import Progress
 from jaxmia.types import Data, Recipe
+from jaxmia.values import describe
 from jaxmia.work import opened
 
 PART, REFERENCE = "agreement", "reference"
@@ -72,13 +75,13 @@ def cases() -> dict[str, Case]:
 def reference(out: Path, quick: bool) -> None:
     """Computes, on this process's CPU, what the device is compared with; kept beside the rows."""
     for name, case in some_of(quick).items():
-        file = _file(out, name)
-        if file.exists():
-            continue
         try:
+            file = _file(out, name, case)
             single = replace(case.recipe(case.rate), dtype="float32")
         except ValueError as error:  # a package is missing
             record.add(out, REFERENCE, name, left_out=str(error))
+            continue
+        if file.exists():
             continue
         own = {
             "float32": phi(single, case),
@@ -96,11 +99,15 @@ def compare(out: Path, quick: bool) -> None:
     for name, case in some_of(quick).items():
         if record.there(out, PART, name):
             continue
-        if not _file(out, name).exists():
+        try:
+            recipe, file = case.recipe(case.rate), _file(out, name, case)
+        except ValueError as error:  # a package is missing
+            record.add(out, PART, name, left_out=str(error))
+            continue
+        if not file.exists():
             record.add(out, PART, name, left_out="there is no answer of a CPU")
             continue
-        recipe = case.recipe(case.rate)
-        with np.load(_file(out, name)) as of_cpu:
+        with np.load(file) as of_cpu:
             row = verdict(phi(recipe, case), dict(of_cpu), recipe.dtype, asks=case.rate == STILL)
         record.add_measured(out, PART, name, **row)
 
@@ -144,8 +151,11 @@ def phi(recipe: Recipe, case: Case) -> np.ndarray:
         return np.array(signals.phi, np.float64)
 
 
-def _file(out: Path, name: str) -> Path:
-    return out / REFERENCE / f"{name}.npz"
+def _file(out: Path, name: str, case: Case) -> Path:
+    """Where the CPU's answer to just this case lies."""
+    facts = [describe(case.recipe(case.rate)), describe(case.data), describe(case.views)]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return out / REFERENCE / f"{name}_{digest}.npz"
 
 
 def _rms(values: np.ndarray) -> float:

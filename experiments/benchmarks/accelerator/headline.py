@@ -1,17 +1,18 @@
 """The headline: LiRA with fast networks on CIFAR-10, as far as the time reaches; a call goes on."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from experiments import cifar10_fast
 from experiments.benchmarks.accelerator import record
+from experiments.benchmarks.many_models import finished
 from jaxmia import data
 from jaxmia.experiment import Experiment
 from jaxmia.options import Options
 from jaxmia.pipeline import run
 from jaxmia.storage.run import Run
-from jaxmia.storage.store import Store
 from jaxmia.training.interrupt import StoppedError
 
 PART, WHAT = "headline", "cifar10_fast"
@@ -27,33 +28,21 @@ def experiment(file: Path, models: int, epochs: int) -> Experiment:
 
 def train(out: Path, file: Path, models: int, epochs: int) -> None:
     """Trains and reports what is missing; asked to stop, it saves what it has."""
-    try:
+    with contextlib.suppress(StoppedError):
         run(experiment(file, models, epochs), Options(out / FOLDER))
-    except StoppedError:
-        print(f"{WHAT}: stopped; the next call goes on", flush=True)
-
-
-def finished(out: Path) -> int:
-    """Models whose signals are written."""
-    folder = out / FOLDER
-    if not Store.there(folder):
-        return 0
-    return sum(len(r["models"]) for r in Store(folder).records())
 
 
 def keep(out: Path, models: int, seconds: float, before: int, ended: str) -> None:
     """A row of this call, and what the attacks found where all models are there."""
-    now = finished(out)
+    folder = out / FOLDER
     figures: dict[str, Any] = {
         "models": models,
-        "finished": now,
-        "in_this_call": now - before,
+        "finished": finished(folder),
+        "in_this_call": finished(folder) - before,
         "seconds": round(seconds, 1),
         "ended": ended,
     }
-    folder = out / FOLDER
-    if (folder / "summary.json").exists():
-        summary = Run.open(folder).summary
+    if (summary := summary_of(out, models)) is not None:
         figures["models_per_hour"] = summary.get("models_per_hour")
         figures["attacks"] = {
             name: {k: attack[k] for k in ("auc", "tpr_at_fpr", "intervals") if k in attack}
@@ -62,6 +51,9 @@ def keep(out: Path, models: int, seconds: float, before: int, ended: str) -> Non
     record.add(out, PART, WHAT, **figures)
 
 
-def is_reported(out: Path) -> bool:
-    """Whether an earlier call wrote the report."""
-    return (out / FOLDER / "summary.json").exists()
+def summary_of(out: Path, models: int) -> dict[str, Any] | None:
+    """What was found with just so many models, if it was."""
+    if not (out / FOLDER / "summary.json").exists():
+        return None
+    summary = Run.open(out / FOLDER).summary
+    return summary if summary["models"] == models else None

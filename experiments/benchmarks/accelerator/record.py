@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.rows import about
+from jaxmia import machine
 
 FILE = "accelerator.jsonl"
 
@@ -26,8 +27,10 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def there(out: Path, part: str, what: str) -> bool:
-    """Whether a row of this part and name is there."""
-    return any(row["part"] == part and row["what"] == what for row in read(out))
+    """Whether a row of this part and name is there that was not left out for want of something."""
+    return any(
+        row["part"] == part and row["what"] == what and "left_out" not in row for row in read(out)
+    )
 
 
 def add(out: Path, part: str, what: str, **figures: Any) -> None:
@@ -41,8 +44,19 @@ def add(out: Path, part: str, what: str, **figures: Any) -> None:
 
 
 def device(out: Path, quick: bool) -> None:
-    """A row of the device alone: that it is there, what it is, on which machine."""
-    add_measured(out, "device", "this one", **({"measurement": False} if quick else {}))
+    """A row of the device alone: that it is there, what it is, on which machine.
+
+    Raises `ValueError` where the folder has rows of another device, or of a trial and none of one:
+    what is there is not measured again.
+    """
+    for row in read(out):
+        if row["part"] == "device" and (row["device"], row["trial"]) != (machine.device(), quick):
+            trial = ", a trial" if row["trial"] else ""
+            raise ValueError(
+                f"--out: {out} has rows of {row['device']}{trial}; take another folder "
+                f"for {machine.device()}{', a trial' if quick else ''}"
+            )
+    add_measured(out, "device", "this one", trial=quick)
 
 
 def _cut_off(out: Path) -> bool:

@@ -70,7 +70,7 @@ def timed(case: Case, width: int, rounds: int, step: Any, gemm: Any, copy: Any) 
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return {"left_out": "does not fit into the device's memory"}
+        return {"too_large": "for the device's memory"}
     took = np.array([(one.step_seconds(), gemm(), copy()) for _ in range(rounds)])
     seconds, *limits = np.median(took, 0)
     return {
@@ -118,7 +118,7 @@ def bounds(out: Path, quick: bool) -> None:
 def _bound(row: dict[str, Any], quick: bool) -> dict[str, Any]:
     driver = row["device"].split(" x ")[-1]
     if (kind := kind_of(driver)) is None:
-        return {"left_out": f"no figures of a chip called {driver!r}"}
+        return {"no_bound": f"no figures of a chip called {driver!r}"}
     on = accelerator(kind if kind[0] != "v" else f"tpu-{kind}-8")
     name, width = row["recipe"], row["width"]
     recipe = case_of(name, quick).recipe

@@ -4,9 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import jax
 
+from jaxmia.command.terminal import guarded
 from jaxmia.training import processes
 
 GRACE = 3.0  # seconds from SIGTERM to SIGKILL, unless more are given
@@ -66,9 +65,9 @@ def _alone(function: Callable, arguments: tuple, cache: Path, platform: str) -> 
     os.setsid()
     if platform:
         jax.config.update("jax_platforms", platform)
-    try:
-        processes.start(cache)
-        function(*arguments)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)
+    guarded(lambda: _work(function, arguments, cache))
+
+
+def _work(function: Callable, arguments: tuple, cache: Path) -> None:
+    processes.start(cache)
+    function(*arguments)
