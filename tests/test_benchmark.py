@@ -214,6 +214,18 @@ def test_a_pool_takes_whole_persons_and_sets_a_fifth_aside():
     assert len(np.unique(np.concatenate([of.x, of.x_test]), axis=0)) == 150
 
 
+def test_groups_are_those_of_the_pool_s_records_in_its_order(monkeypatch):
+    value = RNG.permutation(200)
+    records = sets.Records(value[:, None] * 1.0, value % 2, groups={"tens": value // 10})
+    monkeypatch.setitem(sets.SETS, "t", sets.Set("", lambda _: records))
+    of = sets.pool("t", 100)()
+    own = sets.groups("t", 100)["tens"]
+    assert len(own) == len(of.y) == 80
+    order = np.argsort(of.x[:, 0])
+    assert (np.diff(own[order].astype(int)) >= 0).all()
+    assert sets.groups("wine", 100) == {}
+
+
 def test_columns_of_text_and_gaps_are_coded():
     columns = {"a": np.array([1.0, np.nan, 3.0]), "b": np.array(["x", "y", "z"], object),
                "c": np.array(["no", "yes", "no"], object)}  # fmt: skip

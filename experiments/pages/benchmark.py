@@ -265,6 +265,24 @@ def indicators() -> str:
     return words.table(heads, body)
 
 
+def by_group() -> str:
+    """What LiRA finds of each group with most references, and whether groups are told apart."""
+    body, states = [], []
+    for row in _rows():
+        for column, own in row.get("groups", {}).items():
+            states.append(f"- {row['set']}, {row['kind']}: {own['states']}.")
+            for group in own["groups"]:
+                at, ends = group["at"]["0.001"], group["auc_interval"]
+                auc = "–" if ends is None else f"{group['auc']:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+                spans = (words.span(at[k], at[f"{k}_interval"]) for k in ("tpr", "fpr"))
+                name = f"{column}: {group['group']}"
+                body.append((row["set"], row["kind"], name, str(group["records"]), auc, *spans))
+    if not body:
+        return "*Not measured by this version.*"
+    heads = ("set", "models", "group", "records", "AUC", "TPR", "FPR")
+    return "\n".join([*states, "", words.table(heads, body)])
+
+
 def chart(figure: str) -> Chart:
     """Mean ranks with half a critical difference to either side, a panel for each number."""
     own = {n: c for n in numbers() if (c := comparison(n, figure))}
@@ -298,5 +316,5 @@ PARTS = {
     "sets": sets, "about": about, "tpr": lambda: table_of("tpr"), "auc": lambda: table_of("auc"),
     "kinds": by_kind, "claims": claims, "verdict": verdict, "wins": wins, "cells": cells,
     "medians-tpr": lambda: medians("tpr"), "medians-auc": lambda: medians("auc"),
-    "indicators": indicators,
+    "indicators": indicators, "groups": by_group,
 }  # fmt: skip

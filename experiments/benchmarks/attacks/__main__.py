@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments import rows
 from experiments.benchmarks.attacks import cells
-from experiments.benchmarks.attacks.sets import SETS, pool
+from experiments.benchmarks.attacks.sets import SETS, groups, pool
 from jaxmia.command.terminal import guarded, parsed
 from jaxmia.training.progress import Progress
 
@@ -135,12 +135,13 @@ def main(flags: Flags) -> None:
                 continue
             path = str(getattr(flags, SETS[name].file)) if SETS[name].file else ""
             source = pool(name, flags.examples, path)
+            by = groups(name, flags.examples, path)
             folder = flags.out / f"{name}_{kind}"
             with progress.stage(f"{name}, {kind}: {_models(flags)} models"):
                 of = cells.shadows(source, kind, _models(flags), flags.rounds, folder, progress)
             for references in todo:
                 with progress.stage(f"{name}, {kind}: {references} references"):
-                    own = cells.row(of, flags.attacks, references, flags.targets, flags.draws)
+                    own = cells.row(of, flags.attacks, references, flags.targets, flags.draws, by)
                 alone = {"sets": (name,), "kinds": (kind,)}
                 command = rows.command(MODULE, Flags(**{**vars(flags), **alone}))
                 about = {"asked_of": list(flags.attacks), "command": command, **rows.about()}

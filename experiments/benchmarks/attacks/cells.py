@@ -1,6 +1,6 @@
 """One set and one kind of model: shadow models, and a row for each number of references."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from jaxmia.attacks.references import leave_out
 from jaxmia.blocks import train
 from jaxmia.data.pool import held_out
 from jaxmia.estimators import Procedure, Table
+from jaxmia.evaluation.groups import of_groups
 from jaxmia.evaluation.power import attack_in_groups
 from jaxmia.experiment import Experiment
 from jaxmia.fits import fit
@@ -122,12 +123,18 @@ def beside(source: Callable[[], Data]) -> Callable[[], Table]:
 
 
 def row(
-    of: Shadows, names: Sequence[str], references: int, targets: int, draws: int
+    of: Shadows,
+    names: Sequence[str],
+    references: int,
+    targets: int,
+    draws: int,
+    groups: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """What each attack finds with so many references, with 95 % intervals.
 
     The models are cut into groups of so many and two; in each every model is attacked by the
-    others without its partner. An attack that could score nothing is absent.
+    others without its partner. An attack that could score nothing is absent. With most references
+    LiRA's finds are told by the values of `groups` too, each a value for every record.
     """
     size = references + PARTNER
     scores, truth = attack_in_groups(
@@ -149,6 +156,8 @@ def row(
         phi, lira = np.asarray(of.signals.phi)[..., 0], scores.get("lira_online_student_t")
         if lira is not None:
             out["indicators"] = indicators.measured(phi, inner, lira, truth)
+            if groups:
+                out["groups"] = of_groups({"lira": metrics.rank(lira, truth)}, groups, of.person)
     for name, score in scores.items():
         scored = truth[~np.isnan(score)]
         if scored.any() and not scored.all():

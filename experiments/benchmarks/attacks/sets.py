@@ -25,11 +25,15 @@ SNPS = 500  # of the genotypes
 
 
 class Records(NamedTuple):
-    """Rows `x [R, F]`, the class `y [R]` of each, and whose it is, where rows are persons'."""
+    """Rows `x [R, F]`, the class `y [R]` of each, and whose it is, where rows are persons'.
+
+    `groups` are columns of which exposure is told by value.
+    """
 
     x: np.ndarray
     y: np.ndarray
     person: np.ndarray | None = None
+    groups: dict[str, np.ndarray] | None = None
 
 
 @factory
@@ -45,7 +49,15 @@ def pool(name: str, examples: int, file: str = "") -> Callable[[], Data]:
     return load
 
 
-def _pool(name: str, records: Records, examples: int) -> Data:
+def groups(name: str, examples: int, file: str = "") -> dict[str, np.ndarray]:
+    """The groups of a set's pool, a value for each of its records."""
+    records = SETS[name].rows(Path(file))
+    at, _ = _places(records, examples)
+    return {column: values[at].astype(str) for column, values in (records.groups or {}).items()}
+
+
+def _places(records: Records, examples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows are in the pool, and which set aside."""
     unit = np.arange(len(records.y)) if records.person is None else records.person
     _, unit = np.unique(unit, return_inverse=True)
     order = fixed_order(int(unit.max()) + 1)
@@ -53,10 +65,17 @@ def _pool(name: str, records: Records, examples: int) -> Data:
     some = order[: int(np.searchsorted(many, examples, side="right"))]
     inside, outside = (some[at] for at in fifth_aside(len(some)))
     at, aside = (np.flatnonzero(np.isin(unit, part)) for part in (inside, outside))
+    return at, aside
+
+
+def _pool(name: str, records: Records, examples: int) -> Data:
+    at, aside = _places(records, examples)
     classes, y = np.unique(records.y, return_inverse=True)
     x = records.x.astype(np.float32)
     parts = (x[at], y[at].astype(np.int32), x[aside], y[aside].astype(np.int32))
-    person = None if records.person is None else unit[at].astype(np.int64)
+    person = None
+    if records.person is not None:
+        person = np.unique(records.person, return_inverse=True)[1][at].astype(np.int64)
     return data.standardise(Data(name, *parts, len(classes), person=person), name)
 
 
@@ -103,7 +122,8 @@ def _stops(_: Path) -> Records:
     rows = _some(rows, rows["MDC"] == "MDC")  # of others there is neither race nor sex
     hour = np.array([float(text[11:13]) for text in rows["date"]])
     x = [*_numbers(rows, "lat long"), *_values(rows, "race gender policePrecinct"), hour]
-    return Records(np.stack(x, 1), rows["problem"].astype(str))
+    own = {"race": rows["race"], "sex": rows["gender"]}
+    return Records(np.stack(x, 1), rows["problem"].astype(str), groups=own)
 
 
 def _drinks(_: Path) -> Records:
