@@ -355,6 +355,17 @@ def test_a_store_without_conditional_writes_is_refused(folder):
     assert folder.names() == []
 
 
+@in_memory
+def test_a_creator_whose_answer_was_lost_is_known_by_what_it_wrote(folder):
+    """Its repeated request is told that the object is there: the store is sound all the same."""
+
+    def fault(kind, number):
+        return "twice" if kind == "write" else None
+
+    Bucket(Faulty(folder.store, fault), "memory://run").check()
+    assert folder.names() == []
+
+
 OTHERS = ("s3://bucket", "gs://b/x", "s3://bucket/a/../b", "abfs://x/y", "s3://Bucket/x",
           "s3://key:secret@bucket/x", "s3://bucket//")  # fmt: skip
 

@@ -46,20 +46,26 @@ class Bucket:
         return type(self)(self.store / f"{name}/", f"{self.url}/{name}")
 
     def check(self, *names: str) -> None:
-        """Raises `UnwritableError` for a store that cannot be written to, or lets two create."""
+        """Raises `UnwritableError` for a store that cannot be written to, or lets two create.
+
+        Whose content is there did create it, also where the answer was lost and the repeated
+        request found it made.
+        """
         probe = f".experiment.{os.urandom(8).hex()}"
         try:
             absent = self.store.read(probe).result().stamp.generation
             racers = [
                 self.store.write(probe, str(i).encode(), if_equal=absent) for i in range(RACERS)
             ]
-            winners = [racer.result().generation != b"" for racer in racers]
+            winners = {i for i, racer in enumerate(racers) if racer.result().generation != b""}
+            there = self.store.read(probe).result()
         except ValueError as error:
             raise UnwritableError(f"cannot write {self.url}: {reason(error)}") from error
         self.remove(probe)
-        if sum(winners) != 1:
+        winners |= {int(there.value)} if there.state == "value" else set()
+        if len(winners) != 1:
             raise UnwritableError(
-                f"cannot write {self.url}: the store lets {sum(winners)} of {RACERS} writers "
+                f"cannot write {self.url}: the store lets {len(winners)} of {RACERS} writers "
                 "create one object; a store with conditional writes is needed"
             )
 
