@@ -110,7 +110,8 @@ def cases(draw):
 def attempt(args, allowed):
     """Exit status and stderr of a command; whatever else it raises goes through."""
     err, out, code = io.StringIO(), io.StringIO(), 0
-    before = sys.stdout, sys.stderr
+    before = sys.stdout, sys.stderr, sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # what an import keeps is no write of the command's
     WATCH["allowed"], WATCH["wrong"] = (str(allowed), tempfile.gettempdir() + "/jax"), []
     sys.stdout, sys.stderr = out, err
     try:
@@ -118,7 +119,7 @@ def attempt(args, allowed):
     except SystemExit as end:
         code = end.code
     finally:
-        sys.stdout, sys.stderr = before
+        sys.stdout, sys.stderr, sys.dont_write_bytecode = before
         WATCH["allowed"] = None
     return code, err.getvalue()
 
